@@ -1,0 +1,1 @@
+//! See the crate's description; the content lands with the first slice.
