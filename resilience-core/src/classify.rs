@@ -1,0 +1,142 @@
+//! What an answer means, decided once and read by every policy.
+//!
+//! "Not a failure" is not the same as "success": a 404 says nothing about the health of a server, and a breaker that
+//! counts it as a success closes on it. So there are four classes, and a server's own wish when to be called again.
+
+use std::time::Duration;
+
+use crate::AsRejected;
+
+/// What an answer says about the health of the service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// The service did its work.
+    Success,
+    /// The service did its work, but so slowly that it counts against it.
+    Slow,
+    /// The service failed.
+    Failure,
+    /// Says nothing about the service: a refusal by our own stack, a mistake of the caller.
+    Ignore,
+}
+
+impl Class {
+    /// The class as a label for metrics.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Slow => "slow",
+            Self::Failure => "failure",
+            Self::Ignore => "ignore",
+        }
+    }
+}
+
+/// A class, whether a repeated call could fare better, and when the server wants to be called again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Classification {
+    class: Class,
+    retryable: bool,
+    retry_after: Option<Duration>,
+}
+
+impl Classification {
+    /// The service did its work.
+    pub const SUCCESS: Self = Self { class: Class::Success, retryable: false, retry_after: None };
+    /// The service did its work too slowly.
+    pub const SLOW: Self = Self { class: Class::Slow, retryable: false, retry_after: None };
+    /// The service failed in a way that may pass.
+    pub const FAILURE: Self = Self { class: Class::Failure, retryable: true, retry_after: None };
+    /// The service failed, and would fail again.
+    pub const PERMANENT: Self = Self { class: Class::Failure, retryable: false, retry_after: None };
+    /// Says nothing about the service, and repeating it helps nobody.
+    pub const IGNORE: Self = Self { class: Class::Ignore, retryable: false, retry_after: None };
+
+    /// Whether a retry or a hedge may repeat the call.
+    #[must_use]
+    pub const fn retryable(mut self, retryable: bool) -> Self {
+        self.retryable = retryable;
+        self
+    }
+
+    /// Adds the server's wish (a `Retry-After`, a gRPC pushback).
+    #[must_use]
+    pub const fn after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
+    }
+
+    /// What it says about the service.
+    pub const fn class(&self) -> Class {
+        self.class
+    }
+
+    /// Whether a repeated call could fare better.
+    pub const fn is_retryable(&self) -> bool {
+        self.retryable
+    }
+
+    /// When the server wants to be called again.
+    pub const fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+}
+
+/// Decides what an answer means.
+///
+/// Any `Fn(&Result<Response, Error>) -> Classification` is one:
+///
+/// ```
+/// use resilience_core::{Class, Classification, Classify};
+///
+/// let by_status = |answer: &Result<u16, std::io::Error>| match answer {
+///     Ok(500..) | Err(_) => Classification::FAILURE,
+///     Ok(404) => Classification::IGNORE,
+///     Ok(_) => Classification::SUCCESS,
+/// };
+/// assert_eq!(by_status.classify(&Ok(503)).class(), Class::Failure);
+/// ```
+pub trait Classify<Res, E> {
+    /// The meaning of one answer. Called once per attempt and policy; must be cheap.
+    fn classify(&self, answer: &Result<Res, E>) -> Classification;
+}
+
+impl<F, Res, E> Classify<Res, E> for F
+where
+    F: Fn(&Result<Res, E>) -> Classification,
+{
+    fn classify(&self, answer: &Result<Res, E>) -> Classification {
+        self(answer)
+    }
+}
+
+/// The default: `Ok` is a success, our own refusals are ignored, any other error is a failure that may pass.
+///
+/// A refusal says nothing about the service behind it, and retrying it at once would work against the policy that
+/// refused; so it is neither counted nor retried, unless the refusal itself says when to come back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ByResult;
+
+impl<Res, E: AsRejected> Classify<Res, E> for ByResult {
+    fn classify(&self, answer: &Result<Res, E>) -> Classification {
+        match answer {
+            Ok(_) => Classification::SUCCESS,
+            Err(error) if error.as_rejected().is_some() => Classification::IGNORE,
+            Err(_) => Classification::FAILURE,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Elapsed, Error, Reason, Rejected};
+
+    #[test]
+    fn a_refusal_is_neither_counted_nor_retried_by_default() {
+        let refused: Result<(), Error<std::io::Error>> = Err(Rejected::new("b", Reason::Open).into());
+        assert_eq!(ByResult.classify(&refused), Classification::IGNORE);
+        let late: Result<(), Error<std::io::Error>> = Err(Elapsed::new(Duration::from_secs(1)).into());
+        assert_eq!(ByResult.classify(&late), Classification::FAILURE);
+    }
+}

@@ -1,0 +1,236 @@
+//! What travels with a request through every layer: deadline, attempt, criticality, keys.
+//!
+//! Outer layers set it, inner layers read it, and no layer needs the request's type to cooperate: while a layer calls
+//! or polls what it wraps, the context is in a thread-local cell, as in tokio's task locals. What is spawned onto
+//! another task does not inherit it; [`Context::capture`] it and run the task in its [`scope`](Context::scope).
+//!
+//! A deadline is resolved as late as it can be. A timeout layer only notes "within 2 s"; the first layer that wants to
+//! sleep, queue or put the deadline on the wire reads the clock. A call that is answered at its first poll therefore
+//! reads no clock at all.
+//!
+//! ```
+//! use std::time::Duration;
+//! use resilience_core::context::{self, Context, Criticality};
+//! use resilience_core::time::{ManualTimer, SharedTimer, Timer};
+//!
+//! let timer = ManualTimer::new();
+//! let shared = SharedTimer::from(timer.clone());
+//! let request = Context::new().with_deadline(timer.now() + Duration::from_secs(2)).with_criticality(Criticality::Critical);
+//! request.run(|| {
+//!     let deadline = context::deadline(&shared).unwrap();
+//!     assert_eq!(deadline.remaining(timer.now()), Some(Duration::from_secs(2)));
+//! });
+//! assert_eq!(context::deadline(&shared), None);
+//! ```
+
+pub(crate) mod ambient;
+mod carried;
+mod scope;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::time::{SharedTimer, Timestamp};
+
+use self::ambient::Ambient;
+use self::carried::Carried;
+pub use self::scope::Scoped;
+
+/// The moment after which an answer is of no use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Deadline(Timestamp);
+
+impl Deadline {
+    /// The deadline at `at`.
+    pub const fn at(at: Timestamp) -> Self {
+        Self(at)
+    }
+
+    /// The moment itself.
+    pub const fn timestamp(self) -> Timestamp {
+        self.0
+    }
+
+    /// What is left at `now`; `None` once it has passed.
+    pub fn remaining(self, now: Timestamp) -> Option<Duration> {
+        if now < self.0 { Some(self.0 - now) } else { None }
+    }
+}
+
+impl From<Timestamp> for Deadline {
+    fn from(at: Timestamp) -> Self {
+        Self(at)
+    }
+}
+
+/// How bad it is to refuse a request, after "Site Reliability Engineering", chapter 21.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Criticality {
+    /// Partial unavailability is expected: crawlers, speculative work.
+    Sheddable,
+    /// Batch work that is retried minutes later.
+    SheddablePlus,
+    /// A user notices. The default.
+    #[default]
+    Critical,
+    /// The few requests that must go through when everything else is shed.
+    CriticalPlus,
+}
+
+/// Proof of the latest ownership: a number that grows with each owner, checked where the write happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FencingToken(u64);
+
+impl FencingToken {
+    /// The token with this number.
+    pub const fn new(token: u64) -> Self {
+        Self(token)
+    }
+
+    /// The number.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
+/// A request's context, to be built at the edge and to be handed to another task.
+#[derive(Clone, Debug, Default)]
+pub struct Context {
+    ambient: Ambient,
+    carried: Option<Arc<Carried>>,
+}
+
+impl Context {
+    /// An empty context: no deadline, default criticality, no keys.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The context of the call in progress; `timer` turns a timeout not yet resolved into a deadline.
+    pub fn capture(timer: &SharedTimer) -> Self {
+        let _ = deadline(timer);
+        Self { ambient: ambient::get(), carried: carried::get() }
+    }
+
+    /// Sets the deadline; an earlier one stays.
+    #[must_use]
+    pub fn with_deadline(mut self, deadline: impl Into<Deadline>) -> Self {
+        self.ambient.deadline = self.ambient.deadline.min(deadline.into().0);
+        self
+    }
+
+    /// Sets how bad it is to refuse this request.
+    #[must_use]
+    pub fn with_criticality(mut self, criticality: Criticality) -> Self {
+        self.ambient.criticality = criticality;
+        self
+    }
+
+    /// Sets which attempt this is; the first is 1.
+    #[must_use]
+    pub fn with_attempt(mut self, attempt: u32) -> Self {
+        self.ambient.attempt = attempt;
+        self
+    }
+
+    /// Sets the key under which the receiver recognises a repetition.
+    #[must_use]
+    pub fn with_idempotency_key(mut self, key: impl Into<Arc<str>>) -> Self {
+        self.carried_mut().idempotency_key = Some(key.into());
+        self
+    }
+
+    /// Sets the id shared by everything one original request causes.
+    #[must_use]
+    pub fn with_correlation_id(mut self, id: impl Into<Arc<str>>) -> Self {
+        self.carried_mut().correlation_id = Some(id.into());
+        self
+    }
+
+    /// Sets the id of the message that directly caused this one.
+    #[must_use]
+    pub fn with_causation_id(mut self, id: impl Into<Arc<str>>) -> Self {
+        self.carried_mut().causation_id = Some(id.into());
+        self
+    }
+
+    /// Sets the owner's token, for receivers that refuse an earlier owner.
+    #[must_use]
+    pub fn with_fencing_token(mut self, token: FencingToken) -> Self {
+        self.carried_mut().fencing_token = Some(token);
+        self
+    }
+
+    /// When an answer is of no use any more.
+    pub fn deadline(&self) -> Option<Deadline> {
+        (self.ambient.deadline != Timestamp::NEVER).then_some(Deadline(self.ambient.deadline))
+    }
+
+    /// How bad it is to refuse this request.
+    pub fn criticality(&self) -> Criticality {
+        self.ambient.criticality
+    }
+
+    /// Which attempt this is; 1 outside of any retry.
+    pub fn attempt(&self) -> u32 {
+        self.ambient.attempt
+    }
+
+    /// The key under which the receiver recognises a repetition.
+    pub fn idempotency_key(&self) -> Option<&Arc<str>> {
+        self.carried.as_ref()?.idempotency_key.as_ref()
+    }
+
+    /// The id shared by everything one original request causes.
+    pub fn correlation_id(&self) -> Option<&Arc<str>> {
+        self.carried.as_ref()?.correlation_id.as_ref()
+    }
+
+    /// The id of the message that directly caused this one.
+    pub fn causation_id(&self) -> Option<&Arc<str>> {
+        self.carried.as_ref()?.causation_id.as_ref()
+    }
+
+    /// The owner's token.
+    pub fn fencing_token(&self) -> Option<FencingToken> {
+        self.carried.as_ref()?.fencing_token
+    }
+
+    /// Runs `work` in this context.
+    pub fn run<R>(&self, work: impl FnOnce() -> R) -> R {
+        let _ambient = ambient::enter(self.ambient);
+        let _carried = carried::enter(self.carried.clone());
+        work()
+    }
+
+    /// Runs a future in this context: each of its polls sees it.
+    pub fn scope<F: Future>(self, future: F) -> Scoped<F> {
+        Scoped::new(self, future)
+    }
+
+    fn carried_mut(&mut self) -> &mut Carried {
+        Arc::make_mut(self.carried.get_or_insert_with(Arc::default))
+    }
+}
+
+/// The deadline of the call in progress, if it has one. Reads the clock only if a timeout is still to be resolved.
+pub fn deadline(timer: &SharedTimer) -> Option<Deadline> {
+    let mut ambient = ambient::get();
+    if ambient.resolve(|| timer.now()) {
+        ambient::set(ambient);
+    }
+    (ambient.deadline != Timestamp::NEVER).then_some(Deadline(ambient.deadline))
+}
+
+/// Which attempt the call in progress is; 1 outside of any retry.
+pub fn attempt() -> u32 {
+    ambient::get().attempt
+}
+
+/// How bad it is to refuse the call in progress.
+pub fn criticality() -> Criticality {
+    ambient::get().criticality
+}
+
+#[cfg(test)]
+mod tests;

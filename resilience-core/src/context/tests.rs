@@ -1,0 +1,50 @@
+use std::time::Duration;
+
+use super::*;
+use crate::time::{ManualTimer, Timer};
+
+#[test]
+fn an_unresolved_timeout_becomes_a_deadline_when_somebody_asks_and_only_then() {
+    let manual = ManualTimer::new();
+    let timer = SharedTimer::from(manual.clone());
+    let entered = ambient::enter(Ambient { within: Duration::from_secs(2), ..Ambient::EMPTY });
+    let at = manual.now() + Duration::from_secs(2);
+    assert_eq!(deadline(&timer), Some(Deadline::at(at)));
+    manual.advance(Duration::from_secs(1));
+    assert_eq!(deadline(&timer), Some(Deadline::at(at)), "the deadline does not move once it is resolved");
+    assert_eq!(entered.leave().deadline, at);
+    assert_eq!(deadline(&timer), None);
+}
+
+#[test]
+fn the_shorter_of_deadline_and_timeout_wins() {
+    let manual = ManualTimer::new();
+    let timer = SharedTimer::from(manual.clone());
+    let soon = manual.now() + Duration::from_secs(1);
+    Context::new().with_deadline(soon).run(|| {
+        let outer = ambient::get();
+        let _entered = ambient::enter(Ambient { within: Duration::from_secs(5), ..outer });
+        assert_eq!(deadline(&timer), Some(Deadline::at(soon)));
+    });
+}
+
+#[test]
+fn keys_travel_with_the_scope_and_end_with_it() {
+    let timer = SharedTimer::from(ManualTimer::new());
+    let context = Context::new().with_idempotency_key("k1").with_correlation_id("c1").with_attempt(3);
+    let seen = futures::executor::block_on(context.scope(async { Context::capture(&timer) }));
+    assert_eq!(seen.idempotency_key().map(|key| &**key), Some("k1"));
+    assert_eq!(seen.correlation_id().map(|id| &**id), Some("c1"));
+    assert_eq!(seen.attempt(), 3);
+    let outside = Context::capture(&timer);
+    assert_eq!(outside.idempotency_key(), None);
+    assert_eq!(outside.attempt(), 1);
+}
+
+#[test]
+fn a_panic_inside_leaves_the_outer_context_in_place() {
+    let context = Context::new().with_attempt(7);
+    let result = std::panic::catch_unwind(|| context.run(|| std::panic::resume_unwind(Box::new(()))));
+    assert!(result.is_err());
+    assert_eq!(attempt(), 1);
+}

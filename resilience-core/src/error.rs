@@ -1,0 +1,363 @@
+//! Three ways a call can fail, told apart by what the caller may do next.
+//!
+//! | failure | type | did the call reach the service? | the caller may |
+//! |---|---|---|---|
+//! | refused here | [`Rejected`] | no | fall back, or try again after [`retry_after`](Rejected::retry_after) |
+//! | no answer in time | [`Elapsed`] | unknown | repeat it only if it is idempotent |
+//! | the service failed | the service's own error | yes | ask its own type |
+//!
+//! A layer does not wrap the error of the service it protects: it asks that `S::Error: From<Rejected>` (and
+//! `From<Elapsed>` where it times out), so ten layers nest nothing. A user's own enum with two `From` impls qualifies,
+//! `Box<dyn Error + Send + Sync>` does, and so does the ready-made [`Error<E>`].
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::time::Duration;
+
+use crate::Name;
+
+/// The call was refused by a policy and never sent.
+///
+/// ```
+/// use std::time::Duration;
+/// use resilience_core::{Reason, Rejected};
+///
+/// let refused = Rejected::new("payments", Reason::Open).with_retry_after(Duration::from_secs(3));
+/// assert_eq!(refused.to_string(), "refused by payments: circuit is open, retry after 3s");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejected {
+    policy: Name,
+    reason: Reason,
+    retry_after: Option<Duration>,
+}
+
+impl Rejected {
+    /// A refusal by `policy`, without a hint when to come back.
+    pub fn new(policy: impl Into<Name>, reason: Reason) -> Self {
+        Self { policy: policy.into(), reason, retry_after: None }
+    }
+
+    /// Adds when a new call has a chance.
+    #[must_use]
+    pub fn with_retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
+    }
+
+    /// The policy that refused.
+    pub fn policy(&self) -> &Name {
+        &self.policy
+    }
+
+    /// Why it refused.
+    pub fn reason(&self) -> Reason {
+        self.reason
+    }
+
+    /// How long to wait before a new call has a chance; `None` if the policy cannot know.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+}
+
+impl fmt::Display for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "refused by {}: {}", self.policy, self.reason)?;
+        match self.retry_after {
+            Some(wait) => write!(f, ", retry after {wait:?}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl StdError for Rejected {}
+
+/// Why a policy refused a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Reason {
+    /// The circuit is open: recent calls failed.
+    Open,
+    /// The circuit is half-open and its probes are all in flight.
+    Probing,
+    /// The circuit was opened by hand and stays open until it is closed by hand.
+    Isolated,
+    /// Every slot and every place in the queue is taken.
+    Full {
+        /// Calls that may run at once.
+        limit: u32,
+        /// Calls that wait.
+        queued: u32,
+    },
+    /// The call waited in a queue for as long as it may.
+    QueueTimeout,
+    /// The rate limit has no permit for this call.
+    RateLimited,
+    /// The deadline of the request had passed before it was sent, or would pass before it could be.
+    Deadline,
+    /// Nobody who could answer is known, or none of them is ready.
+    NoEndpoint,
+}
+
+impl Reason {
+    /// The reason as a label for metrics: few values, never data.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Probing => "probing",
+            Self::Isolated => "isolated",
+            Self::Full { .. } => "full",
+            Self::QueueTimeout => "queue_timeout",
+            Self::RateLimited => "rate_limited",
+            Self::Deadline => "deadline",
+            Self::NoEndpoint => "no_endpoint",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Open => f.write_str("circuit is open"),
+            Self::Probing => f.write_str("circuit is half-open and probing"),
+            Self::Isolated => f.write_str("circuit is isolated"),
+            Self::Full { limit, queued } => write!(f, "all {limit} slots taken and {queued} calls waiting"),
+            Self::QueueTimeout => f.write_str("waited too long in the queue"),
+            Self::RateLimited => f.write_str("rate limit reached"),
+            Self::Deadline => f.write_str("deadline passed before the call was sent"),
+            Self::NoEndpoint => f.write_str("no endpoint is ready"),
+        }
+    }
+}
+
+/// No answer came in time. Whether the call took effect is unknown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Elapsed {
+    limit: Duration,
+}
+
+impl Elapsed {
+    /// No answer came within `limit`.
+    pub const fn new(limit: Duration) -> Self {
+        Self { limit }
+    }
+
+    /// The limit that passed.
+    pub const fn limit(&self) -> Duration {
+        self.limit
+    }
+}
+
+impl fmt::Display for Elapsed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "no answer within {:?}", self.limit)
+    }
+}
+
+impl StdError for Elapsed {}
+
+/// An error of the whole stack over a service that fails with `E`.
+///
+/// [`LiftLayer`](crate::LiftLayer), innermost in the stack, turns the service's error into this one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Error<E> {
+    /// Refused by a policy, never sent.
+    Rejected(Rejected),
+    /// No answer in time, effect unknown.
+    Elapsed(Elapsed),
+    /// The service's own error.
+    Service(E),
+}
+
+impl<E> Error<E> {
+    /// The service's own error, if that is what this is.
+    pub fn into_service(self) -> Option<E> {
+        match self {
+            Self::Service(error) => Some(error),
+            Self::Rejected(_) | Self::Elapsed(_) => None,
+        }
+    }
+
+    /// Whether a policy refused the call.
+    pub fn is_rejected(&self) -> bool {
+        matches!(self, Self::Rejected(_))
+    }
+
+    /// Whether the call ran out of time.
+    pub fn is_elapsed(&self) -> bool {
+        matches!(self, Self::Elapsed(_))
+    }
+
+    /// When to come back, if the call was refused and the policy knows.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Rejected(rejected) => rejected.retry_after(),
+            Self::Elapsed(_) | Self::Service(_) => None,
+        }
+    }
+}
+
+impl<E: fmt::Display> fmt::Display for Error<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rejected(rejected) => rejected.fmt(f),
+            Self::Elapsed(elapsed) => elapsed.fmt(f),
+            Self::Service(error) => error.fmt(f),
+        }
+    }
+}
+
+impl<E: StdError + 'static> StdError for Error<E> {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            // `Display` already is the refusal's own text; its source is the refusal's source, which has none.
+            Self::Rejected(_) | Self::Elapsed(_) => None,
+            Self::Service(error) => Some(error),
+        }
+    }
+}
+
+impl<E> From<Rejected> for Error<E> {
+    fn from(rejected: Rejected) -> Self {
+        Self::Rejected(rejected)
+    }
+}
+
+impl<E> From<Elapsed> for Error<E> {
+    fn from(elapsed: Elapsed) -> Self {
+        Self::Elapsed(elapsed)
+    }
+}
+
+/// Lets outer layers recognise a refusal or a timeout inside the stack's error.
+///
+/// Given for [`Error<E>`], boxed errors and `Infallible`; three lines for an enum of your own.
+pub trait AsRejected {
+    /// The refusal, if that is what this error is.
+    fn as_rejected(&self) -> Option<&Rejected>;
+
+    /// The timeout, if that is what this error is.
+    fn as_elapsed(&self) -> Option<&Elapsed> {
+        None
+    }
+}
+
+impl<E> AsRejected for Error<E> {
+    fn as_rejected(&self) -> Option<&Rejected> {
+        match self {
+            Self::Rejected(rejected) => Some(rejected),
+            _ => None,
+        }
+    }
+
+    fn as_elapsed(&self) -> Option<&Elapsed> {
+        match self {
+            Self::Elapsed(elapsed) => Some(elapsed),
+            _ => None,
+        }
+    }
+}
+
+impl AsRejected for Box<dyn StdError + Send + Sync> {
+    fn as_rejected(&self) -> Option<&Rejected> {
+        find(&**self)
+    }
+
+    fn as_elapsed(&self) -> Option<&Elapsed> {
+        find(&**self)
+    }
+}
+
+impl AsRejected for std::convert::Infallible {
+    fn as_rejected(&self) -> Option<&Rejected> {
+        match *self {}
+    }
+}
+
+/// The first error of type `T` along the chain of sources.
+fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a T> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref::<T>() {
+            return Some(found);
+        }
+        next = error.source();
+    }
+    None
+}
+
+/// A builder was given a value that cannot work.
+///
+/// Returned by `build()` and nowhere else: a policy that was built does not fail for its configuration later.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    field: &'static str,
+    rule: &'static str,
+}
+
+impl ConfigError {
+    /// `field` breaks `rule`; the rule reads as a clause: "must be above zero".
+    pub const fn new(field: &'static str, rule: &'static str) -> Self {
+        Self { field, rule }
+    }
+
+    /// The builder's field.
+    pub const fn field(&self) -> &'static str {
+        self.field
+    }
+
+    /// The rule it breaks.
+    pub const fn rule(&self) -> &'static str {
+        self.rule
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.field, self.rule)
+    }
+}
+
+impl StdError for ConfigError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_boxed_refusal_is_recognised_through_its_sources() {
+        #[derive(Debug)]
+        struct Outer(Box<dyn StdError + Send + Sync>);
+        impl fmt::Display for Outer {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("outer")
+            }
+        }
+        impl StdError for Outer {
+            fn source(&self) -> Option<&(dyn StdError + 'static)> {
+                Some(&*self.0)
+            }
+        }
+        let refused = Rejected::new("p", Reason::Open);
+        let boxed: Box<dyn StdError + Send + Sync> = Box::new(Outer(refused.clone().into()));
+        assert_eq!(boxed.as_rejected(), Some(&refused));
+        assert_eq!(boxed.as_elapsed(), None);
+    }
+
+    #[test]
+    fn a_service_error_keeps_its_source_and_a_refusal_has_none() {
+        let service = Error::Service(std::io::Error::other("disk"));
+        assert_eq!(service.source().map(ToString::to_string).as_deref(), Some("disk"));
+        let refused: Error<std::io::Error> = Rejected::new("p", Reason::Open).into();
+        assert!(refused.source().is_none());
+    }
+
+    #[test]
+    fn displays_are_one_clause() {
+        let full = Rejected::new("b", Reason::Full { limit: 1, queued: 2 });
+        assert_eq!(full.to_string(), "refused by b: all 1 slots taken and 2 calls waiting");
+        assert_eq!(Elapsed::new(Duration::from_millis(250)).to_string(), "no answer within 250ms");
+        assert_eq!(ConfigError::new("limit", "must be above zero").to_string(), "limit must be above zero");
+    }
+}

@@ -1,0 +1,117 @@
+//! Facts as metrics.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use metrics::{Counter, Gauge, Histogram};
+
+use crate::Name;
+use crate::event::{Event, Fact, Sink};
+
+/// Counts facts, shows states and times what took time.
+///
+/// | series | kind | labels |
+/// |---|---|---|
+/// | `resilience.<pattern>.<event>` | counter | `policy`, and `reason` or `outcome` where the fact has one |
+/// | `resilience.<pattern>.state` | gauge, one-hot | `policy`, `state` |
+/// | `resilience.<pattern>.<what>` | histogram, seconds | `policy` |
+///
+/// Handles are registered once per policy and series, then only counted up.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MetricsSink;
+
+impl Sink for MetricsSink {
+    fn on_event(&self, event: &Event<'_>) {
+        // Reached only when a sink was not bound: the series are looked up for this one event.
+        Series::new(event.fact.pattern(), event.policy).on_event(event);
+    }
+
+    fn bind(&self, pattern: &'static str, policy: &Name) -> Option<Arc<dyn Sink>> {
+        Some(Arc::new(Series::new(pattern, policy)))
+    }
+}
+
+/// The series of one policy.
+struct Series {
+    pattern: &'static str,
+    policy: String,
+    counters: Table<(&'static str, &'static str), Counter>,
+    states: Table<&'static str, Gauge>,
+    histograms: Table<&'static str, Histogram>,
+}
+
+/// A handful of entries, written the first time each is seen.
+type Table<K, V> = RwLock<HashMap<K, V>>;
+
+impl Series {
+    fn new(pattern: &'static str, policy: &Name) -> Self {
+        Self {
+            pattern,
+            policy: policy.as_str().to_owned(),
+            counters: Table::default(),
+            states: Table::default(),
+            histograms: Table::default(),
+        }
+    }
+
+    fn count(&self, fact: &dyn Fact) {
+        let label = fact.reason().map(|reason| ("reason", reason)).or(fact.outcome().map(|outcome| ("outcome", outcome)));
+        let key = (fact.name(), label.map_or("", |(_, value)| value));
+        with(&self.counters, key, || self.register_counter(fact.name(), label), |counter| counter.increment(1));
+    }
+
+    fn register_counter(&self, event: &'static str, label: Option<(&'static str, &'static str)>) -> Counter {
+        let name = format!("resilience.{}.{event}", self.pattern);
+        match label {
+            Some((key, value)) => metrics::counter!(name, "policy" => self.policy.clone(), key => value),
+            None => metrics::counter!(name, "policy" => self.policy.clone()),
+        }
+    }
+
+    fn show(&self, now: &'static str, all: &'static [&'static str]) {
+        for state in all {
+            let register = || {
+                let name = format!("resilience.{}.state", self.pattern);
+                metrics::gauge!(name, "policy" => self.policy.clone(), "state" => *state)
+            };
+            let value = if *state == now { 1.0 } else { 0.0 };
+            with(&self.states, *state, register, |gauge| gauge.set(value));
+        }
+    }
+}
+
+impl Sink for Series {
+    fn on_event(&self, event: &Event<'_>) {
+        self.count(event.fact);
+        if let Some((now, all)) = event.fact.state() {
+            self.show(now, all);
+        }
+        if let Some((what, duration)) = event.fact.duration() {
+            let register = || {
+                let name = format!("resilience.{}.{what}", self.pattern);
+                metrics::histogram!(name, "policy" => self.policy.clone())
+            };
+            with(&self.histograms, what, register, |histogram| histogram.record(duration.as_secs_f64()));
+        }
+    }
+}
+
+/// Uses the entry for `key`, made once.
+fn with<K: Copy + Eq + std::hash::Hash, V>(
+    table: &Table<K, V>,
+    key: K,
+    register: impl FnOnce() -> V,
+    act: impl FnOnce(&V),
+) {
+    if let Some(value) = table.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
+        return act(value);
+    }
+    act(table.write().unwrap_or_else(PoisonError::into_inner).entry(key).or_insert_with(register));
+}
+
+impl fmt::Debug for Series {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Series").field("pattern", &self.pattern).field("policy", &self.policy).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,209 @@
+//! One time object: it tells the time and wakes you up, so the two can never disagree.
+//!
+//! Libraries that take `now` from one clock and `sleep` from another cannot be driven by a test, and drift apart when
+//! one of the two is paused; hyper had to add `now` to its timer for this reason (hyperium/hyper#3950). Here a
+//! [`Timer`] answers both, decisions see only [`Timestamp`]s, and exactly one file of the workspace names the real
+//! clock (`time/tokio.rs`).
+//!
+//! | timer | driven by | for |
+//! |---|---|---|
+//! | `TokioTimer` (default) | tokio's clock | production, and tests under `tokio::time::pause` |
+//! | [`ManualTimer`] | [`ManualTimer::advance`] | tests without a runtime, simulations |
+//! | your own [`Timer`] | you | other runtimes |
+//!
+//! ```
+//! use std::time::Duration;
+//! use resilience_core::time::{ManualTimer, Timer};
+//!
+//! let timer = ManualTimer::new();
+//! let start = timer.now();
+//! timer.advance(Duration::from_secs(5));
+//! assert_eq!(timer.now().since(start), Duration::from_secs(5));
+//! ```
+
+mod manual;
+mod timestamp;
+#[cfg(feature = "tokio")]
+mod tokio;
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
+
+pub use self::manual::ManualTimer;
+pub use self::timestamp::{Timestamp, WallTime};
+#[cfg(feature = "tokio")]
+pub use self::tokio::TokioTimer;
+
+/// Tells the time and wakes up sleepers, on one and the same clock.
+///
+/// Implementations must be monotonic: `now` never goes back. A sleep must complete once `now() >= at`, never before,
+/// and at once if that already holds.
+pub trait Timer: Send + Sync + 'static {
+    /// The time on this timer's clock.
+    fn now(&self) -> Timestamp;
+
+    /// Completes when this timer's clock reaches `at`. Dropping the future forgets the wake-up.
+    fn sleep_until(&self, at: Timestamp) -> Sleep;
+
+    /// The calendar time, for records that people read. Never for decisions: it may jump.
+    fn wall(&self) -> WallTime;
+}
+
+/// The timer a policy holds: tokio's without indirection, any other behind an `Arc`.
+///
+/// Builders take `impl Into<SharedTimer>`, so a [`ManualTimer`] or any [`Timer`] in an `Arc` can be handed in directly.
+#[derive(Clone)]
+pub struct SharedTimer(Repr);
+
+#[derive(Clone)]
+enum Repr {
+    #[cfg(feature = "tokio")]
+    Tokio(TokioTimer),
+    Shared(Arc<dyn Timer>),
+}
+
+impl SharedTimer {
+    /// The time on this timer's clock.
+    pub fn now(&self) -> Timestamp {
+        match &self.0 {
+            #[cfg(feature = "tokio")]
+            Repr::Tokio(timer) => timer.now(),
+            Repr::Shared(timer) => timer.now(),
+        }
+    }
+
+    /// Completes when the clock reaches `at`; see [`Timer::sleep_until`].
+    pub fn sleep_until(&self, at: Timestamp) -> Sleep {
+        match &self.0 {
+            #[cfg(feature = "tokio")]
+            Repr::Tokio(timer) => timer.sleep_until(at),
+            Repr::Shared(timer) => timer.sleep_until(at),
+        }
+    }
+
+    /// Completes `duration` from now; [`Timestamp`] arithmetic saturates, so `Duration::MAX` means never.
+    pub fn sleep(&self, duration: std::time::Duration) -> Sleep {
+        self.sleep_until(self.now() + duration)
+    }
+
+    /// The calendar time, for records only; see [`Timer::wall`].
+    pub fn wall(&self) -> WallTime {
+        match &self.0 {
+            #[cfg(feature = "tokio")]
+            Repr::Tokio(timer) => timer.wall(),
+            Repr::Shared(timer) => timer.wall(),
+        }
+    }
+
+    /// The timer builders start with: tokio's when the feature `tokio` is on, none otherwise.
+    pub(crate) fn preset() -> Option<Self> {
+        #[cfg(feature = "tokio")]
+        return Some(Self(Repr::Tokio(TokioTimer)));
+        #[cfg(not(feature = "tokio"))]
+        return None;
+    }
+}
+
+#[cfg(feature = "tokio")]
+impl Default for SharedTimer {
+    fn default() -> Self {
+        Self(Repr::Tokio(TokioTimer))
+    }
+}
+
+#[cfg(feature = "tokio")]
+impl From<TokioTimer> for SharedTimer {
+    fn from(timer: TokioTimer) -> Self {
+        Self(Repr::Tokio(timer))
+    }
+}
+
+impl From<ManualTimer> for SharedTimer {
+    fn from(timer: ManualTimer) -> Self {
+        Self(Repr::Shared(Arc::new(timer)))
+    }
+}
+
+impl From<Arc<dyn Timer>> for SharedTimer {
+    fn from(timer: Arc<dyn Timer>) -> Self {
+        Self(Repr::Shared(timer))
+    }
+}
+
+impl fmt::Debug for SharedTimer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            #[cfg(feature = "tokio")]
+            Repr::Tokio(_) => f.write_str("TokioTimer"),
+            Repr::Shared(_) => f.write_str("SharedTimer"),
+        }
+    }
+}
+
+#[cfg(feature = "tokio")]
+pin_project! {
+    /// A wake-up in the making; made by [`Timer::sleep_until`].
+    pub struct Sleep {
+        #[pin]
+        repr: SleepRepr,
+    }
+}
+
+#[cfg(feature = "tokio")]
+pin_project! {
+    #[project = SleepProjection]
+    enum SleepRepr {
+        Tokio { #[pin] sleep: ::tokio::time::Sleep },
+        Boxed { sleep: Pin<Box<dyn Future<Output = ()> + Send>> },
+    }
+}
+
+#[cfg(not(feature = "tokio"))]
+pin_project! {
+    /// A wake-up in the making; made by [`Timer::sleep_until`].
+    pub struct Sleep {
+        #[pin]
+        repr: SleepRepr,
+    }
+}
+
+#[cfg(not(feature = "tokio"))]
+pin_project! {
+    #[project = SleepProjection]
+    enum SleepRepr {
+        Boxed { sleep: Pin<Box<dyn Future<Output = ()> + Send>> },
+    }
+}
+
+impl Sleep {
+    /// A sleep made of any future, for timers other than tokio's.
+    pub fn boxed(sleep: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self { repr: SleepRepr::Boxed { sleep: Box::pin(sleep) } }
+    }
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        match self.project().repr.project() {
+            #[cfg(feature = "tokio")]
+            SleepProjection::Tokio { sleep } => sleep.poll(cx),
+            SleepProjection::Boxed { sleep } => sleep.as_mut().poll(cx),
+        }
+    }
+}
+
+impl fmt::Debug for Sleep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sleep").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;
