@@ -1,1 +1,93 @@
-fn main() {}
+//! The project's own commands: `cargo xtask test` is the one that decides whether a change is good.
+//!
+//! `cargo xtask --help` lists the others. They are thin: each prints the command it runs, so that whoever wants to run
+//! a part by hand knows how.
+
+mod needs;
+mod run;
+mod steps;
+mod tally;
+mod tools;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::steps::Step;
+
+/// The project's own commands.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Checks everything a change must pass: the one test command, and all that CI runs.
+    ///
+    /// Brings what the tests need on Debian as root, and says what is missing elsewhere; then runs the steps in the
+    /// order below, stops at the first that fails, and says how to repeat it. Uses cargo-nextest when it is installed
+    /// and `cargo test` otherwise.
+    Test {
+        /// Only these steps; all of them when none is named.
+        steps: Vec<Step>,
+        /// Go on after a failed step, and fail at the end.
+        #[arg(long)]
+        keep_going: bool,
+    },
+    /// Runs the loom models: every interleaving of the lock-free parts, within a bound on preemptions.
+    ///
+    /// `LOOM_MAX_PREEMPTIONS` sets the bound (default here: 3); loom's own variables work as usual.
+    Loom {
+        /// Only models whose path contains this.
+        #[arg(default_value = "loom")]
+        filter: String,
+    },
+    /// Measures what our own layers, picks and appends cost (criterion).
+    Bench {
+        /// Passed on to `cargo bench`, such as `--bench layers -- --quick`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Measures the rivals beside us; a workspace of its own, so that nothing else builds them.
+    Peers {
+        /// Passed on to the program in `benches/peers`; `--help` lists what it measures.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Breaks the code on purpose and looks whether a test notices (needs cargo-mutants).
+    Mutants {
+        /// Passed on to `cargo mutants`, such as `-f '**/machine.rs'`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Checks licences, sources and duplicates of the dependencies (needs cargo-deny).
+    Deny,
+    /// Writes the public API of each crate to `docs/api/`, for review as a diff (needs cargo-public-api and a nightly).
+    Api {
+        /// Write nothing; fail where the files differ from the code.
+        #[arg(long)]
+        check: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Test { steps, keep_going } => steps::test(&steps, keep_going),
+        Command::Loom { filter } => steps::loom(&filter),
+        Command::Bench { args } => tools::bench(&args),
+        Command::Peers { args } => tools::peers(&args),
+        Command::Mutants { args } => tools::mutants(&args),
+        Command::Deny => tools::deny(),
+        Command::Api { check } => tools::api(check),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            eprintln!("\n{problem}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! The other commands: each hands over to one tool, and says which when it is not there.
+
+use std::fs;
+
+use crate::needs;
+use crate::run::{Cargo, root};
+
+/// The crates whose public API is a reviewed list.
+const PUBLISHED: &[&str] = &[
+    "resilience-core",
+    "resilience-discovery",
+    "resilience-cqrs",
+    "resilience-saga",
+];
+
+pub(crate) fn bench(args: &[String]) -> Result<(), String> {
+    Cargo::new("bench -p benches").args(args).run()
+}
+
+pub(crate) fn peers(args: &[String]) -> Result<(), String> {
+    Cargo::new("bench --manifest-path benches/peers/Cargo.toml")
+        .args(args)
+        .run()
+}
+
+pub(crate) fn mutants(args: &[String]) -> Result<(), String> {
+    require("cargo-mutants")?;
+    let runner = if needs::find("cargo-nextest").is_some() {
+        "nextest"
+    } else {
+        "cargo"
+    };
+    Cargo::new("mutants").args(["--test-tool", runner]).args(args).run()
+}
+
+pub(crate) fn deny() -> Result<(), String> {
+    require("cargo-deny")?;
+    // Advisories are left to whoever has the database at hand: it is a repository of its own, fetched with git.
+    Cargo::new("deny --all-features check bans licenses sources").run()
+}
+
+pub(crate) fn api(check: bool) -> Result<(), String> {
+    require("cargo-public-api")?;
+    let directory = root().join("docs").join("api");
+    fs::create_dir_all(&directory).map_err(|error| format!("{}: {error}", directory.display()))?;
+    let mut differ = Vec::new();
+    for package in PUBLISHED {
+        let public = Cargo::new("public-api --all-features --simplified").args(["-p", package]);
+        println!("    {public}");
+        let (now, file) = (public.output()?, directory.join(format!("{package}.txt")));
+        if check {
+            if fs::read_to_string(&file).unwrap_or_default() != now {
+                differ.push(*package);
+            }
+        } else {
+            fs::write(&file, now).map_err(|error| format!("{}: {error}", file.display()))?;
+        }
+    }
+    match differ[..] {
+        [] => Ok(()),
+        _ => Err(format!(
+            "the public API is not the written one in {}: run `cargo xtask api` and review the diff",
+            differ.join(", ")
+        )),
+    }
+}
+
+fn require(tool: &str) -> Result<(), String> {
+    match needs::find(tool) {
+        Some(_) => Ok(()),
+        None => Err(format!("`{tool}` is not installed: `cargo install --locked {tool}`")),
+    }
+}
