@@ -16,11 +16,7 @@ struct Need {
 }
 
 /// One line a program, and none before a test uses it.
-const NEEDS: &[Need] = &[Need {
-    binary: "cc",
-    package: "build-essential",
-    used_by: "the bundled SQLite",
-}];
+const NEEDS: &[Need] = &[Need { binary: "cc", package: "build-essential", used_by: "the bundled SQLite" }];
 
 /// Installs what is missing where that is possible, and says what to install where it is not.
 pub(crate) fn meet() -> Result<(), String> {
@@ -31,24 +27,12 @@ pub(crate) fn meet() -> Result<(), String> {
     if can_install() {
         install(&missing)?;
     }
-    let still: Vec<String> = missing
-        .iter()
-        .filter(|need| find(need.binary).is_none())
-        .map(|need| plea(need))
-        .collect();
-    if still.is_empty() {
-        Ok(())
-    } else {
-        Err(still.join("\n"))
-    }
+    let still: Vec<String> = missing.iter().filter(|need| find(need.binary).is_none()).map(|need| plea(need)).collect();
+    if still.is_empty() { Ok(()) } else { Err(still.join("\n")) }
 }
 
 fn plea(need: &Need) -> String {
-    let Need {
-        binary,
-        package,
-        used_by,
-    } = need;
+    let Need { binary, package, used_by } = need;
     format!(
         "`{binary}` is missing, and {used_by} needs it. On Debian: `apt-get install {package}` as root; \
          elsewhere install the package of your system that has it, and put it on the PATH."
@@ -58,9 +42,7 @@ fn plea(need: &Need) -> String {
 /// Where a program is, if it is.
 pub(crate) fn find(binary: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path)
-        .map(|directory| directory.join(binary))
-        .find(|candidate| candidate.is_file())
+    env::split_paths(&path).map(|directory| directory.join(binary)).find(|candidate| candidate.is_file())
 }
 
 fn can_install() -> bool {
@@ -88,10 +70,7 @@ fn install(missing: &[&Need]) -> Result<(), String> {
 }
 
 fn apt(args: &[&str]) -> Result<(), String> {
-    let status = Command::new("apt-get")
-        .args(args)
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        .status();
+    let status = Command::new("apt-get").args(args).env("DEBIAN_FRONTEND", "noninteractive").status();
     match status {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(format!("`apt-get {}` failed ({status})", args.join(" "))),
@@ -143,15 +122,8 @@ mod tests {
 
     #[test]
     fn a_plea_names_the_binary_and_the_package() {
-        let plea = plea(&Need {
-            binary: "nats-server",
-            package: "nats-server-pkg",
-            used_by: "a test",
-        });
-        assert!(
-            plea.contains("`nats-server`") && plea.contains("nats-server-pkg"),
-            "{plea}"
-        );
+        let plea = plea(&Need { binary: "nats-server", package: "nats-server-pkg", used_by: "a test" });
+        assert!(plea.contains("`nats-server`") && plea.contains("nats-server-pkg"), "{plea}");
     }
 
     #[test]

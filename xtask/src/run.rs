@@ -18,10 +18,7 @@ pub(crate) struct Cargo {
 impl Cargo {
     /// `cargo` with these arguments, split at spaces.
     pub(crate) fn new(args: &str) -> Self {
-        Self {
-            args: args.split_whitespace().map(String::from).collect(),
-            env: Vec::new(),
-        }
+        Self { args: args.split_whitespace().map(String::from).collect(), env: Vec::new() }
     }
 
     pub(crate) fn args<S: Into<String>>(mut self, more: impl IntoIterator<Item = S>) -> Self {
@@ -31,11 +28,7 @@ impl Cargo {
 
     /// Sets a variable unless whoever called has set it.
     pub(crate) fn default_env(self, name: &'static str, value: &str) -> Self {
-        if std::env::var_os(name).is_some() {
-            self
-        } else {
-            self.env(name, value)
-        }
+        if std::env::var_os(name).is_some() { self } else { self.env(name, value) }
     }
 
     pub(crate) fn env(mut self, name: &'static str, value: &str) -> Self {
@@ -78,20 +71,12 @@ impl Cargo {
         });
         total.add(tally);
         let status = child.wait().map_err(|error| self.unstarted(&error))?;
-        if status.success() && tally.failed == 0 {
-            Ok(())
-        } else {
-            Err(self.failed())
-        }
+        if status.success() && tally.failed == 0 { Ok(()) } else { Err(self.failed()) }
     }
 
     /// Runs it and returns what it wrote to standard output.
     pub(crate) fn output(&self) -> Result<String, String> {
-        let output = self
-            .command()
-            .stderr(Stdio::inherit())
-            .output()
-            .map_err(|error| self.unstarted(&error))?;
+        let output = self.command().stderr(Stdio::inherit()).output().map_err(|error| self.unstarted(&error))?;
         if !output.status.success() {
             return Err(self.failed());
         }
@@ -144,13 +129,8 @@ mod tests {
 
     #[test]
     fn a_command_reads_as_one_would_type_it() {
-        let loom = Cargo::new("test --lib")
-            .env("RUSTFLAGS", "--cfg loom")
-            .env("CARGO_INCREMENTAL", "0");
-        assert_eq!(
-            loom.to_string(),
-            "RUSTFLAGS=\"--cfg loom\" CARGO_INCREMENTAL=0 cargo test --lib"
-        );
+        let loom = Cargo::new("test --lib").env("RUSTFLAGS", "--cfg loom").env("CARGO_INCREMENTAL", "0");
+        assert_eq!(loom.to_string(), "RUSTFLAGS=\"--cfg loom\" CARGO_INCREMENTAL=0 cargo test --lib");
     }
 
     #[test]

@@ -50,27 +50,16 @@ pub(crate) fn test(only: &[Step], keep_going: bool) -> Result<(), String> {
     let mut total = Tally::default();
     let mut lines = Vec::new();
     let mut failures = Vec::new();
-    for &step in Step::value_variants()
-        .iter()
-        .filter(|step| only.is_empty() || only.contains(step))
-    {
+    for &step in Step::value_variants().iter().filter(|step| only.is_empty() || only.contains(step)) {
         println!("==> {}: {}", step.name(), step.about());
         let start = now();
         let outcome = step.run(&mut total);
         let verdict = if outcome.is_ok() { "ok" } else { "FAILED" };
-        let line = format!(
-            "{:<9} {verdict:<6} {:>7.1} s",
-            step.name(),
-            start.elapsed().as_secs_f64()
-        );
+        let line = format!("{:<9} {verdict:<6} {:>7.1} s", step.name(), start.elapsed().as_secs_f64());
         println!("==> {line}\n");
         lines.push(line);
         if let Err(problem) = outcome {
-            failures.push(format!(
-                "{}: {problem}\nto repeat: cargo xtask test {}",
-                step.name(),
-                step.name()
-            ));
+            failures.push(format!("{}: {problem}\nto repeat: cargo xtask test {}", step.name(), step.name()));
             if !keep_going {
                 break;
             }
@@ -79,11 +68,7 @@ pub(crate) fn test(only: &[Step], keep_going: bool) -> Result<(), String> {
     lines.iter().for_each(|line| println!("{line}"));
     println!("{:<16} {:>7.1} s", "all", began.elapsed().as_secs_f64());
     println!("{} passed, {} failed", total.passed, total.failed);
-    if failures.is_empty() {
-        Ok(())
-    } else {
-        Err(failures.join("\n\n"))
-    }
+    if failures.is_empty() { Ok(()) } else { Err(failures.join("\n\n")) }
 }
 
 /// Runs the loom models whose path contains `filter`.
@@ -104,17 +89,16 @@ impl Step {
             }
             Self::Tests => lean("test --workspace --all-features --lib --bins --tests --no-fail-fast").run_tests(total),
             Self::Doctests => lean("test --workspace --all-features --doc --no-fail-fast").run_tests(total),
-            Self::Docs => lean("doc --workspace --all-features --no-deps")
-                .default_env("RUSTDOCFLAGS", "-D warnings")
-                .run(),
+            Self::Docs => {
+                lean("doc --workspace --all-features --no-deps").default_env("RUSTDOCFLAGS", "-D warnings").run()
+            }
             Self::Pure => pure(),
             Self::Loom => models("loom").run_tests(total),
         }
     }
 
     fn name(self) -> String {
-        self.to_possible_value()
-            .map_or_else(String::new, |value| value.get_name().to_owned())
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
     fn about(self) -> String {
@@ -139,20 +123,13 @@ fn models(filter: &str) -> Cargo {
 
 fn pure() -> Result<(), String> {
     for (package, features) in PURE {
-        lean(&format!(
-            "clippy -p {package} --no-default-features {features} -- -D warnings"
-        ))
-        .run()?;
+        lean(&format!("clippy -p {package} --no-default-features {features} -- -D warnings")).run()?;
     }
     let tree = Cargo::new("tree -p resilience-core --no-default-features --edges normal --prefix none");
     println!("    {tree}");
     let graph = tree.output()?;
     let found = impurities(&graph);
-    if found.is_empty() {
-        Ok(())
-    } else {
-        Err(format!("the machines depend on {}: {tree}", found.join(", ")))
-    }
+    if found.is_empty() { Ok(()) } else { Err(format!("the machines depend on {}: {tree}", found.join(", "))) }
 }
 
 fn impurities(tree: &str) -> Vec<&str> {

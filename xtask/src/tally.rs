@@ -27,20 +27,14 @@ impl Tally {
         Self {
             passed: number_before(counts, " passed"),
             // Nextest tells apart how a test failed; a run that is good has none of these.
-            failed: [" failed", " exec failed", " timed out"]
-                .iter()
-                .map(|how| number_before(counts, how))
-                .sum(),
+            failed: [" failed", " exec failed", " timed out"].iter().map(|how| number_before(counts, how)).sum(),
         }
     }
 }
 
 fn number_before(text: &str, what: &str) -> u64 {
     let Some(end) = text.find(what) else { return 0 };
-    let digits = text[..end]
-        .rsplit(|c: char| !c.is_ascii_digit())
-        .next()
-        .unwrap_or_default();
+    let digits = text[..end].rsplit(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
     digits.parse().unwrap_or(0)
 }
 
@@ -66,36 +60,16 @@ mod tests {
     #[test]
     fn both_runners_are_understood_with_and_without_colours() {
         let table = [
-            (
-                "test result: ok. 12 passed; 0 failed; 0 ignored; 0 measured; 3 filtered out; finished in 0.01s",
-                12,
-                0,
-            ),
-            (
-                "test result: \u{1b}[31mFAILED\u{1b}[m. 5 passed; 2 failed; 0 ignored; 0 measured",
-                5,
-                2,
-            ),
-            (
-                "     Summary [   0.034s] 120 tests run: 120 passed (1 slow), 4 skipped",
-                120,
-                0,
-            ),
-            (
-                "     Summary [   9.1s] 7 tests run: 4 passed, 1 failed, 2 timed out, 0 skipped",
-                4,
-                3,
-            ),
+            ("test result: ok. 12 passed; 0 failed; 0 ignored; 0 measured; 3 filtered out; finished in 0.01s", 12, 0),
+            ("test result: \u{1b}[31mFAILED\u{1b}[m. 5 passed; 2 failed; 0 ignored; 0 measured", 5, 2),
+            ("     Summary [   0.034s] 120 tests run: 120 passed (1 slow), 4 skipped", 120, 0),
+            ("     Summary [   9.1s] 7 tests run: 4 passed, 1 failed, 2 timed out, 0 skipped", 4, 3),
             (
                 "\u{1b}[32m     Summary\u{1b}[0m [   0.1s] \u{1b}[1m3\u{1b}[0m tests run: \u{1b}[1m3\u{1b}[0m passed",
                 3,
                 0,
             ),
-            (
-                "     Summary [   0.1s] 3/9 tests run: 2 passed, 1 exec failed, 0 skipped",
-                2,
-                1,
-            ),
+            ("     Summary [   0.1s] 3/9 tests run: 2 passed, 1 exec failed, 0 skipped", 2, 1),
             ("test tally::tests::of_9_passed ... ok", 0, 0),
             ("", 0, 0),
         ];

@@ -6,30 +6,19 @@ use crate::needs;
 use crate::run::{Cargo, root};
 
 /// The crates whose public API is a reviewed list.
-const PUBLISHED: &[&str] = &[
-    "resilience-core",
-    "resilience-discovery",
-    "resilience-cqrs",
-    "resilience-saga",
-];
+const PUBLISHED: &[&str] = &["resilience-core", "resilience-discovery", "resilience-cqrs", "resilience-saga"];
 
 pub(crate) fn bench(args: &[String]) -> Result<(), String> {
     Cargo::new("bench -p benches").args(args).run()
 }
 
 pub(crate) fn peers(args: &[String]) -> Result<(), String> {
-    Cargo::new("bench --manifest-path benches/peers/Cargo.toml")
-        .args(args)
-        .run()
+    Cargo::new("bench --manifest-path benches/peers/Cargo.toml").args(args).run()
 }
 
 pub(crate) fn mutants(args: &[String]) -> Result<(), String> {
     require("cargo-mutants")?;
-    let runner = if needs::find("cargo-nextest").is_some() {
-        "nextest"
-    } else {
-        "cargo"
-    };
+    let runner = if needs::find("cargo-nextest").is_some() { "nextest" } else { "cargo" };
     Cargo::new("mutants").args(["--test-tool", runner]).args(args).run()
 }
 

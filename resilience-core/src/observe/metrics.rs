@@ -56,7 +56,8 @@ impl Series {
     }
 
     fn count(&self, fact: &dyn Fact) {
-        let label = fact.reason().map(|reason| ("reason", reason)).or(fact.outcome().map(|outcome| ("outcome", outcome)));
+        let label =
+            fact.reason().map(|reason| ("reason", reason)).or(fact.outcome().map(|outcome| ("outcome", outcome)));
         let key = (fact.name(), label.map_or("", |(_, value)| value));
         with(&self.counters, key, || self.register_counter(fact.name(), label), |counter| counter.increment(1));
     }

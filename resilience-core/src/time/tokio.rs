@@ -36,10 +36,8 @@ impl Timer for TokioTimer {
     fn sleep_until(&self, at: Timestamp) -> Sleep {
         let origin = origin();
         let at = Duration::from_nanos(at.as_nanos());
-        let deadline = origin
-            .checked_add(at)
-            .unwrap_or_else(|| Instant::now() + FAR_FUTURE)
-            .min(Instant::now() + FAR_FUTURE);
+        let deadline =
+            origin.checked_add(at).unwrap_or_else(|| Instant::now() + FAR_FUTURE).min(Instant::now() + FAR_FUTURE);
         Sleep { repr: SleepRepr::Tokio { sleep: tokio::time::sleep_until(deadline.into()) } }
     }
 
