@@ -1,1 +1,17 @@
-//! See the crate's description; the content lands with the first slice.
+//! An embeddable event store: one durable log, streams and queries as consistency boundaries, aggregates, and
+//! projections that take effect exactly once.
+//!
+//! See [`EventStore`] for what every engine promises.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod log;
+pub mod memory;
+mod store;
+
+pub use self::log::{
+    Append, AppendError, Appended, BoxError, CommandId, Condition, Conflict, Corrupt, EventType, Expected, Marker,
+    Metadata, Missed, NewEvent, Position, Query, QueryItem, ReadError, Recorded, RowChange, Space, StreamAppend,
+    StreamId, Tag, Unavailable, Version, Violation, Written, limits,
+};
+pub use self::memory::MemoryStore;
+pub use self::store::{EventStore, Page};

@@ -1,0 +1,265 @@
+//! What an append asks for, and what it was given.
+
+use bytes::Bytes;
+
+use super::limits::{self, Invalid};
+use super::{CommandId, Marker, NewEvent, Position, Query, Space, StreamId, Version, digest};
+
+/// What a stream must look like for the append to go ahead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// Whatever it looks like.
+    Any,
+    /// It has no events.
+    NoStream,
+    /// It has at least one event.
+    Exists,
+    /// It has exactly this many events: more is a conflict, and so is fewer.
+    Exact(Version),
+}
+
+impl Expected {
+    /// Whether a stream at `actual` is as expected.
+    pub fn admits(self, actual: Version) -> bool {
+        match self {
+            Self::Any => true,
+            Self::NoStream => actual == Version::EMPTY,
+            Self::Exists => actual != Version::EMPTY,
+            Self::Exact(version) => actual == version,
+        }
+    }
+
+    /// The version the writer had in mind; what came after it, it has missed.
+    pub fn known(self) -> Version {
+        match self {
+            Self::Exact(version) => version,
+            Self::Any | Self::NoStream | Self::Exists => Version::EMPTY,
+        }
+    }
+}
+
+/// What else must hold, at the moment of the append, for it to go ahead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// No event that `query` matches lies after `after`: what a decision was based on is still all there is.
+    NoMatch {
+        /// The events the decision was based on.
+        query: Query,
+        /// Up to where it had seen them.
+        after: Marker,
+    },
+    /// A row has this value, or does not exist. A fence: of two owners who both think it is theirs, one finds it moved.
+    Row {
+        /// The row's space.
+        space: Space,
+        /// The row's key.
+        key: Bytes,
+        /// Its value; `None` if it must not exist.
+        equals: Option<Bytes>,
+    },
+}
+
+impl Condition {
+    /// No event that `query` matches lies after `after`.
+    pub fn no_match(query: Query, after: Marker) -> Self {
+        Self::NoMatch { query, after }
+    }
+
+    /// The row has exactly this value.
+    pub fn row_is(space: impl Into<Space>, key: impl Into<Bytes>, value: impl Into<Bytes>) -> Self {
+        Self::Row { space: space.into(), key: key.into(), equals: Some(value.into()) }
+    }
+
+    /// The row does not exist.
+    pub fn row_absent(space: impl Into<Space>, key: impl Into<Bytes>) -> Self {
+        Self::Row { space: space.into(), key: key.into(), equals: None }
+    }
+}
+
+/// A small keyed row, changed in the append's own transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RowChange {
+    /// Sets a row, whether it existed or not.
+    Put {
+        /// The row's space.
+        space: Space,
+        /// The row's key; rows of a space are ordered by it, bytewise.
+        key: Bytes,
+        /// Its new value.
+        value: Bytes,
+    },
+    /// Removes a row; nothing happens if it does not exist.
+    Delete {
+        /// The row's space.
+        space: Space,
+        /// The row's key.
+        key: Bytes,
+    },
+}
+
+impl RowChange {
+    /// Sets a row.
+    pub fn put(space: impl Into<Space>, key: impl Into<Bytes>, value: impl Into<Bytes>) -> Self {
+        Self::Put { space: space.into(), key: key.into(), value: value.into() }
+    }
+
+    /// Removes a row.
+    pub fn delete(space: impl Into<Space>, key: impl Into<Bytes>) -> Self {
+        Self::Delete { space: space.into(), key: key.into() }
+    }
+}
+
+/// The part of an append that concerns one stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamAppend {
+    /// The stream.
+    pub stream: StreamId,
+    /// What it must look like.
+    pub expected: Expected,
+    /// What is added to it, in this order; may be empty, and then only the expectation counts.
+    pub events: Vec<NewEvent>,
+}
+
+/// Everything that is to happen in one transaction, or not at all.
+///
+/// Events of any number of streams, conditions, and row changes; all conditions are about the state before the append.
+/// An append without events is legal: a checkpoint is a row and a fence.
+///
+/// ```
+/// use resilience_cqrs::{Append, Expected, NewEvent, RowChange, Version};
+///
+/// let transfer = Append::new()
+///     .events("account-a", Expected::Exact(Version::new(4)), [NewEvent::new("Withdrawn", "5")])
+///     .events("account-b", Expected::Exists, [NewEvent::new("Deposited", "5")])
+///     .row(RowChange::put("transfers", "t1", "done"))
+///     .command_id("transfer-t1");
+/// assert_eq!(transfer.event_count(), 2);
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[must_use = "an append does nothing until it is given to a store"]
+pub struct Append {
+    pub(crate) streams: Vec<StreamAppend>,
+    pub(crate) conditions: Vec<Condition>,
+    pub(crate) rows: Vec<RowChange>,
+    pub(crate) command: Option<CommandId>,
+    digest: Option<u64>,
+}
+
+impl Append {
+    /// An append of nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds events to a stream. A stream may be named once in an append.
+    pub fn events(
+        mut self,
+        stream: impl Into<StreamId>,
+        expected: Expected,
+        events: impl IntoIterator<Item = NewEvent>,
+    ) -> Self {
+        self.streams.push(StreamAppend { stream: stream.into(), expected, events: events.into_iter().collect() });
+        self
+    }
+
+    /// Adds a condition; all of them must hold.
+    pub fn require(mut self, condition: Condition) -> Self {
+        self.conditions.push(condition);
+        self
+    }
+
+    /// Adds a row change; changes are made in the order given.
+    pub fn row(mut self, change: RowChange) -> Self {
+        self.rows.push(change);
+        self
+    }
+
+    /// Adds several row changes.
+    pub fn rows(mut self, changes: impl IntoIterator<Item = RowChange>) -> Self {
+        self.rows.extend(changes);
+        self
+    }
+
+    /// Names the command, so that a second attempt after a lost answer is recognised: it gets the first one's result,
+    /// with [`Appended::already_committed`] set, whatever the streams look like by then.
+    ///
+    /// The same id with other events, tags, payloads or row changes is refused as misuse. If a second attempt of yours
+    /// may differ in those (a fresh timestamp in the payload), say with [`fingerprint`](Self::fingerprint) what makes it
+    /// the same command.
+    pub fn command_id(mut self, id: impl Into<CommandId>) -> Self {
+        self.command = Some(id.into());
+        self
+    }
+
+    /// Sets what the command is recognised by, in place of what it writes; see [`command_id`](Self::command_id).
+    pub fn fingerprint(mut self, of: &[u8]) -> Self {
+        self.digest = Some(digest::of_bytes(of));
+        self
+    }
+
+    /// How many events it has.
+    pub fn event_count(&self) -> usize {
+        self.streams.iter().map(|part| part.events.len()).sum()
+    }
+
+    /// Its streams, for engines.
+    pub fn streams(&self) -> &[StreamAppend] {
+        &self.streams
+    }
+
+    /// Its conditions, for engines.
+    pub fn conditions(&self) -> &[Condition] {
+        &self.conditions
+    }
+
+    /// Its row changes, for engines.
+    pub fn row_changes(&self) -> &[RowChange] {
+        &self.rows
+    }
+
+    /// Its command, with the number its content is recognised by; for engines.
+    pub fn command(&self) -> Option<(&CommandId, u64)> {
+        let id = self.command.as_ref()?;
+        Some((id, self.digest.unwrap_or_else(|| digest::of_append(self))))
+    }
+
+    /// Checks it against the [limits]; every engine does this first.
+    ///
+    /// # Errors
+    /// What is too long, too many or badly named.
+    pub fn validate(&self) -> Result<(), Invalid> {
+        limits::check(self)
+    }
+}
+
+/// An append that is durable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// The position of the first of its events.
+    pub first: Position,
+    /// The position of the last of its events. A reader that has reached it has seen the append.
+    ///
+    /// Without events `last` is the head of the log at that moment and `first` the one after it, as in an empty range.
+    pub last: Position,
+    /// The version of each stream it named, afterwards, in the order they were named.
+    pub versions: Vec<(StreamId, Version)>,
+    /// Whether this is the result of an earlier attempt with the same command id, and nothing was written now.
+    pub already_committed: bool,
+}
+
+impl Appended {
+    /// How many events were appended.
+    pub fn len(&self) -> u64 {
+        self.last.next().since(self.first)
+    }
+
+    /// Whether it had no events.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The version of `stream` afterwards; `None` if the append did not name it.
+    pub fn version(&self, stream: &str) -> Option<Version> {
+        self.versions.iter().find(|(named, _)| named == stream).map(|(_, version)| *version)
+    }
+}

@@ -1,0 +1,120 @@
+//! What every engine offers.
+
+use std::future::Future;
+
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use crate::log::{
+    Append, AppendError, Appended, CommandId, Marker, Position, Query, ReadError, Recorded, StreamId, Version,
+};
+
+/// One append-only log with small keyed rows beside it, in one transaction.
+///
+/// The engines differ in where they keep it, not in what they promise.
+///
+/// - An append happens entirely or not at all, and is durable (as far as the engine is) when it is acknowledged.
+/// - Positions are gapless and in commit order: what a reader has passed, nothing can appear behind.
+/// - Nothing is visible to any reader, waiter or conflict reply before it is durable.
+/// - All conditions of an append are about the state right before it.
+/// - Clones are one store.
+pub trait EventStore: Clone + Send + Sync + 'static {
+    /// Appends events and changes rows in one transaction, if every expectation and condition holds.
+    ///
+    /// Dropped before it completes, the append may or may not happen, but never by half; with a
+    /// [command id](Append::command_id) the next attempt tells.
+    ///
+    /// # Errors
+    /// See [`AppendError`]; on all but [`Unavailable`](AppendError::Unavailable) nothing was written.
+    fn append(&self, append: Append) -> impl Future<Output = Result<Appended, AppendError>> + Send;
+
+    /// The first result of a command, if it was committed; what a handler asks before it decides a second time.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    fn committed(&self, command: &CommandId) -> impl Future<Output = Result<Option<Appended>, ReadError>> + Send;
+
+    /// The events after `after` that `query` matches, in the order of the log.
+    ///
+    /// `limit` is the most events the page may have, at least 1 and at most
+    /// [`limits::PAGE_EVENTS`](crate::limits::PAGE_EVENTS); what lies outside is brought inside. A page may be shorter
+    /// than its limit before the end, so go by [`Page::next`], not by its length.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    fn read(
+        &self,
+        after: Position,
+        query: &Query,
+        limit: usize,
+    ) -> impl Future<Output = Result<Page, ReadError>> + Send;
+
+    /// The events of one stream after version `after`, in order. Fewer than `limit` only at its end.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    fn read_stream(
+        &self,
+        stream: &StreamId,
+        after: Version,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<Recorded>, ReadError>> + Send;
+
+    /// The value of a row.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    fn row(&self, space: &str, key: &[u8]) -> impl Future<Output = Result<Option<Bytes>, ReadError>> + Send;
+
+    /// The rows of a space in the order of their keys, after `after`. Fewer than `limit` only at the end.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    fn rows(
+        &self,
+        space: &str,
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<(Bytes, Bytes)>, ReadError>> + Send;
+
+    /// The position of the last durable event.
+    fn head(&self) -> Position;
+
+    /// Completes once the head is past `position`, with the head.
+    ///
+    /// Woken by the commit, without polling. It stays pending while nothing is appended, so race it against whatever
+    /// else should end the wait; dropping it leaves nothing behind.
+    fn wait_past(&self, position: Position) -> impl Future<Output = Position> + Send;
+}
+
+/// A part of the log, as a reader asked for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// The events, in the order of the log.
+    pub events: Vec<Recorded>,
+    /// Up to where everything the query matches has been seen, if earlier pages were read too: for a
+    /// [`Condition::NoMatch`](crate::Condition::NoMatch).
+    pub marker: Marker,
+    /// Where the next page starts: every event up to here was returned or does not match.
+    pub next: Position,
+    /// The head of the log at the time of the read; the reader has caught up when `next` has reached it.
+    pub head: Position,
+}
+
+impl Page {
+    /// Whether the reader has caught up with the head it read at.
+    pub fn is_last(&self) -> bool {
+        self.next >= self.head
+    }
+}
+
+/// Waits on a published head; for engines of this crate.
+pub(crate) async fn wait_past(head: &watch::Sender<Position>, position: Position) -> Position {
+    let mut heads = head.subscribe();
+    let reached = heads.wait_for(|head| *head > position).await.map(|head| *head);
+    // The sender is borrowed for as long as this future lives, so the channel cannot be closed.
+    match reached {
+        Ok(head) => head,
+        Err(_) => std::future::pending().await,
+    }
+}
