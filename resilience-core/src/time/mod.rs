@@ -185,6 +185,23 @@ impl Sleep {
     pub fn boxed(sleep: impl Future<Output = ()> + Send + 'static) -> Self {
         Self { repr: SleepRepr::Boxed { sleep: Box::pin(sleep) } }
     }
+
+    /// Polls without asking, or taking from, the budget of the tokio task; see [`has_budget`].
+    pub(crate) fn poll_exempt(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        #[cfg(feature = "tokio")]
+        return std::pin::pin!(::tokio::task::coop::unconstrained(self)).poll(cx);
+        #[cfg(not(feature = "tokio"))]
+        return self.poll(cx);
+    }
+}
+
+/// Whether the task may go on before it yields, by tokio's cooperative budget. A timer polled without budget says
+/// "pending" even when its time has come. Always true outside of tokio.
+pub(crate) fn has_budget() -> bool {
+    #[cfg(feature = "tokio")]
+    return ::tokio::task::coop::has_budget_remaining();
+    #[cfg(not(feature = "tokio"))]
+    return true;
 }
 
 impl Future for Sleep {
