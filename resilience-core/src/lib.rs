@@ -20,6 +20,7 @@ pub mod rng;
 #[allow(dead_code, unused_imports, unreachable_pub)] // A façade: which half a build uses depends on its features.
 mod sync;
 pub mod time;
+pub mod timeout;
 
 pub use self::classify::{ByResult, Class, Classification, Classify};
 pub use self::error::{AsRejected, ConfigError, Elapsed, Error, Reason, Rejected};

@@ -1,0 +1,119 @@
+//! The answer of a call with a limit.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use pin_project_lite::pin_project;
+
+use super::Event;
+use super::machine::Allowance;
+use super::policy::Rule;
+use crate::context::ambient;
+use crate::time::{self, Sleep};
+use crate::{Elapsed, Rejected};
+
+pin_project! {
+    /// The answer of a [`TimeoutService`](super::TimeoutService) or of [`Timeout::call`](super::Timeout::call).
+    ///
+    /// Dropping it drops the call and its timer.
+    #[must_use = "futures do nothing unless polled"]
+    pub struct ResponseFuture<F> {
+        #[pin]
+        stage: Stage<F>,
+        rule: Rule,
+    }
+}
+
+pin_project! {
+    #[project = StageProjection]
+    enum Stage<F> {
+        Running { #[pin] inner: F, #[pin] sleep: Option<Sleep>, allowance: Allowance },
+        Refused { rejected: Option<Rejected> },
+        Done,
+    }
+}
+
+impl<F> ResponseFuture<F> {
+    #[inline]
+    pub(super) fn running(inner: F, rule: Rule, allowance: Allowance) -> Self {
+        Self { stage: Stage::Running { inner, sleep: None, allowance }, rule }
+    }
+
+    pub(super) fn refused(rejected: Rejected, rule: Rule) -> Self {
+        Self { stage: Stage::Refused { rejected: Some(rejected) }, rule }
+    }
+}
+
+impl<F, T, E> Future for ResponseFuture<F>
+where
+    F: Future<Output = Result<T, E>>,
+    E: From<Elapsed> + From<Rejected>,
+{
+    type Output = Result<T, E>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let answer = match this.stage.as_mut().project() {
+            StageProjection::Running { inner, sleep, allowance } => {
+                // Before the first wait there is no timer, and nothing to ask about.
+                let had_budget = sleep.is_some() && time::has_budget();
+                let entered = ambient::enter(allowance.narrow(&ambient::get()));
+                match inner.poll(cx) {
+                    Poll::Ready(answer) => Some(answer),
+                    Poll::Pending => {
+                        allowance.learn(&entered.leave());
+                        ready!(poll_sleep(sleep, allowance, this.rule, had_budget, cx));
+                        None
+                    }
+                }
+            }
+            StageProjection::Refused { rejected } => {
+                return Poll::Ready(Err(rejected.take().expect("a future is not polled after it is done").into()));
+            }
+            StageProjection::Done => panic!("a future is not polled after it is done"),
+        };
+        // The call and its timer go before anybody can see how it ended.
+        this.stage.set(Stage::Done);
+        Poll::Ready(answer.unwrap_or_else(|| {
+            let limit = this.rule.limit;
+            this.rule.emit(|| Event::Elapsed { limit });
+            Err(Elapsed::new(limit).into())
+        }))
+    }
+}
+
+/// Whether time is up. Sets the timer at the first wait.
+fn poll_sleep(
+    mut sleep: Pin<&mut Option<Sleep>>,
+    allowance: &mut Allowance,
+    rule: &Rule,
+    had_budget: bool,
+    cx: &mut Context<'_>,
+) -> Poll<()> {
+    if sleep.is_none() {
+        match allowance.resolve(|| rule.timer.now()) {
+            Some(deadline) => sleep.set(Some(rule.timer.sleep_until(deadline))),
+            None => return Poll::Pending,
+        }
+    }
+    match sleep.as_pin_mut() {
+        // What spends the whole budget of its task at every poll would otherwise never be found late, for a timer
+        // without budget does not tell. `tokio::time::timeout` makes the same exception.
+        Some(sleep) if had_budget && !time::has_budget() => sleep.poll_exempt(cx),
+        Some(sleep) => sleep.poll(cx),
+        None => Poll::Pending,
+    }
+}
+
+impl<F> fmt::Debug for ResponseFuture<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let stage = match &self.stage {
+            Stage::Running { .. } => "running",
+            Stage::Refused { .. } => "refused",
+            Stage::Done => "done",
+        };
+        f.debug_struct("ResponseFuture").field("stage", &stage).field("limit", &self.rule.limit).finish_non_exhaustive()
+    }
+}

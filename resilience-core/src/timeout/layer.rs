@@ -1,0 +1,38 @@
+//! A timeout as a tower layer.
+
+use tower_layer::Layer;
+
+use super::{Timeout, TimeoutService};
+
+/// Ends calls that take too long; made by [`Timeout::layer`] or, for no more than a limit, by `TimeoutLayer::new`.
+#[derive(Clone, Debug)]
+pub struct TimeoutLayer {
+    timeout: Timeout,
+}
+
+impl TimeoutLayer {
+    /// Ends calls after `limit` on tokio's clock; `Duration::MAX` means never.
+    ///
+    /// Its name is `timeout` and nobody listens; use [`Timeout::builder`] for more. A `limit` of zero lets only answers
+    /// through that are there at the first poll.
+    #[cfg(feature = "tokio")]
+    pub fn new(limit: std::time::Duration) -> Self {
+        let name = crate::Name::from_static("timeout");
+        let timer = crate::time::SharedTimer::default();
+        Timeout::assemble(name, limit, timer, &crate::event::Listeners::default()).into()
+    }
+}
+
+impl From<Timeout> for TimeoutLayer {
+    fn from(timeout: Timeout) -> Self {
+        Self { timeout }
+    }
+}
+
+impl<S> Layer<S> for TimeoutLayer {
+    type Service = TimeoutService<S>;
+
+    fn layer(&self, inner: S) -> TimeoutService<S> {
+        TimeoutService::new(inner, self.timeout.clone())
+    }
+}

@@ -1,0 +1,89 @@
+//! A limit on how long an answer may take, that every layer below can see.
+//!
+//! A timeout that only its own layer knows about wastes the work of all the others: a retry below it starts an attempt
+//! that can never be used, a queue holds a caller who has long given up. So this layer does two things. It drops the
+//! call when time is up, and it puts the deadline into the [request context](crate::context), where retries, queues and
+//! the layers that write headers read what is left.
+//!
+//! ```
+//! use std::time::Duration;
+//! use resilience_core::timeout::TimeoutLayer;
+//! use resilience_core::{Error, LiftLayer};
+//! use tower::{ServiceBuilder, ServiceExt, service_fn};
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(async {
+//! let service = ServiceBuilder::new()
+//!     .layer(TimeoutLayer::new(Duration::from_secs(2)))
+//!     .layer(LiftLayer)
+//!     .service(service_fn(async |wait: bool| {
+//!         if wait {
+//!             std::future::pending::<()>().await;
+//!         }
+//!         Ok::<_, std::io::Error>("an answer")
+//!     }));
+//! assert_eq!(service.clone().oneshot(false).await.unwrap(), "an answer");
+//! let late = service.oneshot(true).await.unwrap_err();
+//! assert_eq!(late.to_string(), "no answer within 2s");
+//! # assert!(late.is_elapsed());
+//! # });
+//! ```
+//!
+//! # When time counts
+//!
+//! From the first poll of the answer, which in every ordinary use is the moment of the call, to the poll that finds the
+//! answer. Nothing is measured until something has to wait: a call answered at its first poll reads no clock and makes
+//! no timer. If the answer and the end of time come in the same poll, the answer wins. Tokio's timers tick in
+//! milliseconds and never early, so under that timer the end comes at most a millisecond late.
+//!
+//! Readiness is not covered: tower asks a service whether it is ready before there is a call whose time could run. Bound
+//! that wait where it arises, with a bulkhead's queue and `max_wait`.
+//!
+//! # Defaults
+//!
+//! | option | default | why |
+//! |---|---|---|
+//! | `limit` | none, must be given | no figure is right for both a cache and a report |
+//! | `name` | `timeout` | |
+//! | `timer` | tokio's | so that `tokio::time::pause` drives it |
+//!
+//! # Errors
+//!
+//! | error | when | was the call sent? |
+//! |---|---|---|
+//! | [`Elapsed`](crate::Elapsed) | time ran out | yes: its effect is unknown |
+//! | [`Rejected`](crate::Rejected) with [`Reason::Deadline`](crate::Reason::Deadline) | the deadline in the context had already passed | no |
+//!
+//! The call's future is dropped before the error can be seen, so whatever it held is free by then.
+//!
+//! # Events
+//!
+//! [`Event::Elapsed`] and [`Event::Rejected`].
+//!
+//! # Beside other layers
+//!
+//! The earliest deadline wins. A timeout inside another one shows the layers below it the smaller of both; a deadline
+//! that a server took from a request's headers and set with [`Context`](crate::context::Context) ends calls under this
+//! layer, too, and is reported as [`Elapsed`](crate::Elapsed) with this layer's own limit. Outside a retry the limit
+//! holds for all attempts together, inside for each of them.
+
+mod config;
+mod event;
+mod future;
+#[cfg(feature = "tower")]
+mod layer;
+mod machine;
+mod policy;
+#[cfg(feature = "tower")]
+mod service;
+
+pub use self::config::TimeoutBuilder;
+pub use self::event::Event;
+pub use self::future::ResponseFuture;
+#[cfg(feature = "tower")]
+pub use self::layer::TimeoutLayer;
+pub use self::policy::Timeout;
+#[cfg(feature = "tower")]
+pub use self::service::TimeoutService;
+
+#[cfg(all(test, not(loom), feature = "tokio", feature = "tower"))]
+mod tests;

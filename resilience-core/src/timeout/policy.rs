@@ -1,0 +1,109 @@
+//! The timeout users hold.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::machine::Allowance;
+use super::{Event, ResponseFuture, TimeoutBuilder};
+use crate::context::ambient;
+use crate::event::Listeners;
+use crate::time::SharedTimer;
+use crate::{Name, Reason, Rejected};
+
+/// A limit on how long an answer may take. Cheap to clone; it has no state to share.
+#[derive(Clone, Debug)]
+pub struct Timeout {
+    name: Name,
+    rule: Rule,
+}
+
+/// What the future of a call needs: clones without touching a shared count, unless somebody listens or the timer is
+/// not tokio's.
+#[derive(Clone, Debug)]
+pub(super) struct Rule {
+    pub(super) limit: Duration,
+    pub(super) timer: SharedTimer,
+    watch: Option<Arc<Watch>>,
+}
+
+#[derive(Debug)]
+struct Watch {
+    name: Name,
+    listeners: Listeners,
+}
+
+impl Timeout {
+    /// Starts to set up a timeout.
+    pub fn builder() -> TimeoutBuilder {
+        TimeoutBuilder::new()
+    }
+
+    pub(super) fn assemble(name: Name, limit: Duration, timer: SharedTimer, listeners: &Listeners) -> Self {
+        let watch = (!listeners.is_empty())
+            .then(|| Arc::new(Watch { listeners: listeners.bound("timeout", &name), name: name.clone() }));
+        Self { name, rule: Rule { limit, timer, watch } }
+    }
+
+    /// Runs `future` with the limit, without tower.
+    ///
+    /// The future is not polled at all if the deadline in the context has passed. Dropping the answer drops `future`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use resilience_core::Error;
+    /// use resilience_core::timeout::Timeout;
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(async {
+    /// let timeout = Timeout::builder().name("report").limit(Duration::from_secs(30)).build()?;
+    /// let never = std::future::pending::<Result<(), Error<std::io::Error>>>();
+    /// assert!(timeout.call(never).await.unwrap_err().is_elapsed());
+    /// # Ok::<_, resilience_core::ConfigError>(()) }).unwrap();
+    /// ```
+    pub fn call<F: Future>(&self, future: F) -> ResponseFuture<F> {
+        match self.begin(&ambient::get()) {
+            Ok(allowance) => ResponseFuture::running(future, self.rule.clone(), allowance),
+            Err(rejected) => ResponseFuture::refused(rejected, self.rule.clone()),
+        }
+    }
+
+    /// The timeout as a layer.
+    #[cfg(feature = "tower")]
+    pub fn layer(&self) -> super::TimeoutLayer {
+        self.clone().into()
+    }
+
+    /// The name in refusals and events.
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// How long an answer may take.
+    pub fn limit(&self) -> Duration {
+        self.rule.limit
+    }
+
+    /// What a call that begins now is allowed, or its refusal if it comes too late.
+    #[inline]
+    pub(super) fn begin(&self, outer: &ambient::Ambient) -> Result<Allowance, Rejected> {
+        Allowance::new(outer, self.rule.limit, || self.rule.timer.now()).map_err(|_late| self.refuse())
+    }
+
+    #[cfg(feature = "tower")]
+    pub(super) fn rule(&self) -> &Rule {
+        &self.rule
+    }
+
+    #[cold]
+    fn refuse(&self) -> Rejected {
+        self.rule.emit(|| Event::Rejected { reason: Reason::Deadline });
+        Rejected::new(self.name.clone(), Reason::Deadline)
+    }
+}
+
+impl Rule {
+    pub(super) fn emit(&self, event: impl FnOnce() -> Event) {
+        if let Some(watch) = &self.watch {
+            watch.listeners.emit(&watch.name, || self.timer.now(), event);
+        }
+    }
+}
