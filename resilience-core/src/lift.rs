@@ -205,9 +205,7 @@ where
             LowerProjection::Answered { response } => {
                 Poll::Ready(Ok(response.take().expect("a future is not polled after it is done")))
             }
-            LowerProjection::Called { inner, answer } => {
-                inner.poll(cx).map(|result| Ok(result.unwrap_or_else(|error| answer(error))))
-            }
+            LowerProjection::Called { inner, answer } => inner.poll(cx).map(|result| Ok(result.unwrap_or_else(answer))),
         }
     }
 }

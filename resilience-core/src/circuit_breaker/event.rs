@@ -1,0 +1,77 @@
+//! What a breaker reports.
+
+use super::machine::{State, Transition};
+use crate::event::{Fact, Severity};
+use crate::{Class, Reason};
+
+/// What happened in a breaker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// The state changed. Transitions are reported one at a time, in the order in which they happened.
+    Changed(Transition),
+    /// A call was refused.
+    Rejected {
+        /// Why.
+        reason: Reason,
+    },
+    /// A call was answered, and the answer counted.
+    Settled {
+        /// What it counted as.
+        class: Class,
+    },
+    /// A call was given up by its caller before the answer came.
+    Abandoned,
+    /// An answer came after the state it was admitted in had ended; it counted for nothing.
+    Stale,
+}
+
+impl Fact for Event {
+    fn pattern(&self) -> &'static str {
+        "circuit_breaker"
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Changed(Transition { to: State::Closed, .. }) => "closed",
+            Self::Changed(Transition { to: State::Open, .. }) => "opened",
+            Self::Changed(Transition { to: State::HalfOpen, .. }) => "half_opened",
+            Self::Changed(Transition { to: State::Isolated, .. }) => "isolated",
+            Self::Rejected { .. } => "rejected",
+            Self::Settled { .. } => "settled",
+            Self::Abandoned => "abandoned",
+            Self::Stale => "stale",
+        }
+    }
+
+    fn severity(&self) -> Severity {
+        match self {
+            Self::Changed(Transition { to: State::Closed, .. }) => Severity::Info,
+            Self::Changed(Transition { to: State::Open, .. }) => Severity::Error,
+            Self::Changed(_) => Severity::Warn,
+            _ => Severity::Debug,
+        }
+    }
+
+    fn reason(&self) -> Option<&'static str> {
+        match self {
+            Self::Changed(transition) => Some(transition.cause.label()),
+            Self::Rejected { reason } => Some(reason.label()),
+            _ => None,
+        }
+    }
+
+    fn outcome(&self) -> Option<&'static str> {
+        match self {
+            Self::Settled { class } => Some(class.label()),
+            _ => None,
+        }
+    }
+
+    fn state(&self) -> Option<(&'static str, &'static [&'static str])> {
+        match self {
+            Self::Changed(transition) => Some((transition.to.label(), State::LABELS)),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! A call behind a breaker.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
+
+use super::policy::{CircuitBreaker, Permit};
+use crate::{AsRejected, ByResult, Classify, Rejected};
+
+pin_project! {
+    /// The answer of a call behind a [`CircuitBreaker`].
+    ///
+    /// Dropping it before the answer gives a probe's place back at once.
+    #[must_use = "futures do nothing unless polled"]
+    pub struct ResponseFuture<F, C = ByResult> {
+        #[pin]
+        call: Call<F>,
+        permit: Option<Permit>,
+        classify: Option<C>,
+    }
+}
+
+pin_project! {
+    #[project = CallProjection]
+    enum Call<F> {
+        Refused { rejected: Option<Rejected> },
+        Admitted { #[pin] inner: F },
+    }
+}
+
+impl<F, C> ResponseFuture<F, C> {
+    pub(super) const fn refused(rejected: Rejected) -> Self {
+        Self { call: Call::Refused { rejected: Some(rejected) }, permit: None, classify: None }
+    }
+
+    pub(super) const fn admitted(inner: F, permit: Permit, classify: C) -> Self {
+        Self { call: Call::Admitted { inner }, permit: Some(permit), classify: Some(classify) }
+    }
+}
+
+impl<F, C, T, E> Future for ResponseFuture<F, C>
+where
+    F: Future<Output = Result<T, E>>,
+    E: From<Rejected>,
+    C: Classify<T, E>,
+{
+    type Output = Result<T, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        match this.call.project() {
+            CallProjection::Refused { rejected } => {
+                let rejected = rejected.take().expect("a future is not polled after it is done");
+                Poll::Ready(Err(rejected.into()))
+            }
+            CallProjection::Admitted { inner } => {
+                let answer = std::task::ready!(inner.poll(cx));
+                if let (Some(permit), Some(classify)) = (this.permit.take(), this.classify.as_ref()) {
+                    permit.settle(classify.classify(&answer).class());
+                }
+                Poll::Ready(answer)
+            }
+        }
+    }
+}
+
+impl<F, C> fmt::Debug for ResponseFuture<F, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("circuit_breaker::ResponseFuture").field("permit", &self.permit).finish_non_exhaustive()
+    }
+}
+
+impl CircuitBreaker {
+    /// Runs `call` behind the breaker, without tower.
+    ///
+    /// Asks for leave now, not at the first poll.
+    ///
+    /// ```
+    /// use resilience_core::Error;
+    /// use resilience_core::circuit_breaker::CircuitBreaker;
+    ///
+    /// # futures::executor::block_on(async {
+    /// let breaker = CircuitBreaker::builder().name("payments").consecutive_failures(2).build()?;
+    /// let fail = async || Err::<u32, _>(Error::Service("down"));
+    /// assert_eq!(breaker.call(fail()).await, Err(Error::Service("down")));
+    /// assert_eq!(breaker.call(fail()).await, Err(Error::Service("down")));
+    /// assert!(breaker.call(fail()).await.unwrap_err().is_rejected());
+    /// # Ok::<(), resilience_core::ConfigError>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn call<F, T, E>(&self, call: F) -> ResponseFuture<F>
+    where
+        F: Future<Output = Result<T, E>>,
+        E: From<Rejected> + AsRejected,
+    {
+        match self.try_acquire() {
+            Ok(permit) => ResponseFuture::admitted(call, permit, ByResult),
+            Err(rejected) => ResponseFuture::refused(rejected),
+        }
+    }
+}

@@ -1,0 +1,478 @@
+//! The breaker users hold: the machine behind a short lock, the closed circuit in one atomic word.
+
+use std::collections::VecDeque;
+use std::fmt;
+
+use super::config::{Abandoned, CircuitBreakerBuilder, Trip};
+use super::event::Event;
+use super::machine::{Admission, Cause, Machine, Rules, State, Transition, Word};
+use super::window::{Record, TimeWindow};
+use crate::event::Listeners;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Arc, Mutex, lock};
+use crate::time::{SharedTimer, Timestamp};
+use crate::{Class, Name, Reason, Rejected};
+
+/// A circuit breaker: refuses calls to a dependency that is taken to be down, and finds out when it is back.
+///
+/// Cloning is cheap, and clones are one breaker: the same state seen from everywhere. See the
+/// [module documentation](super) for the rules.
+#[derive(Clone)]
+pub struct CircuitBreaker {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    /// The state as every call sees it; see [`Word`].
+    word: AtomicU64,
+    /// When an open or half-open state ends by itself, in nanoseconds. Written under the lock before `word`.
+    until: AtomicU64,
+    window: Option<TimeWindow>,
+    trip: Trip,
+    abandoned: Abandoned,
+    name: Name,
+    timer: SharedTimer,
+    listeners: Listeners,
+    cold: Mutex<Cold>,
+    rejected: AtomicU64,
+    stale: AtomicU64,
+}
+
+struct Cold {
+    machine: Machine,
+    opened: u64,
+    /// Transitions not yet reported, and whether somebody is at it: they are reported one at a time and in order, by
+    /// whoever comes first, outside the lock.
+    unreported: VecDeque<Transition>,
+    reporting: bool,
+}
+
+/// A breaker's state at one moment, for people and tests.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// Where the circuit stands.
+    pub state: State,
+    /// How often the state has changed.
+    pub generation: u32,
+    /// When the state ends by itself, if it does.
+    pub until: Option<Timestamp>,
+    /// Failures in a row; counted by [`consecutive_failures`](CircuitBreakerBuilder::consecutive_failures) only.
+    pub consecutive_failures: u32,
+    /// Calls in the window; 0 without one.
+    pub calls: u64,
+    /// Failures in the window; 0 without one.
+    pub failures: u64,
+    /// Calls refused since the breaker was built.
+    pub rejected: u64,
+    /// Answers that came too late to count, since the breaker was built.
+    pub stale: u64,
+    /// How often the circuit has opened.
+    pub opened: u64,
+}
+
+impl CircuitBreaker {
+    /// Starts a configuration; see the [defaults](super#defaults).
+    pub fn builder() -> CircuitBreakerBuilder {
+        CircuitBreakerBuilder::new()
+    }
+
+    pub(super) fn new(
+        name: Name,
+        trip: Trip,
+        rules: Rules,
+        abandoned: Abandoned,
+        timer: SharedTimer,
+        listeners: Listeners,
+    ) -> Self {
+        let window = match trip {
+            Trip::Consecutive(_) => None,
+            Trip::Rate { window, .. } => Some(TimeWindow::new(window, shards::count())),
+        };
+        let machine = Machine::new(rules);
+        let shared = Shared {
+            word: AtomicU64::new(machine.word().0),
+            until: AtomicU64::new(Timestamp::NEVER.as_nanos()),
+            window,
+            trip,
+            abandoned,
+            name,
+            timer,
+            listeners,
+            cold: Mutex::new(Cold { machine, opened: 0, unreported: VecDeque::new(), reporting: false }),
+            rejected: AtomicU64::new(0),
+            stale: AtomicU64::new(0),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Asks to make one call.
+    ///
+    /// The permit is void once the circuit changes its state, so an answer that arrives late never speaks for a newer
+    /// probe. Dropping it unsettled gives a probe's place back; see [`Abandoned`] for what it counts as.
+    ///
+    /// # Errors
+    ///
+    /// [`Rejected`] when the circuit is open, isolated, or half-open with all its probes taken.
+    pub fn try_acquire(&self) -> Result<Permit, Rejected> {
+        // Acquire pairs with the Release in `change`: a call admitted by a closed circuit sees all that closed it.
+        let word = Word(self.shared.word.load(Ordering::Acquire));
+        let (generation, probe) = if word.is_closed() { (word.generation(), false) } else { self.acquire_cold(word)? };
+        Ok(Permit { breaker: self.clone(), generation, probe, settled: false })
+    }
+
+    #[cold]
+    fn acquire_cold(&self, word: Word) -> Result<(u32, bool), Rejected> {
+        if let Some(rejected) = self.refusal(word) {
+            return Err(self.reject(rejected));
+        }
+        let now = self.shared.timer.now();
+        let (admission, generation) = self.change(|machine| {
+            let (admission, transitions) = machine.try_acquire(now);
+            ((admission, machine.generation()), transitions)
+        });
+        match admission {
+            Admission::Pass => Ok((generation, false)),
+            Admission::Probe => Ok((generation, true)),
+            Admission::Refuse { reason, retry_after } => Err(self.reject(self.rejection(reason, retry_after))),
+        }
+    }
+
+    /// The refusal a call would get now, if that can be told without the lock; counts nothing.
+    #[cfg(feature = "tower")]
+    pub(crate) fn would_refuse(&self) -> Option<Rejected> {
+        // Acquire: as in `try_acquire`.
+        let word = Word(self.shared.word.load(Ordering::Acquire));
+        if word.is_closed() { None } else { self.refusal(word) }
+    }
+
+    fn refusal(&self, word: Word) -> Option<Rejected> {
+        let shared = &self.shared;
+        let remaining = || {
+            // Relaxed: `until` was written before the word that was read with Acquire. A later state's `until` may be
+            // read instead; it is then the more recent truth about when to come back.
+            let until = Timestamp::from_nanos(shared.until.load(Ordering::Relaxed));
+            let now = shared.timer.now();
+            (now < until).then(|| until - now)
+        };
+        match word.state() {
+            State::Closed => None,
+            State::Open => remaining().map(|wait| self.rejection(Reason::Open, Some(wait))),
+            State::HalfOpen if word.is_full() => remaining().map(|_| self.rejection(Reason::Probing, None)),
+            State::HalfOpen => None,
+            State::Isolated => Some(self.rejection(Reason::Isolated, None)),
+        }
+    }
+
+    fn rejection(&self, reason: Reason, retry_after: Option<std::time::Duration>) -> Rejected {
+        let rejected = Rejected::new(self.shared.name.clone(), reason);
+        match retry_after {
+            Some(wait) => rejected.with_retry_after(wait),
+            None => rejected,
+        }
+    }
+
+    /// Counts and reports a refusal.
+    pub(crate) fn reject(&self, rejected: Rejected) -> Rejected {
+        let shared = &self.shared;
+        // Relaxed: a statistic.
+        shared.rejected.fetch_add(1, Ordering::Relaxed);
+        let reason = rejected.reason();
+        shared.listeners.emit(&shared.name, || shared.timer.now(), || Event::Rejected { reason });
+        rejected
+    }
+
+    /// Where the circuit stands. An open circuit whose wait is over stays open until a call asks.
+    pub fn state(&self) -> State {
+        Word(self.shared.word.load(Ordering::Acquire)).state()
+    }
+
+    /// The breaker's name.
+    pub fn name(&self) -> &Name {
+        &self.shared.name
+    }
+
+    /// Everything there is to see, at one moment; the counts are exact when no call is being settled.
+    pub fn snapshot(&self) -> Snapshot {
+        let shared = &self.shared;
+        let now = shared.timer.now();
+        let cold = lock(&shared.cold);
+        let word = Word(shared.word.load(Ordering::Acquire));
+        let machine = &cold.machine;
+        let counts = shared.window.as_ref().map(|window| window.counts(machine.generation(), now)).unwrap_or_default();
+        let ends = matches!(machine.state(), State::Open | State::HalfOpen) && machine.until() != Timestamp::NEVER;
+        Snapshot {
+            state: machine.state(),
+            generation: machine.generation(),
+            until: ends.then(|| machine.until()),
+            consecutive_failures: word.failures(),
+            calls: counts.calls,
+            failures: counts.failures,
+            rejected: shared.rejected.load(Ordering::Relaxed),
+            stale: shared.stale.load(Ordering::Relaxed),
+            opened: cold.opened,
+        }
+    }
+
+    /// Opens the circuit until [`close`](Self::close) is called.
+    pub fn isolate(&self) {
+        self.force(State::Isolated, |_| Timestamp::NEVER);
+    }
+
+    /// Opens the circuit for `wait`, then probes.
+    pub fn open_for(&self, wait: std::time::Duration) {
+        self.force(State::Open, |now| now + wait);
+    }
+
+    /// Closes the circuit, with no evidence gathered yet.
+    pub fn close(&self) {
+        self.force(State::Closed, |_| Timestamp::NEVER);
+    }
+
+    fn force(&self, state: State, until: impl FnOnce(Timestamp) -> Timestamp) {
+        let now = self.shared.timer.now();
+        self.change(|machine| ((), [Some(machine.force(state, now, until(now))), None]));
+    }
+
+    fn settle(&self, generation: u32, probe: bool, answer: Answer) {
+        let counted = if probe {
+            let now = self.shared.timer.now();
+            self.change(|machine| match machine.settle_probe(generation, answer.as_probe(), now) {
+                Some(transitions) => (true, transitions),
+                None => (false, [None, None]),
+            })
+        } else {
+            self.settle_closed(generation, answer)
+        };
+        let shared = &self.shared;
+        if !counted {
+            shared.stale.fetch_add(1, Ordering::Relaxed);
+        }
+        let fact = || match answer {
+            _ if !counted => Event::Stale,
+            Answer::Class(class) => Event::Settled { class },
+            Answer::GaveUp => Event::Abandoned,
+        };
+        shared.listeners.emit(&shared.name, || shared.timer.now(), fact);
+    }
+
+    /// Whether the answer of a call admitted by the closed circuit of `generation` still counted.
+    fn settle_closed(&self, generation: u32, answer: Answer) -> bool {
+        let record = match (answer, self.shared.abandoned) {
+            (Answer::Class(Class::Success), _) => Record::Success,
+            (Answer::Class(Class::Failure | Class::Slow), _) | (Answer::GaveUp, Abandoned::Failure) => Record::Failure,
+            (Answer::GaveUp, Abandoned::WhenNothingElse) => Record::GaveUp,
+            (Answer::Class(Class::Ignore), _) | (Answer::GaveUp, Abandoned::Ignore) => {
+                return Word(self.shared.word.load(Ordering::Acquire)).is_closed_in(generation);
+            }
+        };
+        match self.shared.trip {
+            Trip::Consecutive(limit) => self.settle_consecutive(generation, record, limit),
+            Trip::Rate { ratio, minimum, .. } => self.settle_rate(generation, record, ratio, minimum),
+        }
+    }
+
+    fn settle_consecutive(&self, generation: u32, record: Record, limit: u32) -> bool {
+        let word = &self.shared.word;
+        // Acquire, here and below: pairs with the Release in `change`, as in `try_acquire`.
+        let mut seen = Word(word.load(Ordering::Acquire));
+        loop {
+            if !seen.is_closed_in(generation) {
+                return false;
+            }
+            let next = match record {
+                Record::Success => seen.after_success(),
+                Record::Failure => seen.after_failure(),
+                Record::GaveUp => seen.after_giving_up(),
+            };
+            // The common case, a success with nothing to forget, writes nothing.
+            if next == seen {
+                break;
+            }
+            // Relaxed on success: the counts in the word order nothing else; a trip takes the lock.
+            match word.compare_exchange_weak(seen.0, next.0, Ordering::Relaxed, Ordering::Acquire) {
+                Ok(_) => {
+                    seen = next;
+                    break;
+                }
+                Err(now) => seen = Word(now),
+            }
+        }
+        let cause = if record == Record::Failure && seen.failures() >= limit {
+            Cause::Consecutive { failures: seen.failures() }
+        } else if record == Record::GaveUp && seen.failures() == 0 && seen.gave_up() >= limit {
+            Cause::Abandoned { calls: seen.gave_up().into() }
+        } else {
+            return true;
+        };
+        self.open(generation, cause, self.shared.timer.now());
+        true
+    }
+
+    fn settle_rate(&self, generation: u32, record: Record, ratio: f64, minimum: u64) -> bool {
+        let shared = &self.shared;
+        let seen = Word(shared.word.load(Ordering::Acquire));
+        if !seen.is_closed_in(generation) {
+            return false;
+        }
+        let Some(window) = &shared.window else { return true };
+        let now = shared.timer.now();
+        window.record(shards::mine(), generation, now, record);
+        // A success can open the circuit only when failures wait for the window to fill, and then `watch` says so.
+        if record == Record::Success && !seen.is_watched() {
+            return true;
+        }
+        let counts = window.counts(generation, now);
+        let high = counts.failure_rate() >= ratio && counts.failures > 0;
+        if high && counts.calls >= minimum {
+            self.open(generation, Cause::Rate { failures: counts.failures, calls: counts.calls }, now);
+        } else if counts.calls == 0 && counts.gave_up >= minimum {
+            self.open(generation, Cause::Abandoned { calls: counts.gave_up }, now);
+        } else if seen.is_watched() != high {
+            // Relaxed: `watch` is a hint about the window, and lost races are made good by the next failure.
+            let next = seen.watched(high).0;
+            let _ = shared.word.compare_exchange(seen.0, next, Ordering::Relaxed, Ordering::Relaxed);
+        }
+        true
+    }
+
+    fn open(&self, generation: u32, cause: Cause, now: Timestamp) {
+        self.change(|machine| ((), [machine.trip(generation, cause, now), None]));
+    }
+
+    /// Applies one step of the machine, publishes its word, and reports what happened.
+    fn change<R>(&self, step: impl FnOnce(&mut Machine) -> (R, [Option<Transition>; 2])) -> R {
+        let shared = &self.shared;
+        let mut cold = lock(&shared.cold);
+        let (result, transitions) = step(&mut cold.machine);
+        let before = Word(shared.word.load(Ordering::Relaxed));
+        let after = cold.machine.word();
+        let same_closed = after.is_closed() && before.is_closed_in(after.generation());
+        if before != after && !same_closed {
+            shared.until.store(cold.machine.until().as_nanos(), Ordering::Relaxed);
+            // Release pairs with the Acquire loads of the word: who sees the new state sees its `until`. Counts that
+            // were added to an older word meanwhile belong to the generation that ends here. A swap and not a store,
+            // so that every change of the word is a read-modify-write and none can slip in behind it.
+            shared.word.swap(after.0, Ordering::AcqRel);
+        }
+        for transition in transitions.into_iter().flatten() {
+            cold.opened += u64::from(transition.to == State::Open);
+            if !shared.listeners.is_empty() {
+                cold.unreported.push_back(transition);
+            }
+        }
+        if cold.unreported.is_empty() || cold.reporting {
+            return result;
+        }
+        cold.reporting = true;
+        while let Some(transition) = cold.unreported.pop_front() {
+            drop(cold);
+            shared.listeners.emit(&shared.name, || transition.at, || Event::Changed(transition));
+            cold = lock(&shared.cold);
+        }
+        cold.reporting = false;
+        result
+    }
+}
+
+impl fmt::Debug for CircuitBreaker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CircuitBreaker")
+            .field("name", self.name())
+            .field("state", &self.state())
+            .finish_non_exhaustive()
+    }
+}
+
+/// How a call ended.
+#[derive(Clone, Copy)]
+enum Answer {
+    Class(Class),
+    GaveUp,
+}
+
+impl Answer {
+    /// A probe that was given up says nothing: its place is free for the next.
+    const fn as_probe(self) -> Class {
+        match self {
+            Self::Class(class) => class,
+            Self::GaveUp => Class::Ignore,
+        }
+    }
+}
+
+/// Leave to make one call; made by [`CircuitBreaker::try_acquire`].
+///
+/// Settle it with what the answer meant. Dropped unsettled, the call counts as given up by its caller, and as failed if
+/// the thread is panicking.
+#[must_use = "dropping a permit counts the call as given up"]
+pub struct Permit {
+    breaker: CircuitBreaker,
+    generation: u32,
+    probe: bool,
+    settled: bool,
+}
+
+impl Permit {
+    /// Reports what the answer meant.
+    pub fn settle(mut self, class: Class) {
+        self.settled = true;
+        self.breaker.settle(self.generation, self.probe, Answer::Class(class));
+    }
+
+    /// Whether the call is one of a half-open circuit's probes.
+    pub fn is_probe(&self) -> bool {
+        self.probe
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if !self.settled {
+            let answer = if std::thread::panicking() { Answer::Class(Class::Failure) } else { Answer::GaveUp };
+            self.breaker.settle(self.generation, self.probe, answer);
+        }
+    }
+}
+
+impl fmt::Debug for Permit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Permit")
+            .field("breaker", self.breaker.name())
+            .field("generation", &self.generation)
+            .field("probe", &self.probe)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Which shard of a window a thread records in.
+mod shards {
+    use std::cell::Cell;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// More shards than this cost more to sum than they save.
+    const MOST: usize = 16;
+
+    pub(super) fn count() -> usize {
+        if cfg!(loom) {
+            return 2;
+        }
+        std::thread::available_parallelism().map_or(1, usize::from).next_power_of_two().min(MOST)
+    }
+
+    /// Threads are dealt out in turn; two on one shard are slower, not wrong.
+    pub(super) fn mine() -> usize {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        thread_local! {
+            static MINE: Cell<usize> = const { Cell::new(usize::MAX) };
+        }
+        let mine = MINE.get();
+        if mine != usize::MAX {
+            return mine;
+        }
+        // Relaxed: only the numbers must differ.
+        let mine = NEXT.fetch_add(1, Ordering::Relaxed) % MOST;
+        MINE.set(mine);
+        mine
+    }
+}

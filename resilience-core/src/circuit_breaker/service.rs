@@ -1,0 +1,73 @@
+//! A service behind a breaker.
+
+use std::task::{Context, Poll};
+
+use tower_service::Service;
+
+use super::future::ResponseFuture;
+use super::policy::CircuitBreaker;
+use crate::{ByResult, Classify, Rejected};
+
+/// A service behind a [`CircuitBreaker`]; made by [`CircuitBreakerLayer`](super::CircuitBreakerLayer).
+///
+/// While the circuit refuses, it is ready at once and the call is answered with the refusal: a dependency that is down is
+/// not waited for. Otherwise its readiness is the inner service's.
+#[derive(Debug)]
+pub struct CircuitBreakerService<S, C = ByResult> {
+    inner: S,
+    breaker: CircuitBreaker,
+    classify: C,
+    /// The refusal that made this service ready without asking the inner one.
+    refused: Option<Rejected>,
+}
+
+impl<S, C> CircuitBreakerService<S, C> {
+    pub(super) const fn new(inner: S, breaker: CircuitBreaker, classify: C) -> Self {
+        Self { inner, breaker, classify, refused: None }
+    }
+
+    /// The breaker.
+    pub const fn breaker(&self) -> &CircuitBreaker {
+        &self.breaker
+    }
+
+    /// The service behind it.
+    pub const fn get_ref(&self) -> &S {
+        &self.inner
+    }
+}
+
+impl<S: Clone, C: Clone> Clone for CircuitBreakerService<S, C> {
+    fn clone(&self) -> Self {
+        // Readiness is not inherited: the clone asks for itself.
+        Self::new(self.inner.clone(), self.breaker.clone(), self.classify.clone())
+    }
+}
+
+impl<S, C, Req> Service<Req> for CircuitBreakerService<S, C>
+where
+    S: Service<Req>,
+    S::Error: From<Rejected>,
+    C: Classify<S::Response, S::Error> + Clone,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future, C>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        // Asked anew at each poll: a circuit closed by hand meanwhile lets the call pass.
+        self.refused = self.breaker.would_refuse();
+        if self.refused.is_some() { Poll::Ready(Ok(())) } else { self.inner.poll_ready(cx) }
+    }
+
+    fn call(&mut self, request: Req) -> Self::Future {
+        if let Some(rejected) = self.refused.take() {
+            return ResponseFuture::refused(self.breaker.reject(rejected));
+        }
+        match self.breaker.try_acquire() {
+            Ok(permit) => ResponseFuture::admitted(self.inner.call(request), permit, self.classify.clone()),
+            // The inner service stays ready for the next call.
+            Err(rejected) => ResponseFuture::refused(rejected),
+        }
+    }
+}
