@@ -17,6 +17,7 @@ pub mod event;
 mod lift;
 mod name;
 pub mod observe;
+pub mod retry;
 pub mod rng;
 #[allow(dead_code, unused_imports, unreachable_pub)] // A façade: which half a build uses depends on its features.
 mod sync;

@@ -1,0 +1,118 @@
+//! Building a budget.
+
+use super::*;
+use crate::ConfigError;
+
+/// Builds a [`RetryBudget`].
+///
+/// | field | default | why |
+/// |---|---|---|
+/// | [`ratio`](Self::ratio) | 0.2 | what Finagle, Envoy and failsafe-go agree on |
+/// | [`reserve`](Self::reserve) | 100 | what the AWS SDKs and Finagle come to |
+/// | [`start`](Self::start) | full | a client's first minute is not worse than the rest of its life |
+/// | [`floor`](Self::floor) | 0/s | with a reserve, only a client that fails for long without traffic needs one |
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct RetryBudgetBuilder {
+    name: Name,
+    ratio: Option<f64>,
+    reserve: Option<u32>,
+    start: Option<u32>,
+    floor: u32,
+    rule: Option<Rule>,
+    timer: Option<SharedTimer>,
+}
+
+impl RetryBudgetBuilder {
+    pub(super) fn new() -> Self {
+        Self {
+            name: Name::from_static("retry_budget"),
+            ratio: None,
+            reserve: None,
+            start: None,
+            floor: 0,
+            rule: None,
+            timer: SharedTimer::preset(),
+        }
+    }
+
+    /// The name in snapshots.
+    pub fn name(mut self, name: impl Into<Name>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Retries per request in the long run, from 0 to 1000; kept to a millionth.
+    pub fn ratio(mut self, ratio: f64) -> Self {
+        self.ratio = Some(ratio);
+        self
+    }
+
+    /// Retries saved up when the bucket is full: the largest burst beyond the ratio.
+    pub fn reserve(mut self, retries: u32) -> Self {
+        self.reserve = Some(retries);
+        self
+    }
+
+    /// Retries in the bucket in the beginning, at most the reserve.
+    pub fn start(mut self, retries: u32) -> Self {
+        self.start = Some(retries);
+        self
+    }
+
+    /// Retries per second that are granted even when the bucket is empty. Reads the clock only then.
+    pub fn floor(mut self, retries_per_second: u32) -> Self {
+        self.floor = retries_per_second;
+        self
+    }
+
+    /// Another rule than [`Rule::Ratio`]; not together with `ratio`, `reserve` or `start`.
+    pub fn rule(mut self, rule: Rule) -> Self {
+        self.rule = Some(rule);
+        self
+    }
+
+    /// The clock of the floor and of [`Rule::Leaky`]; tokio's unless set.
+    pub fn timer(mut self, timer: impl Into<SharedTimer>) -> Self {
+        self.timer = Some(timer.into());
+        self
+    }
+
+    /// The budget.
+    ///
+    /// # Errors
+    ///
+    /// A ratio or reward that is not a number between 0 and 1000, a start above the reserve, a price of zero, a `ttl`
+    /// outside of 1 s to 60 s, a rule together with the settings of another, or no timer where one is needed.
+    pub fn build(self) -> Result<RetryBudget, ConfigError> {
+        let Self { name, ratio, reserve, start, floor, rule, timer } = self;
+        if rule.is_some() && (ratio.is_some() || reserve.is_some() || start.is_some()) {
+            return Err(ConfigError::new("rule", "must not be combined with ratio, reserve or start"));
+        }
+        let preset = Ratio::default();
+        let rule = rule.unwrap_or(Rule::Ratio(Ratio {
+            ratio: ratio.unwrap_or(preset.ratio),
+            reserve: reserve.unwrap_or(preset.reserve),
+            start,
+        }));
+        let ledger = match &rule {
+            Rule::Ratio(rule) => Ledger::of(Word::ratio(rule)?),
+            Rule::Costs(rule) => Ledger::of(Word::costs(rule)?),
+            Rule::Throttle(rule) => Ledger::of(Word::throttle(rule)?),
+            Rule::Share(rule) => Ledger::of(Word::share(rule)?),
+            Rule::Leaky(rule) => Ledger::Slices(Mutex::new(Slices::new(rule)?)),
+        };
+        let floor = Floor::new(floor).map(|rule| Reserved { rule, arrival: AtomicU64::new(0) });
+        if timer.is_none() && (floor.is_some() || matches!(ledger, Ledger::Slices(_))) {
+            return Err(ConfigError::new("timer", "must be given without the feature `tokio`"));
+        }
+        let (withdrawn, refused) = (AtomicU64::new(0), AtomicU64::new(0));
+        Ok(RetryBudget { shared: Arc::new(Shared { name, ledger, floor, timer, withdrawn, refused }) })
+    }
+}
+
+impl Ledger {
+    fn of(rule: Word) -> Self {
+        Self::Word { word: AtomicU64::new(rule.start()), rule }
+    }
+}

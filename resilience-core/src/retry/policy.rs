@@ -1,0 +1,190 @@
+//! The policy object: what calls of one kind share.
+
+use std::fmt;
+
+use crate::event::Listeners;
+use crate::rng::SharedRng;
+use crate::sync::Arc;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::time::SharedTimer;
+use crate::{AsRejected, ByResult, Classify, Name};
+
+use super::budget::{self, RetryBudget};
+use super::config::RetryBuilder;
+use super::event::{Event, Reason};
+use super::machine::Rules;
+use super::report;
+use super::run::Run;
+
+/// Tries again what failed, within limits. Clones are one policy.
+///
+/// The [module](self) explains it.
+#[derive(Clone)]
+pub struct Retry {
+    shared: Arc<Shared>,
+}
+
+pub(super) struct Shared {
+    name: Name,
+    pub(super) rules: Rules,
+    pub(super) budget: Option<RetryBudget>,
+    pub(super) rng: SharedRng,
+    pub(super) timer: SharedTimer,
+    listeners: Listeners,
+    // Counted where a call has failed at least once, never on the way of one that succeeds.
+    retries: AtomicU64,
+    recovered: AtomicU64,
+    gave_up: AtomicU64,
+}
+
+impl Retry {
+    /// A builder; its defaults make a policy that is safe to use.
+    pub fn builder() -> RetryBuilder {
+        RetryBuilder::new()
+    }
+
+    pub(super) fn new(
+        name: Name,
+        rules: Rules,
+        budget: Option<RetryBudget>,
+        rng: SharedRng,
+        timer: SharedTimer,
+        listeners: Listeners,
+    ) -> Self {
+        let (retries, recovered, gave_up) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+        Self { shared: Arc::new(Shared { name, rules, budget, rng, timer, listeners, retries, recovered, gave_up }) }
+    }
+
+    /// Runs `operation`, again if need be. It is given the number of the attempt, from 1.
+    ///
+    /// The last attempt's error comes back unchanged; [`report`](super::report) tells how many there were and why no
+    /// more. Errors are classified by [`ByResult`]; for error types that are not [`AsRejected`], and for rules of your
+    /// own, see [`run_with`](Self::run_with). Dropping the future refunds a retry that was not yet sent.
+    ///
+    /// ```
+    /// use resilience_core::Error;
+    /// use resilience_core::retry::{Backoff, Retry};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let retry = Retry::builder().name("greeting").backoff(Backoff::none()).build()?;
+    /// let answer: Result<&str, Error<std::io::Error>> = retry
+    ///     .run(async |attempt| match attempt {
+    ///         1 => Err(Error::Service(std::io::Error::other("connection reset"))),
+    ///         _ => Ok("hello"),
+    ///     })
+    ///     .await;
+    /// assert_eq!(answer?, "hello");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn run<Op, Fut, T, E>(&self, operation: Op) -> Run<'_, Op, Fut, ByResult>
+    where
+        Op: FnMut(u32) -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+        E: AsRejected,
+    {
+        self.run_with(ByResult, operation)
+    }
+
+    /// Runs `operation` as [`run`](Self::run) does, with a classifier of your own.
+    ///
+    /// ```
+    /// use std::io;
+    /// use resilience_core::Classification;
+    /// use resilience_core::retry::{Backoff, Retry};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let retry = Retry::builder().backoff(Backoff::none()).build()?;
+    /// let transient = |answer: &io::Result<u32>| match answer {
+    ///     Ok(_) => Classification::SUCCESS,
+    ///     Err(error) if error.kind() == io::ErrorKind::NotFound => Classification::PERMANENT,
+    ///     Err(_) => Classification::FAILURE,
+    /// };
+    /// let answer = retry.run_with(transient, async |attempt| if attempt < 3 { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(attempt) });
+    /// assert_eq!(answer.await?, 3);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn run_with<Op, Fut, T, E, C>(&self, classify: C, operation: Op) -> Run<'_, Op, Fut, C>
+    where
+        Op: FnMut(u32) -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+        C: Classify<T, E>,
+    {
+        Run::new(self, classify, operation)
+    }
+
+    /// The name it was built with.
+    pub fn name(&self) -> &Name {
+        &self.shared.name
+    }
+
+    /// The budget it draws on, to share it with another policy; `None` if it was built unlimited.
+    pub fn budget(&self) -> Option<&RetryBudget> {
+        self.shared.budget.as_ref()
+    }
+
+    /// What the policy has done so far.
+    pub fn snapshot(&self) -> Snapshot {
+        // Relaxed: statistics.
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Snapshot {
+            retries: read(&self.shared.retries),
+            recovered: read(&self.shared.recovered),
+            gave_up: read(&self.shared.gave_up),
+            budget: self.budget().map(RetryBudget::snapshot),
+        }
+    }
+
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+}
+
+impl Shared {
+    /// Counts a fact, notes it for whoever awaits a report, and tells the listeners.
+    pub(super) fn emit(&self, event: Event) {
+        let (counter, noted) = match event {
+            Event::Retrying { .. } => (&self.retries, None),
+            Event::Recovered { attempts } => (&self.recovered, Some((attempts, None))),
+            Event::GaveUp { attempts, reason } => (&self.gave_up, Some((attempts, Some(reason)))),
+        };
+        // Relaxed: statistics.
+        counter.fetch_add(1, Ordering::Relaxed);
+        if let Some((attempts, gave_up)) = noted {
+            report::note(report::Report { attempts, gave_up });
+        }
+        self.listeners.emit(&self.name, || self.timer.now(), || event);
+    }
+
+    pub(super) fn give_up(&self, attempts: u32, reason: Reason) {
+        self.emit(Event::GaveUp { attempts, reason });
+    }
+}
+
+impl fmt::Debug for Retry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Shared { name, rules, budget, .. } = &*self.shared;
+        f.debug_struct("Retry")
+            .field("name", name)
+            .field("rules", rules)
+            .field("budget", budget)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A retry policy at one moment.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// Retries scheduled.
+    pub retries: u64,
+    /// Calls answered by an attempt after the first.
+    pub recovered: u64,
+    /// Calls whose failure went to the caller.
+    pub gave_up: u64,
+    /// The budget, if there is one.
+    pub budget: Option<budget::Snapshot>,
+}

@@ -1,0 +1,93 @@
+//! Retries around a plain future, without tower.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use pin_project_lite::pin_project;
+
+use crate::Classify;
+use crate::time::Sleep;
+
+use super::policy::Retry;
+use super::session::{Next, Session};
+
+pin_project! {
+    /// An operation and its retries; made by [`Retry::run`].
+    #[must_use = "futures do nothing unless polled"]
+    pub struct Run<'a, Op, Fut, C> {
+        retry: &'a Retry,
+        operation: Op,
+        classify: C,
+        session: Session,
+        #[pin]
+        state: State<Fut>,
+    }
+}
+
+pin_project! {
+    #[project = StateProjection]
+    enum State<Fut> {
+        /// The next attempt is to be made; the first one if nothing was made yet.
+        Idle,
+        Running { #[pin] attempt: Fut },
+        Waiting { #[pin] sleep: Sleep },
+    }
+}
+
+impl<'a, Op, Fut, C> Run<'a, Op, Fut, C> {
+    pub(super) fn new(retry: &'a Retry, classify: C, operation: Op) -> Self {
+        Self { retry, operation, classify, session: Session::new(), state: State::Idle }
+    }
+}
+
+impl<Op, Fut, C, T, E> Future for Run<'_, Op, Fut, C>
+where
+    Op: FnMut(u32) -> Fut,
+    Fut: Future<Output = Result<T, E>>,
+    C: Classify<T, E>,
+{
+    type Output = Result<T, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let policy = this.retry.shared();
+        loop {
+            match this.state.as_mut().project() {
+                StateProjection::Idle => {
+                    let number = this.session.attempt();
+                    if number == 1 {
+                        this.session.begin(policy);
+                    }
+                    this.session.sent();
+                    let attempt = this.session.attempting(|| (this.operation)(number));
+                    this.state.set(State::Running { attempt });
+                }
+                StateProjection::Running { attempt } => {
+                    let answer = ready!(this.session.attempting(|| attempt.poll(cx)));
+                    let means = this.classify.classify(&answer);
+                    match this.session.answered(policy, answer.is_ok(), means, None) {
+                        Next::Return => return Poll::Ready(answer),
+                        Next::Soon => {
+                            this.state.set(State::Idle);
+                            // Yield, so that an operation which fails at once cannot keep the thread to itself.
+                            cx.waker().wake_by_ref();
+                            return Poll::Pending;
+                        }
+                        Next::Wait(sleep) => this.state.set(State::Waiting { sleep }),
+                    }
+                }
+                StateProjection::Waiting { sleep } => {
+                    ready!(sleep.poll(cx));
+                    this.state.set(State::Idle);
+                }
+            }
+        }
+    }
+}
+
+impl<Op, Fut, C> fmt::Debug for Run<'_, Op, Fut, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Run").field("policy", self.retry.name()).field("session", &self.session).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,93 @@
+//! A service whose calls are retried.
+
+use std::fmt;
+use std::task::{Context, Poll};
+
+use tower_service::Service;
+
+use crate::sync::{Arc, Mutex, lock};
+use crate::{ByResult, Classify};
+
+use super::future::ResponseFuture;
+use super::policy::Retry;
+use super::replay::{Cloned, Replay};
+use super::session::Session;
+
+/// A service whose failed calls are tried again; made by [`RetryLayer`](super::RetryLayer).
+///
+/// The first attempt goes to the very instance that was polled ready. Only a retry needs an instance of its own, and
+/// only then is one cloned: from a prototype that is never called, so that a call which succeeds costs no clone of the
+/// stack below.
+pub struct RetryService<S, C = ByResult, R = Cloned> {
+    inner: S,
+    shared: Arc<Shared<S, C, R>>,
+}
+
+/// What a call keeps hold of until it ends: one reference count for policy, rules and prototype.
+pub(super) struct Shared<S, C, R> {
+    pub(super) retry: Retry,
+    pub(super) classify: C,
+    pub(super) replay: R,
+    /// Locked for the time of a clone, when a call is retried. Behind a lock so that `S` need not be `Sync`.
+    prototype: Mutex<S>,
+}
+
+impl<S: Clone, C, R> RetryService<S, C, R> {
+    pub(super) fn new(inner: S, retry: Retry, classify: C, replay: R) -> Self {
+        let prototype = Mutex::new(inner.clone());
+        Self { inner, shared: Arc::new(Shared { retry, classify, replay, prototype }) }
+    }
+}
+
+impl<S: Clone, C, R> Shared<S, C, R> {
+    /// An instance for the retries of one call.
+    pub(super) fn instance(&self) -> S {
+        lock(&self.prototype).clone()
+    }
+}
+
+impl<S, C, R> RetryService<S, C, R> {
+    /// The policy.
+    pub fn policy(&self) -> &Retry {
+        &self.shared.retry
+    }
+}
+
+impl<S, C, R, Req> Service<Req> for RetryService<S, C, R>
+where
+    S: Service<Req> + Clone,
+    C: Classify<S::Response, S::Error>,
+    R: Replay<Req>,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = ResponseFuture<S, Req, C, R>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Req) -> Self::Future {
+        let policy = self.shared.retry.shared();
+        let mut session = Session::new();
+        session.begin(policy);
+        let copy = session.copy(policy, &self.shared.replay, &request);
+        let first = session.attempting(|| self.inner.call(request));
+        ResponseFuture::new(first, session, copy, self.shared.clone())
+    }
+}
+
+impl<S: Clone, C, R> Clone for RetryService<S, C, R> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone(), shared: self.shared.clone() }
+    }
+}
+
+impl<S: fmt::Debug, C, R> fmt::Debug for RetryService<S, C, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RetryService")
+            .field("inner", &self.inner)
+            .field("policy", &self.shared.retry)
+            .finish_non_exhaustive()
+    }
+}
