@@ -1,0 +1,175 @@
+//! The handle users hold, which is also the service they call.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use resilience_core::Name;
+use resilience_core::event::Listeners;
+use resilience_core::rng::{Rng, SharedRng};
+use resilience_core::time::SharedTimer;
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::AbortHandle;
+use tower_service::Service;
+
+use super::config::BalanceBuilder;
+use super::driver::Driver;
+use super::service::Held;
+use super::slot::{Desk, Picker};
+use crate::{Discovery, Endpoint, Freshness};
+
+/// A service that sends each call to the less loaded of two endpoints drawn at random.
+///
+/// Cheap to clone: clones share the endpoints, their services and their load, and each may be called on a thread of its own
+/// without a lock or a task between. See the [module](super) for how endpoints come, go and are avoided.
+pub struct Balance<S, Req> {
+    pub(super) shared: Arc<Shared<S>>,
+    pub(super) rng: Rng,
+    pub(super) held: Held<S>,
+    pub(super) request: PhantomData<fn(Req)>,
+}
+
+/// What the clones share. Ends the driver with the last of them; calls in flight do not need it.
+pub(super) struct Shared<S> {
+    pub(super) fleet: Arc<Fleet<S>>,
+    rng: SharedRng,
+    driver: AbortHandle,
+}
+
+/// What the driver shares with the clones.
+pub(super) struct Fleet<S> {
+    pub(super) desk: Arc<Desk>,
+    pub(super) wait: Duration,
+    pub(super) picker: ArcSwap<Picker<S>>,
+    /// Told when an endpoint is ready again or a picker is published.
+    pub(super) changed: Arc<Notify>,
+    /// Whether a call has waited in vain since an endpoint was last ready: the next ones need not wait to learn it.
+    failing: AtomicBool,
+}
+
+impl<S> Fleet<S> {
+    pub(super) fn is_failing(&self) -> bool {
+        // Relaxed: a call that misses the change waits, or is refused, as one a moment earlier.
+        self.failing.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_failing(&self, failing: bool) {
+        // Written only when it changes: the line is shared by all callers.
+        if self.is_failing() != failing {
+            self.failing.store(failing, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Balance<(), ()> {
+    /// Settings to start from.
+    pub fn builder() -> BalanceBuilder {
+        BalanceBuilder::new()
+    }
+}
+
+impl<S, Req> Balance<S, Req> {
+    #[allow(clippy::too_many_arguments)] // Called by the builder only, which names each.
+    pub(super) fn start<F>(
+        runtime: &Handle,
+        name: Name,
+        timer: SharedTimer,
+        listeners: Listeners,
+        wait: Duration,
+        rng: SharedRng,
+        discovery: &Discovery,
+        make: F,
+    ) -> Self
+    where
+        S: Service<Req> + Clone + Send + Sync + 'static,
+        Req: 'static,
+        F: FnMut(&Endpoint) -> S + Send + 'static,
+    {
+        let (reports, inbox) = mpsc::unbounded_channel();
+        let desk = Arc::new(Desk { name, timer, listeners, reports });
+        let snapshot = discovery.snapshot();
+        let empty = Picker { version: 0, freshness: snapshot.freshness(), slots: Box::new([]) };
+        let fleet = Arc::new(Fleet {
+            desk,
+            wait,
+            picker: ArcSwap::from_pointee(empty),
+            changed: Arc::new(Notify::new()),
+            failing: AtomicBool::new(false),
+        });
+        let driver = Driver::<S, Req, F>::new(fleet.clone(), make, rng.fork());
+        let driver = runtime.spawn(driver.run(discovery.subscribe(), inbox)).abort_handle();
+        let mine = rng.fork();
+        let shared = Arc::new(Shared { fleet, rng, driver });
+        Self { shared, rng: mine, held: Held::Nothing, request: PhantomData }
+    }
+
+    /// The name it goes by.
+    pub fn name(&self) -> &Name {
+        &self.shared.fleet.desk.name
+    }
+
+    /// The endpoints it chooses from, and the load of each.
+    pub fn snapshot(&self) -> Snapshot {
+        let picker = self.shared.fleet.picker.load();
+        let status = |slot: &Arc<super::slot::Slot<S>>| EndpointStatus {
+            endpoint: slot.endpoint.clone(),
+            in_flight: slot.load.in_flight(),
+            avoided: slot.load.is_avoided(),
+        };
+        Snapshot {
+            version: picker.version,
+            freshness: picker.freshness,
+            endpoints: picker.slots.iter().map(status).collect(),
+        }
+    }
+}
+
+impl<S, Req> Clone for Balance<S, Req> {
+    /// Another caller of the same endpoints. What this one has picked stays with this one.
+    fn clone(&self) -> Self {
+        let rng = self.shared.rng.fork();
+        Self { shared: self.shared.clone(), rng, held: Held::Nothing, request: PhantomData }
+    }
+}
+
+impl<S> Drop for Shared<S> {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+impl<S, Req> fmt::Debug for Balance<S, Req> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let picker = self.shared.fleet.picker.load();
+        let mut debug = f.debug_struct("Balance");
+        debug.field("name", self.name()).field("endpoints", &picker.slots.len()).finish_non_exhaustive()
+    }
+}
+
+/// A balancer at one moment.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// The version of the [discovery's snapshot](crate::Snapshot::version) it chooses from.
+    pub version: u64,
+    /// How far that snapshot can be trusted.
+    pub freshness: Freshness,
+    /// The endpoints, ordered by identity.
+    pub endpoints: Vec<EndpointStatus>,
+}
+
+/// An endpoint at one moment.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct EndpointStatus {
+    /// Who it is.
+    pub endpoint: Endpoint,
+    /// The calls it has in flight, including one that has picked it and is about to be sent.
+    pub in_flight: usize,
+    /// Whether it is picked only when there is no other: it is not ready, broken, or refused a call just now.
+    pub avoided: bool,
+}
