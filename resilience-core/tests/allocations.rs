@@ -1,0 +1,68 @@
+//! What an admitted call allocates: nothing.
+#![cfg(all(feature = "tower", feature = "tokio"))]
+
+use std::convert::Infallible;
+use std::future::{Ready, poll_fn, ready};
+use std::pin::pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use resilience_core::timeout::TimeoutLayer;
+use resilience_core::{Error, LiftLayer};
+use testkit::alloc::{Counting, allocations};
+use testkit::wakes::poll_once;
+use tower::{Layer, Service};
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Answers at once.
+#[derive(Clone, Copy)]
+struct Echo;
+
+impl Service<u32> for Echo {
+    type Response = u32;
+    type Error = Infallible;
+    type Future = Ready<Result<u32, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: u32) -> Self::Future {
+        ready(Ok(request))
+    }
+}
+
+const CALLS: u32 = 1_000;
+
+/// What calls allocate that are answered at the first poll, over all of them: an allocation now and then counts too.
+fn allocated<S>(mut service: S) -> u64
+where
+    S: Service<u32, Response = u32, Error = Error<Infallible>>,
+{
+    let mut call = |request| {
+        let is_ready = poll_once(pin!(poll_fn(|cx| service.poll_ready(cx))));
+        assert_eq!(is_ready, Poll::Ready(Ok(())));
+        assert_eq!(poll_once(pin!(service.call(request))), Poll::Ready(Ok(request)));
+    };
+    // What is made once, at the first call of a thread, is not the price of a call.
+    call(0);
+    allocations(|| (1..=CALLS).for_each(&mut call)).0.count
+}
+
+/// Runs a test where timers can be made.
+fn in_a_runtime<T>(test: impl FnOnce() -> T) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let _inside = runtime.enter();
+    test()
+}
+
+fn timeout() -> TimeoutLayer {
+    TimeoutLayer::new(Duration::from_secs(60))
+}
+
+#[test]
+fn a_timeout_allocates_nothing() {
+    in_a_runtime(|| assert_eq!(allocated(timeout().layer(LiftLayer.layer(Echo))), 0));
+}
