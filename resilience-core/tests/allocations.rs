@@ -7,6 +7,7 @@ use std::pin::pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use resilience_core::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer};
 use resilience_core::timeout::TimeoutLayer;
 use resilience_core::{Error, LiftLayer};
 use testkit::alloc::{Counting, allocations};
@@ -65,4 +66,17 @@ fn timeout() -> TimeoutLayer {
 #[test]
 fn a_timeout_allocates_nothing() {
     in_a_runtime(|| assert_eq!(allocated(timeout().layer(LiftLayer.layer(Echo))), 0));
+}
+
+fn breaker() -> CircuitBreakerLayer {
+    CircuitBreaker::builder().build().unwrap().layer()
+}
+
+#[test]
+fn a_closed_breaker_allocates_nothing() {
+    in_a_runtime(|| {
+        assert_eq!(allocated(breaker().layer(LiftLayer.layer(Echo))), 0, "with a window");
+        let in_a_row = CircuitBreaker::builder().consecutive_failures(5).build().unwrap();
+        assert_eq!(allocated(in_a_row.layer().layer(LiftLayer.layer(Echo))), 0, "counting failures in a row");
+    });
 }
