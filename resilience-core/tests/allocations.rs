@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use resilience_core::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer};
+use resilience_core::retry::{Retry, RetryLayer};
 use resilience_core::timeout::TimeoutLayer;
 use resilience_core::{Error, LiftLayer};
 use testkit::alloc::{Counting, allocations};
@@ -79,4 +80,13 @@ fn a_closed_breaker_allocates_nothing() {
         let in_a_row = CircuitBreaker::builder().consecutive_failures(5).build().unwrap();
         assert_eq!(allocated(in_a_row.layer().layer(LiftLayer.layer(Echo))), 0, "counting failures in a row");
     });
+}
+
+fn retry() -> RetryLayer {
+    Retry::builder().build().unwrap().layer()
+}
+
+#[test]
+fn a_retry_that_is_not_needed_allocates_nothing() {
+    in_a_runtime(|| assert_eq!(allocated(retry().layer(LiftLayer.layer(Echo))), 0));
 }
