@@ -36,7 +36,7 @@
 //! milliseconds and never early, so under that timer the end comes at most a millisecond late.
 //!
 //! Readiness is not covered: tower asks a service whether it is ready before there is a call whose time could run. Bound
-//! that wait where it arises, with a bulkhead's queue and `max_wait`.
+//! that wait where it arises, with [`Bulkhead`](crate::bulkhead::Bulkhead)'s queue and `max_wait`.
 //!
 //! # Defaults
 //!

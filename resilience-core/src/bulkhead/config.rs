@@ -1,0 +1,111 @@
+//! What a bulkhead can be told.
+
+use std::time::Duration;
+
+use super::Bulkhead;
+use super::machine::{MAX_LIMIT, MAX_QUEUE};
+use crate::event::{Listeners, Sink};
+use crate::time::SharedTimer;
+use crate::{ConfigError, Name};
+
+/// Sets up a [`Bulkhead`]; made by [`Bulkhead::builder`].
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct BulkheadBuilder {
+    name: Name,
+    limit: Option<u32>,
+    queue: u32,
+    max_wait: Option<Duration>,
+    timer: Option<SharedTimer>,
+    listeners: Listeners,
+}
+
+/// A checked configuration.
+#[derive(Debug)]
+pub(super) struct Config {
+    pub(super) name: Name,
+    pub(super) limit: u32,
+    pub(super) queue: u32,
+    pub(super) max_wait: Option<Duration>,
+    pub(super) timer: SharedTimer,
+    pub(super) listeners: Listeners,
+}
+
+impl BulkheadBuilder {
+    pub(super) fn new() -> Self {
+        Self {
+            name: Name::from_static("bulkhead"),
+            limit: None,
+            queue: 0,
+            max_wait: None,
+            timer: SharedTimer::preset(),
+            listeners: Listeners::default(),
+        }
+    }
+
+    /// The name in refusals and events. Default: `bulkhead`.
+    pub fn name(mut self, name: impl Into<Name>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Calls that may run at once, from 1 to 4,194,303. Has no default.
+    pub fn limit(mut self, limit: u32) -> Self {
+        self.limit = Some(limit);
+        self
+    }
+
+    /// Calls that may wait, at most 1,048,575. Default: 0, who finds no slot is refused at once.
+    pub fn queue(mut self, queue: u32) -> Self {
+        self.queue = queue;
+        self
+    }
+
+    /// How long a call may wait. Default: until its deadline, and without one for as long as it takes.
+    pub fn max_wait(mut self, max_wait: Duration) -> Self {
+        self.max_wait = Some(max_wait);
+        self
+    }
+
+    /// The clock. Default: tokio's, if the feature `tokio` is on. Read only for calls that wait, and for listeners.
+    pub fn timer(mut self, timer: impl Into<SharedTimer>) -> Self {
+        self.timer = Some(timer.into());
+        self
+    }
+
+    /// Adds a listener for [`Event`](super::Event)s.
+    pub fn listener(mut self, sink: impl Sink) -> Self {
+        self.listeners.add(sink);
+        self
+    }
+
+    /// The bulkhead.
+    ///
+    /// # Errors
+    ///
+    /// If `limit` is missing, zero or too high, `queue` is too long, `max_wait` is zero or given without a queue, or
+    /// there is no `timer`.
+    pub fn build(self) -> Result<Bulkhead, ConfigError> {
+        let limit = checked_limit(self.limit.ok_or(ConfigError::new("limit", "must be set"))?)?;
+        if self.queue > MAX_QUEUE {
+            return Err(ConfigError::new("queue", "must be at most 1048575"));
+        }
+        match self.max_wait {
+            Some(Duration::ZERO) => return Err(ConfigError::new("max_wait", "must be above zero")),
+            Some(_) if self.queue == 0 => return Err(ConfigError::new("max_wait", "needs a queue to wait in")),
+            _ => {}
+        }
+        let timer = self.timer.ok_or(ConfigError::new("timer", "must be set without the feature `tokio`"))?;
+        let listeners = self.listeners.bound("bulkhead", &self.name);
+        let Self { name, queue, max_wait, .. } = self;
+        Ok(Bulkhead::new(Config { name, limit, queue, max_wait, timer, listeners }))
+    }
+}
+
+pub(super) fn checked_limit(limit: u32) -> Result<u32, ConfigError> {
+    match limit {
+        0 => Err(ConfigError::new("limit", "must be above zero")),
+        1..=MAX_LIMIT => Ok(limit),
+        _ => Err(ConfigError::new("limit", "must be at most 4194303")),
+    }
+}

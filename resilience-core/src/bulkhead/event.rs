@@ -1,0 +1,76 @@
+//! What happens in a bulkhead.
+
+use std::time::Duration;
+
+use crate::Reason;
+use crate::event::{Fact, Severity};
+
+/// Something that happened in a [`Bulkhead`](super::Bulkhead).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// A call got its slot.
+    Admitted {
+        /// How long it waited for it; zero if it did not.
+        waited: Duration,
+    },
+    /// A call waits for a slot.
+    Queued {
+        /// Calls that wait, this one among them.
+        queued: u32,
+    },
+    /// A call was refused and never sent.
+    Rejected {
+        /// Why.
+        reason: Reason,
+    },
+    /// A permit was given back.
+    Released {
+        /// How long it was held.
+        held: Duration,
+    },
+    /// The limit was changed.
+    Resized {
+        /// The limit from now on.
+        limit: u32,
+    },
+}
+
+impl Fact for Event {
+    fn pattern(&self) -> &'static str {
+        "bulkhead"
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Admitted { .. } => "admitted",
+            Self::Queued { .. } => "queued",
+            Self::Rejected { .. } => "rejected",
+            Self::Released { .. } => "released",
+            Self::Resized { .. } => "resized",
+        }
+    }
+
+    fn severity(&self) -> Severity {
+        match self {
+            Self::Rejected { .. } => Severity::Warn,
+            Self::Resized { .. } => Severity::Info,
+            _ => Severity::Debug,
+        }
+    }
+
+    fn reason(&self) -> Option<&'static str> {
+        match self {
+            Self::Rejected { reason } => Some(reason.label()),
+            _ => None,
+        }
+    }
+
+    fn duration(&self) -> Option<(&'static str, Duration)> {
+        match self {
+            Self::Admitted { waited } => Some(("queue.wait", *waited)),
+            Self::Released { held } => Some(("permit.held", *held)),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! Every schedule of two threads around the word and the queue.
+//!
+//! No model blocks: a waiter that was not served is polled again once all is over, and must then have been woken.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+
+use loom::cell::UnsafeCell;
+use loom::sync::atomic::{AtomicBool, Ordering};
+use loom::thread;
+
+use super::{Acquire, Bulkhead, Permit};
+use crate::time::ManualTimer;
+
+fn bulkhead(limit: u32, queue: u32) -> Bulkhead {
+    Bulkhead::builder().limit(limit).queue(queue).timer(ManualTimer::new()).build().unwrap()
+}
+
+/// A waiter that notes whether it was called.
+struct Waiter {
+    acquire: Acquire,
+    woken: Arc<Woken>,
+}
+
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+impl Waiter {
+    fn new(bulkhead: &Bulkhead) -> Self {
+        Self { acquire: bulkhead.acquire(), woken: Arc::new(Woken(AtomicBool::new(false))) }
+    }
+
+    fn poll(&mut self) -> Option<Permit> {
+        let waker = Waker::from(self.woken.clone());
+        match Pin::new(&mut self.acquire).poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(permit) => Some(permit.expect("there is a place for everybody")),
+            Poll::Pending => None,
+        }
+    }
+
+    /// The permit that must be there now, without a call having been lost.
+    fn collect(mut self) -> Permit {
+        assert!(self.woken.0.load(Ordering::Acquire), "served, but not woken");
+        self.poll().expect("woken, but not served")
+    }
+}
+
+fn assert_idle(bulkhead: &Bulkhead) {
+    let snapshot = bulkhead.snapshot();
+    assert_eq!((snapshot.in_flight, snapshot.queued), (0, 0));
+}
+
+#[test]
+fn loom_no_wake_up_is_lost_between_release_and_enqueue() {
+    loom::model(|| {
+        let bulkhead = bulkhead(1, 1);
+        let held = bulkhead.try_acquire().unwrap();
+        let release = thread::spawn(move || drop(held));
+        let mut waiter = Waiter::new(&bulkhead);
+        let permit = waiter.poll();
+        release.join().unwrap();
+        drop(permit.unwrap_or_else(|| waiter.collect()));
+        assert_idle(&bulkhead);
+    });
+}
+
+#[test]
+fn loom_a_slot_given_to_a_waiter_that_leaves_goes_to_the_next() {
+    loom::model(|| {
+        let bulkhead = bulkhead(1, 2);
+        let held = bulkhead.try_acquire().unwrap();
+        let (mut leaves, mut stays) = (Waiter::new(&bulkhead), Waiter::new(&bulkhead));
+        assert!(leaves.poll().is_none() && stays.poll().is_none());
+        let cancel = thread::spawn(move || drop(leaves));
+        drop(held);
+        cancel.join().unwrap();
+        drop(stays.collect());
+        assert_idle(&bulkhead);
+    });
+}
+
+#[test]
+fn loom_nobody_overtakes_a_waiter_and_nobody_shares_its_slot() {
+    loom::model(|| {
+        let bulkhead = bulkhead(1, 1);
+        let held = bulkhead.try_acquire().unwrap();
+        let mut waiter = Waiter::new(&bulkhead);
+        assert!(waiter.poll().is_none());
+        let newcomer = {
+            let bulkhead = bulkhead.clone();
+            thread::spawn(move || assert!(bulkhead.try_acquire().is_err(), "a newcomer overtook a waiter"))
+        };
+        drop(held);
+        newcomer.join().unwrap();
+        drop(waiter.collect());
+        assert_idle(&bulkhead);
+    });
+}
+
+#[test]
+fn loom_what_one_holder_did_is_visible_to_the_next() {
+    loom::model(|| {
+        let bulkhead = bulkhead(1, 1);
+        // Loom fails the model if two accesses to this cell are not ordered by the permit.
+        let guarded = Arc::new(UnsafeCell::new(0));
+        let other = {
+            let (bulkhead, guarded) = (bulkhead.clone(), guarded.clone());
+            thread::spawn(move || {
+                if let Ok(_permit) = bulkhead.try_acquire() {
+                    guarded.with_mut(|_| ());
+                }
+            })
+        };
+        let mut waiter = Waiter::new(&bulkhead);
+        let permit = waiter.poll();
+        if permit.is_some() {
+            guarded.with_mut(|_| ());
+        }
+        drop(permit);
+        other.join().unwrap();
+        drop(waiter);
+        assert_idle(&bulkhead);
+    });
+}
+
+#[test]
+fn loom_a_handed_over_slot_brings_what_its_last_holder_did() {
+    loom::model(|| {
+        let bulkhead = bulkhead(1, 1);
+        let guarded = Arc::new(UnsafeCell::new(0));
+        let held = bulkhead.try_acquire().unwrap();
+        let mut waiter = Waiter::new(&bulkhead);
+        assert!(waiter.poll().is_none());
+        let holder = {
+            let guarded = guarded.clone();
+            thread::spawn(move || {
+                guarded.with_mut(|_| ());
+                drop(held);
+            })
+        };
+        if let Some(permit) = waiter.poll() {
+            guarded.with_mut(|_| ());
+            drop(permit);
+        }
+        holder.join().unwrap();
+        drop(waiter);
+        assert_idle(&bulkhead);
+    });
+}
+
+#[test]
+fn loom_a_limit_raised_beside_a_release_serves_every_waiter_that_fits() {
+    loom::model(|| {
+        let bulkhead = bulkhead(1, 2);
+        let held = bulkhead.try_acquire().unwrap();
+        let (mut first, mut second) = (Waiter::new(&bulkhead), Waiter::new(&bulkhead));
+        assert!(first.poll().is_none() && second.poll().is_none());
+        let raise = {
+            let bulkhead = bulkhead.clone();
+            thread::spawn(move || bulkhead.resize(2).unwrap())
+        };
+        drop(held);
+        raise.join().unwrap();
+        let both = (first.collect(), second.collect());
+        assert_eq!(bulkhead.snapshot().in_flight, 2);
+        drop(both);
+        assert_idle(&bulkhead);
+    });
+}
+
+#[test]
+fn loom_no_newcomer_slips_past_a_limit_that_was_lowered() {
+    loom::model(|| {
+        let bulkhead = bulkhead(2, 0);
+        let _held = bulkhead.try_acquire().unwrap();
+        let newcomer = {
+            let bulkhead = bulkhead.clone();
+            thread::spawn(move || bulkhead.try_acquire().ok())
+        };
+        bulkhead.resize(1).unwrap();
+        let before = bulkhead.snapshot().in_flight;
+        let late = bulkhead.try_acquire();
+        assert!(late.is_err(), "admitted above the limit");
+        let permit = newcomer.join().unwrap();
+        // Whoever was not in when the limit fell did not get in afterwards.
+        assert_eq!(before, 1 + u32::from(permit.is_some()));
+    });
+}

@@ -1,0 +1,218 @@
+//! Who runs and who waits. Two pure parts: the word that all callers share, and the queue behind it.
+//!
+//! The word holds the limit, the calls in flight and the waiters, so that one compare-exchange sees and changes all
+//! three: a caller can neither slip past a limit that was just lowered nor overtake a waiter that has just arrived.
+//! One invariant holds for every value it takes: **somebody waits only while the limit is reached.** So nobody waits
+//! for a slot that is free, and a newcomer who finds a free slot overtakes nobody.
+//!
+//! The queue is a linked list in a slab, so that waiting allocates nothing once the slab has grown, and leaving from
+//! the middle costs the same as leaving from the front.
+
+/// Limit, calls in flight and waiters in 64 bits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Word(u64);
+
+const LIMIT_BITS: u32 = 22;
+const WAITING_BITS: u32 = 20;
+const FLIGHT_ONE: u64 = 1;
+const LIMIT_ONE: u64 = 1 << LIMIT_BITS;
+const WAITING_ONE: u64 = 1 << (2 * LIMIT_BITS);
+
+/// The highest limit: 4,194,303 calls at once.
+pub(super) const MAX_LIMIT: u32 = (1 << LIMIT_BITS) - 1;
+/// The longest queue: 1,048,575 waiters.
+pub(super) const MAX_QUEUE: u32 = (1 << WAITING_BITS) - 1;
+
+/// What becomes of a permit that is given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Release {
+    /// Its slot is free again, or gone if the limit was lowered.
+    Freed(Word),
+    /// It passes to the head of the queue.
+    HandedOver(Word),
+}
+
+impl Word {
+    pub(super) const fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
+    pub(super) const fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// Nobody runs, nobody waits. `limit` is at most [`MAX_LIMIT`].
+    pub(super) const fn new(limit: u32) -> Self {
+        Self((limit & MAX_LIMIT) as u64 * LIMIT_ONE)
+    }
+
+    pub(super) const fn in_flight(self) -> u32 {
+        self.0 as u32 & MAX_LIMIT
+    }
+
+    pub(super) const fn limit(self) -> u32 {
+        (self.0 >> LIMIT_BITS) as u32 & MAX_LIMIT
+    }
+
+    pub(super) const fn waiting(self) -> u32 {
+        (self.0 >> (2 * LIMIT_BITS)) as u32
+    }
+
+    /// A newcomer takes a slot, if one is free. By the invariant, nobody waits then.
+    #[inline]
+    pub(super) const fn admit(self) -> Option<Self> {
+        if self.in_flight() < self.limit() { Some(Self(self.0 + FLIGHT_ONE)) } else { None }
+    }
+
+    /// A caller for whom there is no slot takes a place, if fewer than `queue` wait.
+    pub(super) const fn enqueue(self, queue: u32) -> Option<Self> {
+        if self.waiting() < queue { Some(Self(self.0 + WAITING_ONE)) } else { None }
+    }
+
+    /// A permit comes back.
+    #[inline]
+    pub(super) const fn release(self) -> Release {
+        if self.waiting() > 0 && self.in_flight() <= self.limit() {
+            // At the limit with a queue => still at the limit: the slot changes hands and is never free in between.
+            Release::HandedOver(Self(self.0 - WAITING_ONE))
+        } else {
+            Release::Freed(Self(self.0 - FLIGHT_ONE))
+        }
+    }
+
+    /// A waiter leaves.
+    pub(super) const fn leave(self) -> Self {
+        Self(self.0 - WAITING_ONE)
+    }
+
+    /// The limit changes; the second value is how many waiters may start at once. `limit` is at most [`MAX_LIMIT`].
+    pub(super) const fn resize(self, limit: u32) -> (Self, u32) {
+        let free = limit.saturating_sub(self.in_flight());
+        let granted = if free < self.waiting() { free } else { self.waiting() };
+        let rest = self.0 - self.limit() as u64 * LIMIT_ONE + (limit & MAX_LIMIT) as u64 * LIMIT_ONE;
+        (Self(rest + granted as u64 * FLIGHT_ONE - granted as u64 * WAITING_ONE), granted)
+    }
+}
+
+impl std::fmt::Debug for Word {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Word")
+            .field("limit", &self.limit())
+            .field("in_flight", &self.in_flight())
+            .field("waiting", &self.waiting())
+            .finish()
+    }
+}
+
+/// A place in the [`Queue`]. Whoever has it must give it back with [`Queue::remove`].
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Place(u32);
+
+/// First come, first served; each waiter leaves a `W` by which to call it.
+#[derive(Debug)]
+pub(super) struct Queue<W> {
+    nodes: Vec<Node<W>>,
+    /// The waiter served next.
+    head: u32,
+    /// The waiter served last.
+    tail: u32,
+    /// The first unused node.
+    free: u32,
+}
+
+#[derive(Debug)]
+enum Node<W> {
+    Free {
+        next: u32,
+    },
+    Waiting {
+        before: u32,
+        after: u32,
+        waiter: W,
+    },
+    /// Served, and not yet collected.
+    Served,
+}
+
+/// No node: the end of a list.
+const NONE: u32 = u32::MAX;
+
+impl<W> Queue<W> {
+    pub(super) const fn new() -> Self {
+        Self { nodes: Vec::new(), head: NONE, tail: NONE, free: NONE }
+    }
+
+    /// Takes the last place.
+    pub(super) fn push(&mut self, waiter: W) -> Place {
+        let node = Node::Waiting { before: self.tail, after: NONE, waiter };
+        let at = match self.nodes.get(self.free as usize) {
+            Some(Node::Free { next }) => {
+                let at = std::mem::replace(&mut self.free, *next);
+                self.nodes[at as usize] = node;
+                at
+            }
+            _ => {
+                self.nodes.push(node);
+                self.nodes.len() as u32 - 1
+            }
+        };
+        self.link(self.tail, at);
+        self.tail = at;
+        Place(at)
+    }
+
+    /// Serves the head. Its place stays until it is removed.
+    pub(super) fn serve(&mut self) -> Option<W> {
+        let at = self.head;
+        self.unlink(at, Node::Served)
+    }
+
+    /// Who waits at `place`; `None` if it has been served.
+    pub(super) fn waiter(&mut self, place: &Place) -> Option<&mut W> {
+        match self.nodes.get_mut(place.0 as usize) {
+            Some(Node::Waiting { waiter, .. }) => Some(waiter),
+            _ => None,
+        }
+    }
+
+    /// Gives the place back: the waiter that left, or `None` if it had been served.
+    pub(super) fn remove(&mut self, place: Place) -> Option<W> {
+        let waiter = self.unlink(place.0, Node::Served);
+        if let Some(node) = self.nodes.get_mut(place.0 as usize) {
+            *node = Node::Free { next: self.free };
+            self.free = place.0;
+        }
+        waiter
+    }
+
+    /// Nodes in memory, used or not.
+    #[cfg(all(test, not(loom)))]
+    pub(super) fn capacity(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Takes the waiter at `at` out of the line and leaves `left` in its node.
+    fn unlink(&mut self, at: u32, left: Node<W>) -> Option<W> {
+        let node = self.nodes.get_mut(at as usize)?;
+        let Node::Waiting { before, after, waiter } = std::mem::replace(node, left) else { return None };
+        self.link(before, after);
+        if after == NONE {
+            self.tail = before;
+        }
+        Some(waiter)
+    }
+
+    /// Makes `after` follow `before`.
+    fn link(&mut self, before: u32, after: u32) {
+        match self.nodes.get_mut(before as usize) {
+            Some(Node::Waiting { after: next, .. }) => *next = after,
+            _ => self.head = after,
+        }
+        if let Some(Node::Waiting { before: previous, .. }) = self.nodes.get_mut(after as usize) {
+            *previous = before;
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -1,0 +1,102 @@
+//! A limit on the calls that run at once, with a short queue in front.
+//!
+//! A dependency that becomes slow holds every call longer, and soon all the tasks, connections and memory of its caller
+//! are waiting for it. A bulkhead gives each dependency its own share: so many calls at once, so many waiting, and a
+//! refusal for the rest while there is still capacity to do something else.
+//!
+//! ```
+//! use resilience_core::bulkhead::Bulkhead;
+//! use resilience_core::{Error, LiftLayer, Reason};
+//! use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
+//!
+//! # futures::executor::block_on(async {
+//! let reports = Bulkhead::builder().name("reports").limit(1).build()?;
+//! let mut service = ServiceBuilder::new()
+//!     .layer(reports.layer())
+//!     .layer(LiftLayer)
+//!     .service(service_fn(async |page: u32| Ok::<_, std::io::Error>(page + 1)));
+//!
+//! let running = service.ready().await.unwrap().call(1);
+//! let refused = service.ready().await.unwrap().call(2).await.unwrap_err();
+//! assert_eq!(refused.to_string(), "refused by reports: all 1 slots taken and 0 calls waiting");
+//! assert_eq!(running.await.unwrap(), 2);
+//! assert_eq!(service.ready().await.unwrap().call(3).await.unwrap(), 4);
+//! # Ok::<_, resilience_core::ConfigError>(()) }).unwrap();
+//! ```
+//!
+//! # Who gets in
+//!
+//! The limit is hard: at no moment do more calls hold a permit, whatever is raced, cancelled or resized. Slots go to
+//! waiters in the order of their arrival, and no newcomer overtakes them. Without waiters, a permit costs one
+//! compare-exchange when it is taken and one when it is given back; only callers who wait share a lock, and waiting
+//! allocates nothing once the queue has grown (a longest wait or a deadline adds a timer of its own).
+//!
+//! A permit is given back when the answer is there, when the call is dropped, when it panics, and when a service that
+//! was ready is dropped without a call. A waiter may leave at any time; a slot it was just given goes to the next.
+//!
+//! # As a layer
+//!
+//! The permit is taken in `poll_ready`, before the inner service is asked whether it is ready: a caller in the queue
+//! holds no inner permit. Where slots and queue are full, the service is ready at once, and the `call` that follows is
+//! refused. Keep the time between readiness and call short: a ready service holds its permit. The body of a streamed
+//! response is not covered, the permit goes back with its head.
+//!
+//! # Defaults
+//!
+//! | option | default | why |
+//! |---|---|---|
+//! | `limit` | none, must be given | it is the capacity of the dependency, which only its user knows |
+//! | `queue` | 0 | a queue hides overload; ask for it where bursts are short |
+//! | `max_wait` | none: until the deadline | a queue of `queue` calls is bounded already |
+//! | `name` | `bulkhead` | |
+//! | `timer` | tokio's | so that `tokio::time::pause` drives it |
+//!
+//! # Errors
+//!
+//! All of them are [`Rejected`](crate::Rejected): the call was not sent.
+//!
+//! | reason | when |
+//! |---|---|
+//! | [`Full`](crate::Reason::Full) | there is neither slot nor place |
+//! | [`QueueTimeout`](crate::Reason::QueueTimeout) | it waited for `max_wait` |
+//! | [`Deadline`](crate::Reason::Deadline) | its deadline came while it waited |
+//!
+//! The deadline is that of the [context](crate::context) in which the wait begins. Under a layer that waits for
+//! readiness inside a call, as a retry does for its later attempts, that is the call's own; in front of a call,
+//! `poll_ready` sees what the caller's [`scope`](crate::context::Context::scope) has set, but not yet the limit of a
+//! timeout layer outside, which begins with the call. Set `max_wait` where that gap matters.
+//!
+//! # Events
+//!
+//! [`Event::Admitted`], [`Event::Queued`], [`Event::Rejected`], [`Event::Released`], [`Event::Resized`]. With a listener
+//! the clock is read when a permit is taken and given back; without one, only for waits that have an end.
+//!
+//! # Beside other layers
+//!
+//! Put it inside retry and circuit breaker, so that each attempt takes its own permit and an open circuit takes none,
+//! and outside of a per-attempt timeout, whose time should not pass in the queue.
+
+mod config;
+mod event;
+mod future;
+#[cfg(feature = "tower")]
+mod layer;
+mod machine;
+mod policy;
+#[cfg(feature = "tower")]
+mod service;
+mod shared;
+
+pub use self::config::BulkheadBuilder;
+pub use self::event::Event;
+pub use self::future::{Acquire, ResponseFuture};
+#[cfg(feature = "tower")]
+pub use self::layer::BulkheadLayer;
+pub use self::policy::{Bulkhead, Permit, Snapshot, Totals};
+#[cfg(feature = "tower")]
+pub use self::service::BulkheadService;
+
+#[cfg(all(test, loom))]
+mod loom_tests;
+#[cfg(all(test, not(loom), feature = "tokio"))]
+mod tests;

@@ -1,0 +1,188 @@
+//! The bulkhead users hold.
+
+use std::fmt;
+
+use super::config::{Config, checked_limit};
+use super::shared::Shared;
+use super::{Acquire, BulkheadBuilder, Event, ResponseFuture};
+use crate::sync::Arc;
+use crate::time::Timestamp;
+use crate::{ConfigError, Name, Rejected};
+
+/// A limit on the calls that run at once. Clones share it.
+#[derive(Clone)]
+pub struct Bulkhead {
+    pub(super) shared: Arc<Shared>,
+}
+
+/// What a bulkhead looks like at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// Calls that may run at once.
+    pub limit: u32,
+    /// Permits that are held. Above `limit` only after it was lowered.
+    pub in_flight: u32,
+    /// Calls that may wait.
+    pub queue: u32,
+    /// Calls that wait.
+    pub queued: u32,
+    /// What happened since the bulkhead was built.
+    pub totals: Totals,
+}
+
+/// Counts since the bulkhead was built.
+///
+/// Admissions are not among them: counting them would be a second shared write on the path of every call. A listener
+/// that pays for them hears of each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Totals {
+    /// Calls that had to wait.
+    pub queued: u64,
+    /// Refusals because slots and queue were full.
+    pub full: u64,
+    /// Refusals after the longest wait.
+    pub queue_timeout: u64,
+    /// Refusals of waiting calls because their deadline had come.
+    pub deadline: u64,
+}
+
+impl Bulkhead {
+    /// Starts to set up a bulkhead.
+    pub fn builder() -> BulkheadBuilder {
+        BulkheadBuilder::new()
+    }
+
+    pub(super) fn new(config: Config) -> Self {
+        Self { shared: Arc::new(Shared::new(config)) }
+    }
+
+    /// Takes a slot that is free now. Never waits.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::Full`](crate::Reason::Full) if there is none. A slot for which somebody waits is not free.
+    #[inline]
+    pub fn try_acquire(&self) -> Result<Permit, Rejected> {
+        match self.shared.try_take() {
+            Ok(()) => Ok(self.permit(None)),
+            Err(word) => Err(self.shared.refuse_full(word)),
+        }
+    }
+
+    /// Takes a slot, or waits for one in the order of arrival.
+    ///
+    /// The future takes its place when it is first polled. It may be dropped at any time: its place is given up, and a
+    /// slot it was already given passes on to the next. It fails with [`Reason::Full`](crate::Reason::Full) if there is neither slot nor
+    /// place, with
+    /// [`Reason::QueueTimeout`](crate::Reason::QueueTimeout) after the longest wait, and with [`Reason::Deadline`](crate::Reason::Deadline) when the deadline in
+    /// the context comes first.
+    ///
+    /// ```
+    /// use resilience_core::bulkhead::Bulkhead;
+    ///
+    /// # futures::executor::block_on(async {
+    /// let exports = Bulkhead::builder().name("exports").limit(2).queue(100).build()?;
+    /// let permit = exports.acquire().await.unwrap();
+    /// assert_eq!(exports.snapshot().in_flight, 1);
+    /// drop(permit);
+    /// assert_eq!(exports.snapshot().in_flight, 0);
+    /// # Ok::<_, resilience_core::ConfigError>(()) }).unwrap();
+    /// ```
+    pub fn acquire(&self) -> Acquire {
+        Acquire::new(self.clone())
+    }
+
+    /// Runs `future` with a permit, without tower; waits for one as [`acquire`](Self::acquire) does.
+    ///
+    /// `future` is not polled before it has its permit, and is dropped before the permit is given back.
+    pub fn call<F: Future>(&self, future: F) -> ResponseFuture<F> {
+        ResponseFuture::acquiring(future, self.acquire())
+    }
+
+    /// The bulkhead as a layer. All services it makes share this bulkhead.
+    #[cfg(feature = "tower")]
+    pub fn layer(&self) -> super::BulkheadLayer {
+        self.clone().into()
+    }
+
+    /// Changes the limit while calls run and wait.
+    ///
+    /// Raised, it admits as many waiters as fit, in their order. Lowered, it takes nothing from calls that run: nobody
+    /// is admitted until they are fewer than the new limit.
+    ///
+    /// # Errors
+    ///
+    /// If `limit` is zero or above 4,194,303, as in the builder.
+    pub fn resize(&self, limit: u32) -> Result<(), ConfigError> {
+        self.shared.resize(checked_limit(limit)?);
+        self.shared.emit(|| Event::Resized { limit });
+        Ok(())
+    }
+
+    /// How it looks now: the first four figures are of one moment, the totals of about that moment.
+    pub fn snapshot(&self) -> Snapshot {
+        let word = self.shared.word();
+        Snapshot {
+            limit: word.limit(),
+            in_flight: word.in_flight(),
+            queue: self.shared.config().queue,
+            queued: word.waiting(),
+            totals: self.shared.totals(),
+        }
+    }
+
+    /// The name in refusals and events.
+    pub fn name(&self) -> &Name {
+        &self.shared.config().name
+    }
+
+    /// A permit for the slot the caller has just got; `queued_at` if it waited and somebody listens.
+    #[inline]
+    pub(super) fn permit(&self, queued_at: Option<Timestamp>) -> Permit {
+        let mut permit = Permit { bulkhead: self.clone(), since: Timestamp::ORIGIN };
+        if self.shared.is_watched() {
+            permit.since = self.shared.tell_admitted(queued_at);
+        }
+        permit
+    }
+}
+
+impl fmt::Debug for Bulkhead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bulkhead").field("name", self.name()).field("snapshot", &self.snapshot()).finish()
+    }
+}
+
+/// A slot in a [`Bulkhead`]. Dropping it gives the slot back.
+#[must_use = "a permit that is dropped at once limits nothing"]
+pub struct Permit {
+    bulkhead: Bulkhead,
+    /// When it was given; the origin if nobody listens.
+    since: Timestamp,
+}
+
+impl Permit {
+    /// The bulkhead it came from.
+    pub fn bulkhead(&self) -> &Bulkhead {
+        &self.bulkhead
+    }
+}
+
+impl Drop for Permit {
+    #[inline]
+    fn drop(&mut self) {
+        let shared = &*self.bulkhead.shared;
+        shared.release();
+        if shared.is_watched() {
+            shared.tell_released(self.since);
+        }
+    }
+}
+
+impl fmt::Debug for Permit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Permit").field("bulkhead", self.bulkhead.name()).finish_non_exhaustive()
+    }
+}
