@@ -1,1 +1,16 @@
-//! See the crate's description; the content lands with the first slice.
+//! Durable sagas with typed steps, compensations and crash recovery.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod backoff;
+mod cx;
+mod graph;
+mod id;
+pub mod kernel;
+mod step_error;
+
+pub use self::backoff::Backoff;
+pub use self::cx::{CancelToken, Cx};
+pub use self::graph::{Effect, Graph, Input, Needs, Saga, Step, saga};
+pub use self::id::{IdempotencyKey, InvalidId, MAX_START_KEY, Op, SagaId};
+pub use self::kernel::{Cause, DefinitionError, Epoch, Limits, Phase, Probed, Refused, Report, StepKey, Unknown};
+pub use self::step_error::{Failure, StepError};
