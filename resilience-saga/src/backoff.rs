@@ -11,9 +11,9 @@ use resilience_core::rng::Rng;
 ///
 /// ```
 /// use std::time::Duration;
-/// use resilience_saga::Backoff;
+/// use resilience_saga::{Backoff, Jitter};
 ///
-/// let exact = Backoff::exponential(Duration::from_secs(1), Duration::from_secs(30)).without_jitter();
+/// let exact = Backoff::exponential(Duration::from_secs(1), Duration::from_secs(30)).jitter(Jitter::None);
 /// let mut rng = resilience_core::rng::Rng::seeded(1);
 /// assert_eq!(exact.wait(3, &mut rng), Duration::from_secs(4));
 /// assert_eq!(exact.wait(99, &mut rng), Duration::from_secs(30));
@@ -22,24 +22,34 @@ use resilience_core::rng::Rng;
 pub struct Backoff {
     base: Duration,
     cap: Duration,
-    jitter: bool,
+    jitter: Jitter,
+}
+
+/// How waits are spread, so that what failed together does not come back together.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Jitter {
+    /// Exactly the bound.
+    None,
+    /// Anything from zero to the bound.
+    #[default]
+    Full,
 }
 
 impl Backoff {
     /// Waits of up to `base`, twice that, four times that, and so on, never above `cap`.
     pub const fn exponential(base: Duration, cap: Duration) -> Self {
-        Self { base, cap, jitter: true }
+        Self { base, cap, jitter: Jitter::Full }
     }
 
-    /// The same wait every time, without jitter.
+    /// The same bound every time.
     pub const fn constant(wait: Duration) -> Self {
-        Self { base: wait, cap: wait, jitter: false }
+        Self { base: wait, cap: wait, jitter: Jitter::Full }
     }
 
-    /// Waits of exactly the bound.
+    /// How waits are spread below their bound; [`Jitter::Full`] unless set.
     #[must_use]
-    pub const fn without_jitter(mut self) -> Self {
-        self.jitter = false;
+    pub const fn jitter(mut self, jitter: Jitter) -> Self {
+        self.jitter = jitter;
         self
     }
 
@@ -47,7 +57,7 @@ impl Backoff {
     pub fn wait(&self, failures: u32, rng: &mut Rng) -> Duration {
         let factor = 1u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);
         let bound = self.base.saturating_mul(factor).min(self.cap);
-        if !self.jitter {
+        if self.jitter == Jitter::None {
             return bound;
         }
         let nanos = u64::try_from(bound.as_nanos()).unwrap_or(u64::MAX);

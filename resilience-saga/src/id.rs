@@ -7,7 +7,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 /// The longest start key, in bytes.
-pub const MAX_START_KEY: usize = 200;
+pub const MAX_START_KEY: usize = 180;
 
 /// A saga's identity: its definition's name and the key it was started with, as `checkout/order-17`.
 ///
@@ -21,9 +21,11 @@ impl SagaId {
     ///
     /// # Errors
     ///
-    /// If the definition's name is empty or holds a slash, or the key is empty or longer than [`MAX_START_KEY`].
+    /// If the definition's name is empty or holds a slash, the key is empty or longer than [`MAX_START_KEY`], or either has
+    /// control characters.
     pub fn new(definition: &str, key: &str) -> Result<Self, InvalidId> {
-        if definition.is_empty() || definition.contains('/') || key.is_empty() || key.len() > MAX_START_KEY {
+        let misnamed = definition.is_empty() || definition.contains('/') || definition.chars().any(char::is_control);
+        if misnamed || key.is_empty() || key.len() > MAX_START_KEY || key.chars().any(char::is_control) {
             return Err(InvalidId { id: format!("{definition}/{key}") });
         }
         Ok(Self(format!("{definition}/{key}").into()))
@@ -72,7 +74,7 @@ impl fmt::Debug for SagaId {
 
 /// Not the id of a saga, or not an idempotency key.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("{id:?} is not a valid id: a name, a slash and a key of 1 to {MAX_START_KEY} bytes")]
+#[error("{id:?} is not a valid id: a name, a slash and a key of 1 to {MAX_START_KEY} bytes without control characters")]
 pub struct InvalidId {
     id: String,
 }

@@ -3,13 +3,17 @@
 
 mod backoff;
 mod cx;
+pub mod engine;
+mod error;
 mod graph;
 mod id;
 pub mod kernel;
 mod step_error;
 
-pub use self::backoff::Backoff;
+pub use self::backoff::{Backoff, Jitter};
 pub use self::cx::{CancelToken, Cx};
+pub use self::engine::{Engine, EngineBuilder, Outcome, Running};
+pub use self::error::Error;
 pub use self::graph::{Effect, Graph, Input, Needs, Saga, Step, saga};
 pub use self::id::{IdempotencyKey, InvalidId, MAX_START_KEY, Op, SagaId};
 pub use self::kernel::{Cause, DefinitionError, Epoch, Limits, Phase, Probed, Refused, Report, StepKey, Unknown};

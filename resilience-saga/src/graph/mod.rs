@@ -18,8 +18,9 @@ use crate::kernel::{DefinitionError, Limits, Plan, StepPlan, Undo, Unknown};
 use crate::{Cx, StepError};
 
 pub(crate) use self::code::{Action, StepCode};
-use self::needs::{Source, Wiring};
+pub(crate) use self::mermaid::flowchart;
 pub use self::needs::{Input, Needs};
+use self::needs::{Source, Wiring};
 pub use self::step::{Effect, Step};
 
 /// Defines a saga: a name, a version, and a closure that declares the steps and returns the one whose output is the
@@ -84,7 +85,7 @@ impl<I, O> Saga<I, O> {
 
     /// The graph as a [Mermaid](https://mermaid.js.org) flowchart.
     pub fn to_mermaid(&self) -> String {
-        mermaid::flowchart(&self.erased.plan, None)
+        flowchart(&self.erased.plan, None)
     }
 
     pub(crate) fn erased(&self) -> &Arc<Erased> {

@@ -25,8 +25,7 @@ mod private {
 }
 
 /// Reads values from what the log amounts to.
-#[doc(hidden)]
-pub type Reader<V> = Box<dyn Fn(&State) -> Result<V, String> + Send + Sync>;
+pub(super) type Reader<V> = Box<dyn Fn(&State) -> Result<V, String> + Send + Sync>;
 
 /// Where a value comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -29,7 +29,7 @@ pub enum Effect<T> {
     /// The step took effect and returned this.
     Applied(T),
     /// The step may have taken effect, may yet, or may never have: nobody knows. The undo must bring about that it has
-    /// no effect *and will have none*, which a receiver with a [`barrier`](crate::barrier) does by itself.
+    /// no effect *and will have none*, which a receiver behind a barrier does by itself.
     Maybe {
         /// The key under which the step was asked for.
         key: IdempotencyKey,
@@ -177,7 +177,9 @@ impl<'g, T: DeserializeOwned + Send + 'static> Step<'g, T> {
                 let found = probe(cx);
                 async move {
                     Ok(match found.await? {
-                        Probed::Applied(output) => Probed::Applied(Payload::encode(&output).map_err(StepError::unknown)?),
+                        Probed::Applied(output) => {
+                            Probed::Applied(Payload::encode(&output).map_err(StepError::unknown)?)
+                        }
                         Probed::NotApplied => Probed::NotApplied,
                     })
                 }

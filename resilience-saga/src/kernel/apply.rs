@@ -241,7 +241,8 @@ impl State {
             Status::UndoDue(_) | Status::UndoInterrupted => true,
             _ => false,
         };
-        if self.phase != Phase::Unwinding || !self.plan.undoable(id) || !startable || attempt != step.undo_attempts + 1 {
+        if self.phase != Phase::Unwinding || !self.plan.undoable(id) || !startable || attempt != step.undo_attempts + 1
+        {
             return Err(format!("{key} is {} after {} attempts to undo", step.status.label(), step.undo_attempts));
         }
         let step = &mut self.steps[id];

@@ -56,8 +56,9 @@ fn go_forward(state: &State, now: Tick, commands: &mut Commands) {
             Status::Interrupted if !crashes_too_often(state, step) => match after_crash(state, id, now) {
                 AfterCrash::Restart => true,
                 AfterCrash::Log(event) => {
+                    // It may turn the saga round: decide anew before anything else starts.
                     commands.append.push(event);
-                    false
+                    return;
                 }
             },
             _ => false,
@@ -101,8 +102,10 @@ fn unwind(state: &State, now: Tick, commands: &mut Commands) {
 
 /// Whatever applies in both directions: what must be brought before an operator, what is to be probed, what waits.
 fn give_up_or_wait(state: &State, id: usize, step: &StepState, now: Tick, commands: &mut Commands) {
-    let stuck = |cause: &StuckCause, error| {
-        Event::Stuck { step: state.plan.steps()[id].key.clone(), cause: cause.clone(), error }
+    let stuck = |cause: &StuckCause, error| Event::Stuck {
+        step: state.plan.steps()[id].key.clone(),
+        cause: cause.clone(),
+        error,
     };
     match &step.status {
         Status::GivenUp(cause) | Status::UndoGivenUp(cause) => {

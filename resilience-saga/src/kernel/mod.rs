@@ -52,7 +52,3 @@ pub use self::plan::{DefinitionError, Limits, MAX_KEY, MAX_STEPS, Plan, StepPlan
 pub use self::report::{Report, StepReport};
 pub use self::state::{Cause, Phase, State, Status, StepState};
 pub use self::tick::{RetryAt, Tick};
-pub(crate) use self::plan::{DEFAULT_TRIES, DEFAULT_UNDO_TRIES};
-
-#[cfg(test)]
-mod tests;

@@ -5,7 +5,9 @@ use std::time::Duration;
 use resilience_core::rng::Rng;
 use thiserror::Error;
 
-use super::{Act, Doubt, Event, Next, Payload, Phase, RetryAt, State, Status, StepKey, StuckCause, Tick, Tries, Unknown};
+use super::{
+    Act, Doubt, Event, Next, Payload, Phase, RetryAt, State, Status, StepKey, StuckCause, Tick, Tries, Unknown,
+};
 
 /// How an attempt of a step or of an undo ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -217,9 +219,7 @@ impl Ended<'_> {
             Attempt::Undecodable(error) => return vec![Event::Stuck { step, cause: StuckCause::Undecodable, error }],
             // Refused for good: repeating it is of no use.
             Attempt::Rejected(error) => (error, None),
-            Attempt::Failed(error, after) => {
-                (error, self.wait(&self.plan().undo_tries, now.undo_failures, after, rng))
-            }
+            Attempt::Failed(error, after) => (error, self.wait(&self.plan().undo_tries, now.undo_failures, after, rng)),
             Attempt::Unknown(_, error) => (error, self.wait(&self.plan().undo_tries, now.undo_failures, None, rng)),
         };
         vec![Event::UndoFailed { step, attempt, error, retry }]

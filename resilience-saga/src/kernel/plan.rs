@@ -17,7 +17,7 @@ pub const MAX_STEPS: usize = 4096;
 pub const MAX_KEY: usize = 64;
 
 /// How often and how patiently something is tried.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Tries {
     /// How many attempts may fail before it is given up; `None` for as many as it takes.
     pub limit: Option<NonZeroU32>,
@@ -88,9 +88,9 @@ impl StepPlan {
 }
 
 /// Attempts of a step before it is given up: enough for a hiccup, few enough that the user still waits.
-pub(crate) const DEFAULT_TRIES: NonZeroU32 = NonZeroU32::new(5).unwrap();
+const DEFAULT_TRIES: NonZeroU32 = NonZeroU32::new(5).unwrap();
 /// Attempts of an undo before an operator is asked: nobody waits for it, and a person costs more than a retry.
-pub(crate) const DEFAULT_UNDO_TRIES: NonZeroU32 = NonZeroU32::new(20).unwrap();
+const DEFAULT_UNDO_TRIES: NonZeroU32 = NonZeroU32::new(20).unwrap();
 
 /// The limits of a whole saga.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
