@@ -159,7 +159,7 @@ pin_project! {
     #[project = SleepProjection]
     enum SleepRepr {
         Tokio { #[pin] sleep: ::tokio::time::Sleep },
-        Boxed { sleep: Pin<Box<dyn Future<Output = ()> + Send>> },
+        Boxed { sleep: Pin<Box<dyn Future<Output = ()> + Send + Sync>> },
     }
 }
 
@@ -176,13 +176,15 @@ pin_project! {
 pin_project! {
     #[project = SleepProjection]
     enum SleepRepr {
-        Boxed { sleep: Pin<Box<dyn Future<Output = ()> + Send>> },
+        Boxed { sleep: Pin<Box<dyn Future<Output = ()> + Send + Sync>> },
     }
 }
 
 impl Sleep {
     /// A sleep made of any future, for timers other than tokio's.
-    pub fn boxed(sleep: impl Future<Output = ()> + Send + 'static) -> Self {
+    ///
+    /// `Sync`, though nothing polls it from two threads: a service that holds one can then live in state that threads share.
+    pub fn boxed(sleep: impl Future<Output = ()> + Send + Sync + 'static) -> Self {
         Self { repr: SleepRepr::Boxed { sleep: Box::pin(sleep) } }
     }
 

@@ -64,3 +64,11 @@ mod tokio_timer {
         assert!(TokioTimer.wall().as_unix_millis() > 1_750_000_000_000);
     }
 }
+
+/// A server keeps its clients in state that all its threads share. A layer that holds a sleep would be barred from there
+/// if the sleep were not `Sync`, and every user would need a lock around a service that needs none.
+#[test]
+fn a_sleep_does_not_bar_what_holds_it_from_shared_state() {
+    fn shareable<T: Send + Sync>() {}
+    shareable::<super::Sleep>();
+}
