@@ -1,0 +1,144 @@
+//! Circuit breakers, closed and open.
+
+use std::time::Duration;
+
+use failsafe::backoff::Constant;
+use failsafe::failure_policy::{ConsecutiveFailures, SuccessRateOverTimeWindow};
+use tower::{BoxError, Layer};
+use tower_resilience_circuitbreaker::{CircuitBreakerConfigBuilder, CircuitBreakerLayer, SlidingWindowType};
+
+use crate::adapt::{Failsafe, Reclosed, Safe};
+use crate::echo::{Broken, Echo, fail};
+use crate::harness::{Answer, Kind, Spec, function, group, service};
+
+/// Longer than any run: an open breaker stays open while it is measured.
+pub const HOUR: Duration = Duration::from_secs(3_600);
+
+/// The breaker groups.
+pub fn specs() -> Vec<Spec> {
+    let mut specs = group("b1 breaker closed, async", closed());
+    specs.extend(group("b2 breaker closed, sync", closed_sync()));
+    specs.extend(group("b3 breaker open (refuses), async", open()));
+    specs
+}
+
+fn closed() -> Vec<Spec> {
+    let peer = Kind::Peer;
+    vec![
+        service("echo", Kind::Floor, Answer::Ok, Echo::<Broken>::new),
+        service("tower-resilience count(100)", peer, Answer::Ok, || layered(count())),
+        service("tower-resilience consecutive(5)", peer, Answer::Ok, || {
+            layered(count().consecutive_failures(5))
+        }),
+        service(
+            "tower-resilience time(100ms), window filled by the sample alone",
+            peer,
+            Answer::Ok,
+            || layered(time(Duration::from_millis(100))),
+        ),
+        service("failsafe time-window(10s)", peer, Answer::Ok, || {
+            Safe::new(Echo::<BoxError>::new(), failsafe_window())
+        }),
+        service("failsafe consecutive(5)", peer, Answer::Ok, || {
+            Safe::new(Echo::<BoxError>::new(), failsafe_consecutive())
+        }),
+        service("recloser ring(100)", peer, Answer::Ok, || {
+            Reclosed::new(Echo::<BoxError>::new(), recloser().into())
+        }),
+    ]
+}
+
+fn closed_sync() -> Vec<Spec> {
+    use failsafe::CircuitBreaker as _;
+    let peer = Kind::Peer;
+    vec![
+        function("fn call", Kind::Floor, Answer::Ok, || (), |(), i| i < u64::MAX),
+        function(
+            "failsafe time-window(10s)",
+            peer,
+            Answer::Ok,
+            failsafe_window,
+            |breaker, i| breaker.call(|| Ok::<_, Broken>(i)).is_ok(),
+        ),
+        function(
+            "failsafe consecutive(5)",
+            peer,
+            Answer::Ok,
+            failsafe_consecutive,
+            |breaker, i| breaker.call(|| Ok::<_, Broken>(i)).is_ok(),
+        ),
+        function("recloser ring(100)", peer, Answer::Ok, recloser, |breaker, i| {
+            breaker.call(|| Ok::<_, Broken>(i)).is_ok()
+        }),
+    ]
+}
+
+fn open() -> Vec<Spec> {
+    let peer = Kind::Peer;
+    vec![
+        service("echo", Kind::Floor, Answer::Ok, Echo::<Broken>::new),
+        service("tower-resilience count(100)", peer, Answer::Err, || {
+            let mut service = layered(count());
+            fail(&mut service, 200);
+            service
+        }),
+        service("failsafe consecutive(5)", peer, Answer::Err, || {
+            let mut service = Safe::new(Echo::<BoxError>::new(), failsafe_consecutive());
+            fail(&mut service, 10);
+            service
+        }),
+        service("recloser ring(100)", peer, Answer::Err, || {
+            let mut service = Reclosed::new(Echo::<BoxError>::new(), recloser().into());
+            fail(&mut service, 200);
+            service
+        }),
+    ]
+}
+
+fn layered(
+    builder: CircuitBreakerConfigBuilder,
+) -> tower_resilience_circuitbreaker::CircuitBreaker<Echo<Broken>, tower_resilience_circuitbreaker::DefaultClassifier> {
+    builder.build().expect("the configuration is valid").layer(Echo::new())
+}
+
+/// tower-resilience's breaker with a count window of 100.
+pub fn count() -> CircuitBreakerConfigBuilder {
+    CircuitBreakerLayer::builder()
+        .name("bench")
+        .failure_rate_threshold(0.5)
+        .sliding_window_type(SlidingWindowType::CountBased)
+        .sliding_window_size(100)
+        .minimum_number_of_calls(100)
+        .wait_duration_in_open(HOUR)
+}
+
+fn time(window: Duration) -> CircuitBreakerConfigBuilder {
+    count()
+        .sliding_window_type(SlidingWindowType::TimeBased)
+        .sliding_window_duration(window)
+}
+
+fn failsafe_window() -> Failsafe<SuccessRateOverTimeWindow<Constant>> {
+    let policy = failsafe::failure_policy::success_rate_over_time_window(
+        0.5,
+        100,
+        Duration::from_secs(10),
+        failsafe::backoff::constant(HOUR),
+    );
+    failsafe::Config::new().failure_policy(policy).build()
+}
+
+fn failsafe_consecutive() -> Failsafe<ConsecutiveFailures<Constant>> {
+    let policy = failsafe::failure_policy::consecutive_failures(5, failsafe::backoff::constant(HOUR));
+    failsafe::Config::new().failure_policy(policy).build()
+}
+
+/// recloser with a ring of 100.
+pub fn recloser() -> recloser::Recloser {
+    recloser::Recloser::custom()
+        .error_rate(0.5)
+        .closed_len(100)
+        .half_open_len(1)
+        .open_wait(HOUR)
+        .build()
+}

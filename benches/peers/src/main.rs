@@ -1,0 +1,123 @@
+//! `cargo run --release` measures our layers, picks and stores beside their rivals and rewrites `docs/results/peers-*.md`.
+#![allow(clippy::disallowed_methods)] // A measuring program reads the real clock; that is its whole work.
+#![warn(missing_docs, missing_debug_implementations, unsafe_code)]
+
+mod adapt;
+mod cases;
+mod echo;
+mod harness;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+use crate::harness::{
+    CountingAllocator, Header, Plan, Runtimes, count_all, layers_table, measure, run_delay_share, run_one, versions,
+};
+
+#[global_allocator]
+static ALLOCATOR: CountingAllocator = CountingAllocator;
+
+/// Rivals side by side.
+#[derive(Debug, Parser)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Layers, stacks and balancers: nanoseconds, instructions and allocations a call.
+    Layers(Layers),
+    /// One case, for valgrind and perf.
+    One {
+        #[arg(long)]
+        group: String,
+        #[arg(long)]
+        name: String,
+        #[arg(long, default_value_t = 10_000_000)]
+        calls: u64,
+    },
+}
+
+#[derive(Debug, Parser)]
+struct Layers {
+    /// Interleaved rounds.
+    #[arg(long, default_value_t = 21)]
+    rounds: usize,
+    /// Milliseconds a sample.
+    #[arg(long, default_value_t = 4)]
+    sample: u64,
+    /// Leave out the instruction counts (they need valgrind).
+    #[arg(long)]
+    no_instructions: bool,
+    /// Only the groups whose title contains this.
+    #[arg(long, default_value = "")]
+    only: String,
+    /// Where to write; nothing is written when only a part is measured.
+    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/results/peers-layers.md"))]
+    out: PathBuf,
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        None => layers(&Layers::parse_from(["layers"])),
+        Some(Command::Layers(options)) => layers(&options),
+        Some(Command::One { group, name, calls }) => one(&group, &name, calls),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("{message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn one(group: &str, name: &str, calls: u64) -> Result<(), String> {
+    let runtimes = Runtimes::new().map_err(|error| error.to_string())?;
+    run_one(cases::all(), &runtimes, group, name, calls)
+}
+
+fn layers(options: &Layers) -> Result<(), String> {
+    let runtimes = Runtimes::new().map_err(|error| error.to_string())?;
+    let specs: Vec<_> = cases::all()
+        .into_iter()
+        .filter(|spec| spec.group.contains(&options.only))
+        .collect();
+    let plan = Plan {
+        rounds: options.rounds,
+        sample: Duration::from_millis(options.sample),
+        tries: 40,
+    };
+    eprintln!(
+        "a thread of ours would wait {:.1} % of the time",
+        100.0 * run_delay_share(Duration::from_millis(200))
+    );
+    let (mut figures, noise) = measure(specs, &runtimes, plan);
+    if !options.no_instructions {
+        count_all(&mut figures);
+    }
+    let crates = ["tower", "tokio", "failsafe", "recloser", "governor", "resilience-"];
+    let header = Header {
+        command: "cd benches/peers && cargo run --release -- layers",
+        versions: versions(include_str!("../Cargo.lock"), &crates),
+        noise: noise.to_string(),
+    };
+    let text = format!("# Layers beside their rivals\n\n{header}\n{}", layers_table(&figures));
+    println!("{text}");
+    if options.only.is_empty() {
+        write(&options.out, &text)?;
+    }
+    Ok(())
+}
+
+fn write(path: &PathBuf, text: &str) -> Result<(), String> {
+    let fail = |error: std::io::Error| format!("cannot write {}: {error}", path.display());
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(fail)?;
+    }
+    std::fs::write(path, text).map_err(fail)
+}
