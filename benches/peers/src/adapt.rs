@@ -35,9 +35,7 @@ where
     }
 
     fn call(&mut self, request: u64) -> Self::Future {
-        Unified {
-            future: self.breaker.call(self.inner.call(request)),
-        }
+        Unified { future: self.breaker.call(self.inner.call(request)) }
     }
 }
 
@@ -56,10 +54,7 @@ where
     Failsafe<P>: Clone,
 {
     fn clone(&self) -> Self {
-        Self {
-            inner: self.inner.clone(),
-            breaker: self.breaker.clone(),
-        }
+        Self { inner: self.inner.clone(), breaker: self.breaker.clone() }
     }
 }
 
@@ -84,9 +79,7 @@ where
     }
 
     fn call(&mut self, request: u64) -> Self::Future {
-        Unified {
-            future: self.breaker.call(self.inner.call(request)),
-        }
+        Unified { future: self.breaker.call(self.inner.call(request)) }
     }
 }
 

@@ -109,11 +109,7 @@ impl<E: Fault> Service<u64> for EchoPending<E> {
     }
 
     fn call(&mut self, request: u64) -> Self::Future {
-        PendingOnce {
-            request,
-            polled: false,
-            error: PhantomData,
-        }
+        PendingOnce { request, polled: false, error: PhantomData }
     }
 }
 

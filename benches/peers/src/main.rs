@@ -6,6 +6,7 @@ mod adapt;
 mod cases;
 mod echo;
 mod harness;
+mod stores;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -16,6 +17,7 @@ use clap::{Parser, Subcommand};
 use crate::harness::{
     CountingAllocator, Header, Plan, Runtimes, count_all, layers_table, measure, run_delay_share, run_one, versions,
 };
+use crate::stores::Stores;
 
 #[global_allocator]
 static ALLOCATOR: CountingAllocator = CountingAllocator;
@@ -31,6 +33,10 @@ struct Cli {
 enum Command {
     /// Layers, stacks and balancers: nanoseconds, instructions and allocations a call.
     Layers(Layers),
+    /// Event stores: durable appends a second.
+    Stores(Stores),
+    /// One sample of one store, for `stores`.
+    Store(stores::Child),
     /// One case, for valgrind and perf.
     One {
         #[arg(long)]
@@ -63,7 +69,9 @@ struct Layers {
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        None => layers(&Layers::parse_from(["layers"])),
+        None => layers(&Layers::parse_from(["layers"])).and_then(|()| stores::stores(&Stores::parse_from(["stores"]))),
+        Some(Command::Stores(options)) => stores::stores(&options),
+        Some(Command::Store(child)) => stores::run_child(&child),
         Some(Command::Layers(options)) => layers(&options),
         Some(Command::One { group, name, calls }) => one(&group, &name, calls),
     };
@@ -83,19 +91,9 @@ fn one(group: &str, name: &str, calls: u64) -> Result<(), String> {
 
 fn layers(options: &Layers) -> Result<(), String> {
     let runtimes = Runtimes::new().map_err(|error| error.to_string())?;
-    let specs: Vec<_> = cases::all()
-        .into_iter()
-        .filter(|spec| spec.group.contains(&options.only))
-        .collect();
-    let plan = Plan {
-        rounds: options.rounds,
-        sample: Duration::from_millis(options.sample),
-        tries: 40,
-    };
-    eprintln!(
-        "a thread of ours would wait {:.1} % of the time",
-        100.0 * run_delay_share(Duration::from_millis(200))
-    );
+    let specs: Vec<_> = cases::all().into_iter().filter(|spec| spec.group.contains(&options.only)).collect();
+    let plan = Plan { rounds: options.rounds, sample: Duration::from_millis(options.sample), tries: 40 };
+    eprintln!("a thread of ours would wait {:.1} % of the time", 100.0 * run_delay_share(Duration::from_millis(200)));
     let (mut figures, noise) = measure(specs, &runtimes, plan);
     if !options.no_instructions {
         count_all(&mut figures);

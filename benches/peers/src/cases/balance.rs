@@ -24,24 +24,13 @@ pub fn specs() -> Vec<Spec> {
             Answer::Ok,
             move || pending(n),
         ));
-        specs.push(owned_service(
-            format!("tower p2c PeakEwma N={n} (not Clone)"),
-            peer,
-            Answer::Ok,
-            move || ewma(n),
-        ));
-        specs.push(service(
-            format!("tower Buffer<p2c PendingRequests> N={n}"),
-            peer,
-            Answer::Ok,
-            move || Buffer::new(pending(n), 1_024),
-        ));
-        specs.push(service(
-            format!("tower Buffer<p2c PeakEwma> N={n}"),
-            peer,
-            Answer::Ok,
-            move || Buffer::new(ewma(n), 1_024),
-        ));
+        specs.push(owned_service(format!("tower p2c PeakEwma N={n} (not Clone)"), peer, Answer::Ok, move || ewma(n)));
+        specs.push(service(format!("tower Buffer<p2c PendingRequests> N={n}"), peer, Answer::Ok, move || {
+            Buffer::new(pending(n), 1_024)
+        }));
+        specs.push(service(format!("tower Buffer<p2c PeakEwma> N={n}"), peer, Answer::Ok, move || {
+            Buffer::new(ewma(n), 1_024)
+        }));
     }
     group("h1 balance: pick and call", specs)
 }
@@ -49,21 +38,12 @@ pub fn specs() -> Vec<Spec> {
 type List<S> = ServiceList<Vec<S>>;
 
 fn pending(n: usize) -> Balance<List<PendingRequests<Echo<Broken>>>, u64> {
-    let services = (0..n)
-        .map(|_| PendingRequests::new(Echo::new(), CompleteOnResponse::default()))
-        .collect::<Vec<_>>();
+    let services = (0..n).map(|_| PendingRequests::new(Echo::new(), CompleteOnResponse::default())).collect::<Vec<_>>();
     Balance::new(ServiceList::new::<u64>(services))
 }
 
 fn ewma(n: usize) -> Balance<List<PeakEwma<Echo<Broken>>>, u64> {
     let decay = Duration::from_secs(10).as_nanos() as f64;
-    let service = |_| {
-        PeakEwma::new(
-            Echo::new(),
-            Duration::from_millis(30),
-            decay,
-            CompleteOnResponse::default(),
-        )
-    };
+    let service = |_| PeakEwma::new(Echo::new(), Duration::from_millis(30), decay, CompleteOnResponse::default());
     Balance::new(ServiceList::new::<u64>((0..n).map(service).collect::<Vec<_>>()))
 }

@@ -27,24 +27,17 @@ fn closed() -> Vec<Spec> {
     vec![
         service("echo", Kind::Floor, Answer::Ok, Echo::<Broken>::new),
         service("tower-resilience count(100)", peer, Answer::Ok, || layered(count())),
-        service("tower-resilience consecutive(5)", peer, Answer::Ok, || {
-            layered(count().consecutive_failures(5))
+        service("tower-resilience consecutive(5)", peer, Answer::Ok, || layered(count().consecutive_failures(5))),
+        service("tower-resilience time(100ms), window filled by the sample alone", peer, Answer::Ok, || {
+            layered(time(Duration::from_millis(100)))
         }),
-        service(
-            "tower-resilience time(100ms), window filled by the sample alone",
-            peer,
-            Answer::Ok,
-            || layered(time(Duration::from_millis(100))),
-        ),
         service("failsafe time-window(10s)", peer, Answer::Ok, || {
             Safe::new(Echo::<BoxError>::new(), failsafe_window())
         }),
         service("failsafe consecutive(5)", peer, Answer::Ok, || {
             Safe::new(Echo::<BoxError>::new(), failsafe_consecutive())
         }),
-        service("recloser ring(100)", peer, Answer::Ok, || {
-            Reclosed::new(Echo::<BoxError>::new(), recloser().into())
-        }),
+        service("recloser ring(100)", peer, Answer::Ok, || Reclosed::new(Echo::<BoxError>::new(), recloser().into())),
     ]
 }
 
@@ -53,20 +46,12 @@ fn closed_sync() -> Vec<Spec> {
     let peer = Kind::Peer;
     vec![
         function("fn call", Kind::Floor, Answer::Ok, || (), |(), i| i < u64::MAX),
-        function(
-            "failsafe time-window(10s)",
-            peer,
-            Answer::Ok,
-            failsafe_window,
-            |breaker, i| breaker.call(|| Ok::<_, Broken>(i)).is_ok(),
-        ),
-        function(
-            "failsafe consecutive(5)",
-            peer,
-            Answer::Ok,
-            failsafe_consecutive,
-            |breaker, i| breaker.call(|| Ok::<_, Broken>(i)).is_ok(),
-        ),
+        function("failsafe time-window(10s)", peer, Answer::Ok, failsafe_window, |breaker, i| {
+            breaker.call(|| Ok::<_, Broken>(i)).is_ok()
+        }),
+        function("failsafe consecutive(5)", peer, Answer::Ok, failsafe_consecutive, |breaker, i| {
+            breaker.call(|| Ok::<_, Broken>(i)).is_ok()
+        }),
         function("recloser ring(100)", peer, Answer::Ok, recloser, |breaker, i| {
             breaker.call(|| Ok::<_, Broken>(i)).is_ok()
         }),
@@ -113,9 +98,7 @@ pub fn count() -> CircuitBreakerConfigBuilder {
 }
 
 fn time(window: Duration) -> CircuitBreakerConfigBuilder {
-    count()
-        .sliding_window_type(SlidingWindowType::TimeBased)
-        .sliding_window_duration(window)
+    count().sliding_window_type(SlidingWindowType::TimeBased).sliding_window_duration(window)
 }
 
 fn failsafe_window() -> Failsafe<SuccessRateOverTimeWindow<Constant>> {
@@ -135,10 +118,5 @@ fn failsafe_consecutive() -> Failsafe<ConsecutiveFailures<Constant>> {
 
 /// recloser with a ring of 100.
 pub fn recloser() -> recloser::Recloser {
-    recloser::Recloser::custom()
-        .error_rate(0.5)
-        .closed_len(100)
-        .half_open_len(1)
-        .open_wait(HOUR)
-        .build()
+    recloser::Recloser::custom().error_rate(0.5).closed_len(100).half_open_len(1).open_wait(HOUR).build()
 }

@@ -24,9 +24,7 @@ fn admitted() -> Vec<Spec> {
     let peer = Kind::Peer;
     vec![
         service("echo", Kind::Floor, Answer::Ok, Echo::<Broken>::new),
-        service("tower ConcurrencyLimit", peer, Answer::Ok, || {
-            ConcurrencyLimit::new(Echo::<Broken>::new(), LIMIT)
-        }),
+        service("tower ConcurrencyLimit", peer, Answer::Ok, || ConcurrencyLimit::new(Echo::<Broken>::new(), LIMIT)),
         service("tower LoadShed<ConcurrencyLimit>", peer, Answer::Ok, || {
             LoadShed::new(ConcurrencyLimit::new(Echo::<Broken>::new(), LIMIT))
         }),

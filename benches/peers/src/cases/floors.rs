@@ -20,16 +20,10 @@ pub fn specs() -> Vec<Spec> {
             service("echo", floor, Answer::Ok, Echo::<Infallible>::new),
             service("echo, pending once", floor, Answer::Ok, EchoPending::<Infallible>::new),
             function("fn call", floor, Answer::Ok, || (), |(), i| black_box(i) < u64::MAX),
-            function(
-                "shared atomic fetch_add",
-                floor,
-                Answer::Ok,
-                AtomicU64::default,
-                |cell, i| {
-                    cell.fetch_add(i, Ordering::Relaxed);
-                    true
-                },
-            ),
+            function("shared atomic fetch_add", floor, Answer::Ok, AtomicU64::default, |cell, i| {
+                cell.fetch_add(i, Ordering::Relaxed);
+                true
+            }),
             function(
                 "shared std Mutex lock and unlock",
                 floor,

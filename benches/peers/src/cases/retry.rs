@@ -28,20 +28,12 @@ pub fn specs() -> Vec<Spec> {
             service("tower Retry, exponential backoff", peer, Answer::Ok, || {
                 Retry::new(Attempts::new(None), Echo::<Broken>::new())
             }),
-            service(
-                "tower Retry, exponential backoff and TpsBudget",
-                peer,
-                Answer::Ok,
-                || Retry::new(Attempts::new(Some(budget())), Echo::<Broken>::new()),
-            ),
-            service("tower-resilience-retry", peer, Answer::Ok, || {
-                resilience::<Broken>().build().layer(Echo::new())
+            service("tower Retry, exponential backoff and TpsBudget", peer, Answer::Ok, || {
+                Retry::new(Attempts::new(Some(budget())), Echo::<Broken>::new())
             }),
+            service("tower-resilience-retry", peer, Answer::Ok, || resilience::<Broken>().build().layer(Echo::new())),
             service("tower-resilience-retry with token bucket", peer, Answer::Ok, || {
-                resilience::<Broken>()
-                    .budget(resilience_budget())
-                    .build()
-                    .layer(Echo::new())
+                resilience::<Broken>().budget(resilience_budget()).build().layer(Echo::new())
             }),
         ],
     )
@@ -54,19 +46,12 @@ pub fn budget() -> Arc<TpsBudget> {
 
 /// tower-resilience's retry: three attempts, exponential backoff.
 pub fn resilience<E: 'static>() -> RetryConfigBuilder<u64, u64, E> {
-    RetryLayer::<u64, u64, E>::builder()
-        .name("bench")
-        .max_attempts(3)
-        .exponential_backoff(BASE)
+    RetryLayer::<u64, u64, E>::builder().name("bench").max_attempts(3).exponential_backoff(BASE)
 }
 
 /// tower-resilience's token bucket.
 pub fn resilience_budget() -> Arc<dyn tower_resilience_retry::RetryBudget> {
-    let bucket = RetryBudgetBuilder::new()
-        .token_bucket()
-        .tokens_per_second(10.0)
-        .max_tokens(100)
-        .initial_tokens(100);
+    let bucket = RetryBudgetBuilder::new().token_bucket().tokens_per_second(10.0).max_tokens(100).initial_tokens(100);
     bucket.build().expect("the configuration is valid")
 }
 
@@ -82,11 +67,7 @@ impl Attempts {
     /// Three attempts, with or without a budget.
     pub fn new(budget: Option<Arc<TpsBudget>>) -> Self {
         let maker = ExponentialBackoffMaker::new(BASE, CAP, 1.0, HasherRng::default());
-        Self {
-            left: 2,
-            backoff: maker.expect("the configuration is valid").make_backoff(),
-            budget,
-        }
+        Self { left: 2, backoff: maker.expect("the configuration is valid").make_backoff(), budget }
     }
 }
 

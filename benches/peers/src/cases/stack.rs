@@ -31,12 +31,7 @@ pub fn specs() -> Vec<Spec> {
     specs.extend(group(
         "g2 stack of four, inner pending once",
         vec![
-            service(
-                "echo, pending once",
-                Kind::Floor,
-                Answer::Ok,
-                EchoPending::<Broken>::new,
-            ),
+            service("echo, pending once", Kind::Floor, Answer::Ok, EchoPending::<Broken>::new),
             service(TOWER, peer, Answer::Ok, || without_breaker(EchoPending::new())),
             service(RECLOSER, peer, Answer::Ok, || with_recloser(EchoPending::new())),
             service(RESILIENCE, peer, Answer::Ok, || tower_resilience(EchoPending::new())),
@@ -61,10 +56,7 @@ where
     S: Service<u64, Response = u64, Error = BoxError> + Clone,
 {
     let limited = ConcurrencyLimit::new(inner, bulkhead::LIMIT);
-    Timeout::new(
-        Retry::new(retry::Attempts::new(Some(retry::budget())), limited),
-        timeout::LIMIT,
-    )
+    Timeout::new(Retry::new(retry::Attempts::new(Some(retry::budget())), limited), timeout::LIMIT)
 }
 
 fn with_recloser<S>(inner: S) -> Timeout<Retry<retry::Attempts, Reclosed<Limited<S>>>>
@@ -73,10 +65,7 @@ where
 {
     let limited = ConcurrencyLimit::new(inner, bulkhead::LIMIT);
     let guarded = Reclosed::new(limited, breaker::recloser().into());
-    Timeout::new(
-        Retry::new(retry::Attempts::new(Some(retry::budget())), guarded),
-        timeout::LIMIT,
-    )
+    Timeout::new(Retry::new(retry::Attempts::new(Some(retry::budget())), guarded), timeout::LIMIT)
 }
 
 fn tower_resilience<S>(
@@ -86,17 +75,8 @@ where
     S: Service<u64, Response = u64, Error = Broken, Future: Send> + Clone + Send + 'static,
 {
     type Inner = CircuitBreakerError<BulkheadServiceError<Broken>>;
-    let limited = bulkhead::resilience(bulkhead::LIMIT)
-        .build()
-        .expect("the configuration is valid")
-        .layer(inner);
-    let guarded = breaker::count()
-        .build()
-        .expect("the configuration is valid")
-        .layer(limited);
-    let retried = retry::resilience::<Inner>()
-        .budget(retry::resilience_budget())
-        .build()
-        .layer(guarded);
+    let limited = bulkhead::resilience(bulkhead::LIMIT).build().expect("the configuration is valid").layer(inner);
+    let guarded = breaker::count().build().expect("the configuration is valid").layer(limited);
+    let retried = retry::resilience::<Inner>().budget(retry::resilience_budget()).build().layer(guarded);
     timeout::resilience().layer(retried)
 }

@@ -23,37 +23,21 @@ fn ready() -> Vec<Spec> {
     let peer = Kind::Peer;
     vec![
         service("echo", Kind::Floor, Answer::Ok, Echo::<Broken>::new),
-        service("tower Timeout", peer, Answer::Ok, || {
-            Timeout::new(Echo::<BoxError>::new(), LIMIT)
-        }),
-        service("tower-resilience-timelimiter", peer, Answer::Ok, || {
-            resilience().layer(Echo::<Broken>::new())
-        }),
+        service("tower Timeout", peer, Answer::Ok, || Timeout::new(Echo::<BoxError>::new(), LIMIT)),
+        service("tower-resilience-timelimiter", peer, Answer::Ok, || resilience().layer(Echo::<Broken>::new())),
     ]
 }
 
 fn pending() -> Vec<Spec> {
     let peer = Kind::Peer;
     vec![
-        service(
-            "echo, pending once",
-            Kind::Floor,
-            Answer::Ok,
-            EchoPending::<Broken>::new,
-        ),
-        service("tower Timeout", peer, Answer::Ok, || {
-            Timeout::new(EchoPending::<BoxError>::new(), LIMIT)
-        }),
-        service("tower-resilience-timelimiter", peer, Answer::Ok, || {
-            resilience().layer(EchoPending::<Broken>::new())
-        }),
+        service("echo, pending once", Kind::Floor, Answer::Ok, EchoPending::<Broken>::new),
+        service("tower Timeout", peer, Answer::Ok, || Timeout::new(EchoPending::<BoxError>::new(), LIMIT)),
+        service("tower-resilience-timelimiter", peer, Answer::Ok, || resilience().layer(EchoPending::<Broken>::new())),
     ]
 }
 
 /// tower-resilience's time limit.
 pub fn resilience() -> TimeLimiterLayer {
-    TimeLimiterLayer::builder()
-        .name("bench")
-        .timeout_duration(LIMIT)
-        .build()
+    TimeLimiterLayer::builder().name("bench").timeout_duration(LIMIT).build()
 }

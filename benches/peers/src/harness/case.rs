@@ -54,10 +54,7 @@ pub struct Spec {
 
 impl fmt::Debug for Spec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Spec")
-            .field("group", &self.group)
-            .field("name", &self.name)
-            .finish_non_exhaustive()
+        f.debug_struct("Spec").field("group", &self.group).field("name", &self.name).finish_non_exhaustive()
     }
 }
 
@@ -82,14 +79,8 @@ impl Runtimes {
     /// Builds both.
     pub fn new() -> std::io::Result<Self> {
         let one = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-        let two = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_time()
-            .build()?;
-        Ok(Self {
-            one: Arc::new(one),
-            two: Arc::new(two),
-        })
+        let two = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build()?;
+        Ok(Self { one: Arc::new(one), two: Arc::new(two) })
     }
 }
 
@@ -105,9 +96,7 @@ pub struct Case {
 
 impl fmt::Debug for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Case")
-            .field("future_bytes", &self.future_bytes)
-            .finish_non_exhaustive()
+        f.debug_struct("Case").field("future_bytes", &self.future_bytes).finish_non_exhaustive()
     }
 }
 
@@ -292,12 +281,7 @@ fn repeat<T, F: Fn(&T, u64) -> bool>(shared: &T, call: F, calls: u64) {
 }
 
 fn spec(name: impl Into<String>, kind: Kind, make: impl FnOnce(&Runtimes) -> Case + 'static) -> Spec {
-    Spec {
-        group: "",
-        name: name.into(),
-        kind,
-        make: Box::new(make),
-    }
+    Spec { group: "", name: name.into(), kind, make: Box::new(make) }
 }
 
 fn owned<S>(runtimes: &Runtimes, answer: Answer, make: &impl Fn() -> S) -> Case

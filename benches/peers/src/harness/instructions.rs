@@ -19,10 +19,7 @@ pub fn count_all(figures: &mut [Figures]) {
         }
         let (few, many) = (collected(figure, FEW), collected(figure, MANY));
         let (Some(few), Some(many)) = (few, many) else {
-            eprintln!(
-                "no instruction count for {} / {}: is valgrind installed?",
-                figure.group, figure.name
-            );
+            eprintln!("no instruction count for {} / {}: is valgrind installed?", figure.group, figure.name);
             continue;
         };
         figure.instructions = Some((many as f64 - few as f64) / (MANY - FEW) as f64);
@@ -42,15 +39,7 @@ fn collected(figure: &Figures, calls: u64) -> Option<u64> {
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
         .arg(env::current_exe().ok()?)
-        .args([
-            "one",
-            "--group",
-            figure.group,
-            "--name",
-            &figure.name,
-            "--calls",
-            &calls.to_string(),
-        ])
+        .args(["one", "--group", figure.group, "--name", &figure.name, "--calls", &calls.to_string()])
         .output()
         .ok()?;
     let text = String::from_utf8_lossy(&output.stderr);

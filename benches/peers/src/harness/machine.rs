@@ -21,11 +21,7 @@ impl fmt::Display for Header {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         writeln!(f, "- Command: `{}`", self.command)?;
         writeln!(f, "- Machine: {cores} cores, {}, Linux {}", processor(), kernel())?;
-        writeln!(
-            f,
-            "- Compiler: {}, release, one codegen unit, no LTO, system allocator",
-            rustc()
-        )?;
+        writeln!(f, "- Compiler: {}, release, one codegen unit, no LTO, system allocator", rustc())?;
         writeln!(f, "- Versions: {}", self.versions)?;
         writeln!(f, "- Noise: {}", self.noise)
     }
@@ -40,19 +36,12 @@ fn processor() -> String {
             .unwrap_or("?")
             .to_owned()
     };
-    format!(
-        "{} (model {}, {} MHz)",
-        field("model name"),
-        field("model\t"),
-        field("cpu MHz")
-    )
+    format!("{} (model {}, {} MHz)", field("model name"), field("model\t"), field("cpu MHz"))
 }
 
 fn kernel() -> String {
-    fs::read_to_string("/proc/sys/kernel/osrelease").map_or_else(
-        |_| "?".into(),
-        |release| release.split(['-', '+']).next().unwrap_or("?").trim().to_owned(),
-    )
+    fs::read_to_string("/proc/sys/kernel/osrelease")
+        .map_or_else(|_| "?".into(), |release| release.split(['-', '+']).next().unwrap_or("?").trim().to_owned())
 }
 
 fn rustc() -> String {

@@ -72,22 +72,14 @@ struct Entry {
 
 /// Builds all cases and measures them in interleaved rounds.
 pub fn measure(specs: Vec<Spec>, runtimes: &Runtimes, plan: Plan) -> (Vec<Figures>, Noise) {
-    let mut noise = Noise {
-        rounds: plan.rounds,
-        ..Noise::default()
-    };
+    let mut noise = Noise { rounds: plan.rounds, ..Noise::default() };
     let mut entries: Vec<_> = specs.into_iter().map(|spec| prepare(spec, runtimes, plan)).collect();
     for round in 0..plan.rounds {
         eprintln!("round {} of {}", round + 1, plan.rounds);
         for index in 0..entries.len() {
             // Another neighbour every round: the cache a case finds is not always the same rival's.
             let index = (index * stride(entries.len()) + round) % entries.len();
-            let Entry {
-                case,
-                calls_one,
-                calls_two,
-                figures,
-            } = &mut entries[index];
+            let Entry { case, calls_one, calls_two, figures } = &mut entries[index];
             if let Some(wall) = calm(plan, 1.0, &mut noise, || Some(case.one(*calls_one))) {
                 figures.one.push(wall.as_nanos() as f64 / *calls_one as f64);
             }
@@ -96,29 +88,17 @@ pub fn measure(specs: Vec<Spec>, runtimes: &Runtimes, plan: Plan) -> (Vec<Figure
             }
         }
     }
-    let figures = entries.into_iter().map(
-        |Entry {
-             mut case,
-             mut figures,
-             calls_one,
-             ..
-         }| {
-            figures.wrong |= !case.answers_as_it_must(calls_one.min(100));
-            figures.one.sort_by(f64::total_cmp);
-            figures.two.sort_by(f64::total_cmp);
-            figures
-        },
-    );
+    let figures = entries.into_iter().map(|Entry { mut case, mut figures, calls_one, .. }| {
+        figures.wrong |= !case.answers_as_it_must(calls_one.min(100));
+        figures.one.sort_by(f64::total_cmp);
+        figures.two.sort_by(f64::total_cmp);
+        figures
+    });
     (figures.collect(), noise)
 }
 
 fn prepare(spec: Spec, runtimes: &Runtimes, plan: Plan) -> Entry {
-    let Spec {
-        group,
-        name,
-        kind,
-        make,
-    } = spec;
+    let Spec { group, name, kind, make } = spec;
     let mut case = make(runtimes);
     let calls_one = calibrate(plan.sample, 1, |calls| case.one(calls));
     let wrong = !case.answers_as_it_must(calls_one.min(1_000));
@@ -143,12 +123,7 @@ fn prepare(spec: Spec, runtimes: &Runtimes, plan: Plan) -> Entry {
         instructions: None,
         wrong,
     };
-    Entry {
-        case,
-        calls_one,
-        calls_two,
-        figures,
-    }
+    Entry { case, calls_one, calls_two, figures }
 }
 
 /// How many calls (a multiple of `unit`) last about as long as a sample should.

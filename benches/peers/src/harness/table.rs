@@ -97,10 +97,7 @@ fn cells(row: &Figures, floor: Option<f64>) -> Vec<String> {
     }
     let or_dash = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), figure);
     let (one, two) = (median(&row.one), median(&row.two));
-    let own = one
-        .zip(floor)
-        .filter(|_| row.kind != Kind::Floor)
-        .map(|(one, floor)| one - floor);
+    let own = one.zip(floor).filter(|_| row.kind != Kind::Floor).map(|(one, floor)| one - floor);
     let ratio = one.zip(two).map(|(one, two)| format!("{:.2}x", 2.0 * one / two));
     vec![
         name,
