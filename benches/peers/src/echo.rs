@@ -41,6 +41,15 @@ impl Fault for Broken {
     }
 }
 
+/// The error of our stack over an echo that fails as [`Broken`].
+pub type Failure = resilience_core::Error<Broken>;
+
+impl Fault for Failure {
+    fn fault() -> Self {
+        Self::Service(Broken)
+    }
+}
+
 impl Fault for Infallible {
     fn fault() -> Self {
         unreachable!("an infallible echo is never asked to fail")

@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use failsafe::backoff::Constant;
 use failsafe::failure_policy::{ConsecutiveFailures, SuccessRateOverTimeWindow};
+use resilience_core::Class;
+use resilience_core::circuit_breaker::CircuitBreaker;
 use tower::{BoxError, Layer};
 use tower_resilience_circuitbreaker::{CircuitBreakerConfigBuilder, CircuitBreakerLayer, SlidingWindowType};
 
 use crate::adapt::{Failsafe, Reclosed, Safe};
-use crate::echo::{Broken, Echo, fail};
+use crate::echo::{Broken, Echo, Failure, fail};
 use crate::harness::{Answer, Kind, Spec, function, group, service};
 
 /// Longer than any run: an open breaker stays open while it is measured.
@@ -26,6 +28,8 @@ fn closed() -> Vec<Spec> {
     let peer = Kind::Peer;
     vec![
         service("echo", Kind::Floor, Answer::Ok, Echo::<Broken>::new),
+        service("circuit breaker consecutive(5)", Kind::Ours, Answer::Ok, || consecutive().layer().layer(Echo::<Failure>::new())),
+        service("circuit breaker rate(10s)", Kind::Ours, Answer::Ok, || rate().layer().layer(Echo::<Failure>::new())),
         service("tower-resilience count(100)", peer, Answer::Ok, || layered(count())),
         service("tower-resilience consecutive(5)", peer, Answer::Ok, || layered(count().consecutive_failures(5))),
         service("tower-resilience time(100ms), window filled by the sample alone", peer, Answer::Ok, || {
@@ -46,6 +50,8 @@ fn closed_sync() -> Vec<Spec> {
     let peer = Kind::Peer;
     vec![
         function("fn call", Kind::Floor, Answer::Ok, || (), |(), i| i < u64::MAX),
+        function("circuit breaker consecutive(5)", Kind::Ours, Answer::Ok, consecutive, admit),
+        function("circuit breaker rate(10s)", Kind::Ours, Answer::Ok, rate, admit),
         function("failsafe time-window(10s)", peer, Answer::Ok, failsafe_window, |breaker, i| {
             breaker.call(|| Ok::<_, Broken>(i)).is_ok()
         }),
@@ -62,6 +68,11 @@ fn open() -> Vec<Spec> {
     let peer = Kind::Peer;
     vec![
         service("echo", Kind::Floor, Answer::Ok, Echo::<Broken>::new),
+        service("circuit breaker consecutive(5)", Kind::Ours, Answer::Err, || {
+            let mut service = consecutive().layer().layer(Echo::<Failure>::new());
+            fail(&mut service, 10);
+            service
+        }),
         service("tower-resilience count(100)", peer, Answer::Err, || {
             let mut service = layered(count());
             fail(&mut service, 200);
@@ -78,6 +89,21 @@ fn open() -> Vec<Spec> {
             service
         }),
     ]
+}
+
+/// Our breaker that opens after five failures in a row.
+fn consecutive() -> CircuitBreaker {
+    CircuitBreaker::builder().name("bench").consecutive_failures(5).open_for(HOUR).build().expect("the configuration is valid")
+}
+
+/// Our breaker that opens at half of the calls of ten seconds, a hundred at least.
+pub fn rate() -> CircuitBreaker {
+    let builder = CircuitBreaker::builder().name("bench").failure_rate(0.5).window(Duration::from_secs(10));
+    builder.minimum_calls(100).open_for(HOUR).build().expect("the configuration is valid")
+}
+
+fn admit(breaker: &CircuitBreaker, _: u64) -> bool {
+    breaker.try_acquire().map(|permit| permit.settle(Class::Success)).is_ok()
 }
 
 fn layered(

@@ -4,17 +4,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tower::Layer;
-use tower::retry::backoff::{Backoff, ExponentialBackoff, ExponentialBackoffMaker, MakeBackoff};
+use resilience_core::retry::{Backoff, RetryBudget, RetryBuilder};
+use tower::retry::backoff::{Backoff as TowerBackoff, ExponentialBackoff, ExponentialBackoffMaker, MakeBackoff};
 use tower::retry::budget::{Budget, TpsBudget};
 use tower::retry::{Policy, Retry};
 use tower::util::rng::HasherRng;
 use tower_resilience_retry::{RetryBudgetBuilder, RetryConfigBuilder, RetryLayer};
 
-use crate::echo::{Broken, Echo};
+use crate::echo::{Broken, Echo, Failure};
 use crate::harness::{Answer, Kind, Spec, group, service};
 
 /// The first wait of every backoff here.
 pub const BASE: Duration = Duration::from_millis(50);
+/// What must hold of every configuration here.
+pub const VALID: &str = "the configuration is valid";
 /// The longest.
 pub const CAP: Duration = Duration::from_secs(2);
 
@@ -25,6 +28,10 @@ pub fn specs() -> Vec<Spec> {
         "c retry, first attempt succeeds",
         vec![
             service("echo", Kind::Floor, Answer::Ok, Echo::<Broken>::new),
+            service("retry, unlimited", Kind::Ours, Answer::Ok, || {
+                ours().unlimited().build().expect(VALID).layer().layer(Echo::<Failure>::new())
+            }),
+            service("retry with budget", Kind::Ours, Answer::Ok, || with_budget().layer().layer(Echo::<Failure>::new())),
             service("tower Retry, exponential backoff", peer, Answer::Ok, || {
                 Retry::new(Attempts::new(None), Echo::<Broken>::new())
             }),
@@ -37,6 +44,17 @@ pub fn specs() -> Vec<Spec> {
             }),
         ],
     )
+}
+
+/// Our retry: three attempts, exponential backoff.
+fn ours() -> RetryBuilder {
+    resilience_core::retry::Retry::builder().name("bench").attempts(3).backoff(Backoff::exponential(BASE, CAP))
+}
+
+/// Our retry with a budget of a tenth of the requests.
+pub fn with_budget() -> resilience_core::retry::Retry {
+    let budget = RetryBudget::builder().ratio(0.1).reserve(100).build().expect(VALID);
+    ours().budget(budget).build().expect(VALID)
 }
 
 /// tower's budget: a tenth of the calls of ten seconds, and ten a second.
@@ -52,7 +70,7 @@ pub fn resilience<E: 'static>() -> RetryConfigBuilder<u64, u64, E> {
 /// tower-resilience's token bucket.
 pub fn resilience_budget() -> Arc<dyn tower_resilience_retry::RetryBudget> {
     let bucket = RetryBudgetBuilder::new().token_bucket().tokens_per_second(10.0).max_tokens(100).initial_tokens(100);
-    bucket.build().expect("the configuration is valid")
+    bucket.build().expect(VALID)
 }
 
 /// The policy tower's documentation builds from its own parts: attempts, backoff, budget.
@@ -67,12 +85,12 @@ impl Attempts {
     /// Three attempts, with or without a budget.
     pub fn new(budget: Option<Arc<TpsBudget>>) -> Self {
         let maker = ExponentialBackoffMaker::new(BASE, CAP, 1.0, HasherRng::default());
-        Self { left: 2, backoff: maker.expect("the configuration is valid").make_backoff(), budget }
+        Self { left: 2, backoff: maker.expect(VALID).make_backoff(), budget }
     }
 }
 
 impl<E> Policy<u64, u64, E> for Attempts {
-    type Future = <ExponentialBackoff<HasherRng> as Backoff>::Future;
+    type Future = <ExponentialBackoff<HasherRng> as TowerBackoff>::Future;
 
     fn retry(&mut self, _: &mut u64, answer: &mut Result<u64, E>) -> Option<Self::Future> {
         if answer.is_ok() {

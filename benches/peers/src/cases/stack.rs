@@ -9,9 +9,10 @@ use tower_resilience_circuitbreaker::CircuitBreakerError;
 
 use super::{breaker, bulkhead, retry, timeout};
 use crate::adapt::Reclosed;
-use crate::echo::{Broken, Echo, EchoPending};
+use crate::echo::{Broken, Echo, EchoPending, Failure};
 use crate::harness::{Answer, Kind, Spec, group, service, service_cloned};
 
+const OURS: &str = "timeout, retry + budget, circuit breaker rate(10s)";
 const RECLOSER: &str = "tower + recloser: Timeout, Retry + TpsBudget, recloser, ConcurrencyLimit";
 const TOWER: &str = "tower, no breaker: Timeout, Retry + TpsBudget, ConcurrencyLimit";
 const RESILIENCE: &str = "tower-resilience: timelimiter, retry + bucket, circuitbreaker, bulkhead";
@@ -23,6 +24,7 @@ pub fn specs() -> Vec<Spec> {
         "g1 stack of four, inner ready at once",
         vec![
             service("echo", Kind::Floor, Answer::Ok, Echo::<Broken>::new),
+            service(OURS, Kind::Ours, Answer::Ok, || ours(Echo::<Failure>::new())),
             service(TOWER, peer, Answer::Ok, || without_breaker(Echo::new())),
             service(RECLOSER, peer, Answer::Ok, || with_recloser(Echo::new())),
             service(RESILIENCE, peer, Answer::Ok, || tower_resilience(Echo::new())),
@@ -32,6 +34,8 @@ pub fn specs() -> Vec<Spec> {
         "g2 stack of four, inner pending once",
         vec![
             service("echo, pending once", Kind::Floor, Answer::Ok, EchoPending::<Broken>::new),
+            service(OURS, Kind::Ours, Answer::Ok, || ours(Echo::<Failure>::new())),
+            service(OURS, Kind::Ours, Answer::Ok, || ours(EchoPending::<Failure>::new())),
             service(TOWER, peer, Answer::Ok, || without_breaker(EchoPending::new())),
             service(RECLOSER, peer, Answer::Ok, || with_recloser(EchoPending::new())),
             service(RESILIENCE, peer, Answer::Ok, || tower_resilience(EchoPending::new())),
@@ -41,12 +45,22 @@ pub fn specs() -> Vec<Spec> {
         "g3 stack of four, service cloned for every call (oneshot)",
         vec![
             service_cloned("echo", Kind::Floor, Echo::<Broken>::new),
+            service_cloned(OURS, Kind::Ours, || ours(Echo::<Failure>::new())),
             service_cloned(TOWER, peer, || without_breaker(Echo::new())),
             service_cloned(RECLOSER, peer, || with_recloser(Echo::new())),
             service_cloned(RESILIENCE, peer, || tower_resilience(Echo::new())),
         ],
     ));
     specs
+}
+
+/// Outer to inner, as the documentation of resilience-core orders them.
+fn ours<S>(inner: S) -> impl Service<u64, Response = u64, Error: Send, Future: Send> + Clone + Send + 'static
+where
+    S: Service<u64, Response = u64, Error = Failure, Future: Send> + Clone + Send + 'static,
+{
+    let guarded = breaker::rate().layer().layer(inner);
+    timeout::ours().layer(retry::with_budget().layer().layer(guarded))
 }
 
 type Limited<S> = ConcurrencyLimit<S>;
