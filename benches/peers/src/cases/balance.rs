@@ -1,13 +1,17 @@
 //! Pick an endpoint and call it.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use tower::balance::p2c::Balance;
+use resilience_discovery::{Address, Balance, Discovery, Endpoint, StaticSource};
+use tower::balance::p2c::Balance as TowerBalance;
 use tower::buffer::Buffer;
 use tower::discover::ServiceList;
 use tower::load::{CompleteOnResponse, PeakEwma, PendingRequests};
 
-use crate::echo::{Broken, Echo};
+use super::bulkhead::Holding;
+use super::retry::VALID;
+use crate::echo::{Broken, Echo, Failure};
 use crate::harness::{Answer, Kind, Spec, group, owned_service, service};
 
 /// The sizes of the endpoint set.
@@ -18,6 +22,7 @@ pub fn specs() -> Vec<Spec> {
     let peer = Kind::Peer;
     let mut specs = vec![service("echo", Kind::Floor, Answer::Ok, Echo::<Broken>::new)];
     for n in SIZES {
+        specs.push(service(format!("balance N={n}"), Kind::Ours, Answer::Ok, move || ours(n)));
         specs.push(owned_service(
             format!("tower p2c PendingRequests N={n} (not Clone)"),
             peer,
@@ -35,15 +40,26 @@ pub fn specs() -> Vec<Spec> {
     group("h1 balance: pick and call", specs)
 }
 
-type List<S> = ServiceList<Vec<S>>;
-
-fn pending(n: usize) -> Balance<List<PendingRequests<Echo<Broken>>>, u64> {
-    let services = (0..n).map(|_| PendingRequests::new(Echo::new(), CompleteOnResponse::default())).collect::<Vec<_>>();
-    Balance::new(ServiceList::new::<u64>(services))
+/// Our balancer over a fixed list; the discovery lives for as long as the process.
+fn ours(n: usize) -> Holding<Balance<Echo<Failure>, u64>> {
+    let endpoint = |i: usize| {
+        let (a, b) = (i / 250, i % 250 + 1);
+        Endpoint::at(Address::from(SocketAddr::from(([10, 0, a as u8, b as u8], 80))))
+    };
+    let discovery = Discovery::builder().build(StaticSource::new((0..n).map(endpoint))).expect(VALID);
+    let balance = Balance::builder().build(&discovery, |_: &Endpoint| Echo::<Failure>::new()).expect(VALID);
+    Holding::new(balance, discovery)
 }
 
-fn ewma(n: usize) -> Balance<List<PeakEwma<Echo<Broken>>>, u64> {
+type List<S> = ServiceList<Vec<S>>;
+
+fn pending(n: usize) -> TowerBalance<List<PendingRequests<Echo<Broken>>>, u64> {
+    let services = (0..n).map(|_| PendingRequests::new(Echo::new(), CompleteOnResponse::default())).collect::<Vec<_>>();
+    TowerBalance::new(ServiceList::new::<u64>(services))
+}
+
+fn ewma(n: usize) -> TowerBalance<List<PeakEwma<Echo<Broken>>>, u64> {
     let decay = Duration::from_secs(10).as_nanos() as f64;
     let service = |_| PeakEwma::new(Echo::new(), Duration::from_millis(30), decay, CompleteOnResponse::default());
-    Balance::new(ServiceList::new::<u64>((0..n).map(service).collect::<Vec<_>>()))
+    TowerBalance::new(ServiceList::new::<u64>((0..n).map(service).collect::<Vec<_>>()))
 }

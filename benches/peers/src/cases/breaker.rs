@@ -28,7 +28,9 @@ fn closed() -> Vec<Spec> {
     let peer = Kind::Peer;
     vec![
         service("echo", Kind::Floor, Answer::Ok, Echo::<Broken>::new),
-        service("circuit breaker consecutive(5)", Kind::Ours, Answer::Ok, || consecutive().layer().layer(Echo::<Failure>::new())),
+        service("circuit breaker consecutive(5)", Kind::Ours, Answer::Ok, || {
+            consecutive().layer().layer(Echo::<Failure>::new())
+        }),
         service("circuit breaker rate(10s)", Kind::Ours, Answer::Ok, || rate().layer().layer(Echo::<Failure>::new())),
         service("tower-resilience count(100)", peer, Answer::Ok, || layered(count())),
         service("tower-resilience consecutive(5)", peer, Answer::Ok, || layered(count().consecutive_failures(5))),
@@ -93,7 +95,12 @@ fn open() -> Vec<Spec> {
 
 /// Our breaker that opens after five failures in a row.
 fn consecutive() -> CircuitBreaker {
-    CircuitBreaker::builder().name("bench").consecutive_failures(5).open_for(HOUR).build().expect("the configuration is valid")
+    CircuitBreaker::builder()
+        .name("bench")
+        .consecutive_failures(5)
+        .open_for(HOUR)
+        .build()
+        .expect("the configuration is valid")
 }
 
 /// Our breaker that opens at half of the calls of ten seconds, a hundred at least.

@@ -2,12 +2,13 @@
 
 use std::future::poll_fn;
 
+use resilience_core::bulkhead::Bulkhead;
 use tower::limit::ConcurrencyLimit;
 use tower::load_shed::LoadShed;
 use tower::{Layer, Service};
 use tower_resilience_bulkhead::{BulkheadConfigBuilder, BulkheadLayer};
 
-use crate::echo::{Broken, Echo, EchoPending};
+use crate::echo::{Broken, Echo, EchoPending, Failure};
 use crate::harness::{Answer, Kind, Spec, group, service};
 
 /// Calls at once.
@@ -24,6 +25,7 @@ fn admitted() -> Vec<Spec> {
     let peer = Kind::Peer;
     vec![
         service("echo", Kind::Floor, Answer::Ok, Echo::<Broken>::new),
+        service("bulkhead", Kind::Ours, Answer::Ok, || ours(LIMIT as u32).layer().layer(Echo::<Failure>::new())),
         service("tower ConcurrencyLimit", peer, Answer::Ok, || ConcurrencyLimit::new(Echo::<Broken>::new(), LIMIT)),
         service("tower LoadShed<ConcurrencyLimit>", peer, Answer::Ok, || {
             LoadShed::new(ConcurrencyLimit::new(Echo::<Broken>::new(), LIMIT))
@@ -44,6 +46,11 @@ fn full() -> Vec<Spec> {
     let peer = Kind::Peer;
     vec![
         service("echo", Kind::Floor, Answer::Ok, Echo::<Broken>::new),
+        service("bulkhead", Kind::Ours, Answer::Err, || {
+            let bulkhead = ours(1);
+            let held = bulkhead.try_acquire().expect("the first call is admitted");
+            Holding::new(bulkhead.layer().layer(Echo::<Failure>::new()), held)
+        }),
         service("tower LoadShed<ConcurrencyLimit>", peer, Answer::Err, || {
             let mut limit = ConcurrencyLimit::new(Echo::<Broken>::new(), 1);
             let free = limit.clone();
@@ -62,6 +69,11 @@ fn full() -> Vec<Spec> {
             Holding::new(service, call)
         }),
     ]
+}
+
+/// Our bulkhead, without a queue.
+pub fn ours(limit: u32) -> Bulkhead {
+    Bulkhead::builder().name("bench").limit(limit).build().expect("the configuration is valid")
 }
 
 fn built(builder: BulkheadConfigBuilder) -> BulkheadLayer {

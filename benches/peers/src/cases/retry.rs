@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tower::Layer;
 use resilience_core::retry::{Backoff, RetryBudget, RetryBuilder};
+use tower::Layer;
 use tower::retry::backoff::{Backoff as TowerBackoff, ExponentialBackoff, ExponentialBackoffMaker, MakeBackoff};
 use tower::retry::budget::{Budget, TpsBudget};
 use tower::retry::{Policy, Retry};
@@ -31,7 +31,9 @@ pub fn specs() -> Vec<Spec> {
             service("retry, unlimited", Kind::Ours, Answer::Ok, || {
                 ours().unlimited().build().expect(VALID).layer().layer(Echo::<Failure>::new())
             }),
-            service("retry with budget", Kind::Ours, Answer::Ok, || with_budget().layer().layer(Echo::<Failure>::new())),
+            service("retry with budget", Kind::Ours, Answer::Ok, || {
+                with_budget().layer().layer(Echo::<Failure>::new())
+            }),
             service("tower Retry, exponential backoff", peer, Answer::Ok, || {
                 Retry::new(Attempts::new(None), Echo::<Broken>::new())
             }),

@@ -12,7 +12,7 @@ use crate::adapt::Reclosed;
 use crate::echo::{Broken, Echo, EchoPending, Failure};
 use crate::harness::{Answer, Kind, Spec, group, service, service_cloned};
 
-const OURS: &str = "timeout, retry + budget, circuit breaker rate(10s)";
+const OURS: &str = "timeout, retry + budget, circuit breaker rate(10s), bulkhead";
 const RECLOSER: &str = "tower + recloser: Timeout, Retry + TpsBudget, recloser, ConcurrencyLimit";
 const TOWER: &str = "tower, no breaker: Timeout, Retry + TpsBudget, ConcurrencyLimit";
 const RESILIENCE: &str = "tower-resilience: timelimiter, retry + bucket, circuitbreaker, bulkhead";
@@ -34,7 +34,6 @@ pub fn specs() -> Vec<Spec> {
         "g2 stack of four, inner pending once",
         vec![
             service("echo, pending once", Kind::Floor, Answer::Ok, EchoPending::<Broken>::new),
-            service(OURS, Kind::Ours, Answer::Ok, || ours(Echo::<Failure>::new())),
             service(OURS, Kind::Ours, Answer::Ok, || ours(EchoPending::<Failure>::new())),
             service(TOWER, peer, Answer::Ok, || without_breaker(EchoPending::new())),
             service(RECLOSER, peer, Answer::Ok, || with_recloser(EchoPending::new())),
@@ -59,7 +58,8 @@ fn ours<S>(inner: S) -> impl Service<u64, Response = u64, Error: Send, Future: S
 where
     S: Service<u64, Response = u64, Error = Failure, Future: Send> + Clone + Send + 'static,
 {
-    let guarded = breaker::rate().layer().layer(inner);
+    let limited = bulkhead::ours(bulkhead::LIMIT as u32).layer().layer(inner);
+    let guarded = breaker::rate().layer().layer(limited);
     timeout::ours().layer(retry::with_budget().layer().layer(guarded))
 }
 

@@ -120,8 +120,8 @@ impl Case {
     pub fn allocations(&mut self, calls: u64) -> (f64, f64) {
         let calls = calls.min(CHECKED);
         // What a longer run allocates more than a shorter one: what the measuring itself allocates falls out.
-        let (short, short_bytes) = alloc::counted(|| drop((self.one)(1)));
-        let (long, long_bytes) = alloc::counted(|| drop((self.one)(1 + calls)));
+        let (short, short_bytes) = alloc::counted(|| _ = (self.one)(1));
+        let (long, long_bytes) = alloc::counted(|| _ = (self.one)(1 + calls));
         let each = |long: u64, short: u64| long.saturating_sub(short) as f64 / calls as f64;
         (each(long, short), each(long_bytes, short_bytes))
     }
