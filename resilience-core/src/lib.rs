@@ -30,3 +30,8 @@ pub use self::error::{AsRejected, ConfigError, Elapsed, Error, Reason, Rejected}
 #[cfg(feature = "tower")]
 pub use self::lift::{LiftFuture, LiftLayer, LiftService, LowerFuture, LowerLayer, LowerService};
 pub use self::name::Name;
+
+/// The README's example compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
