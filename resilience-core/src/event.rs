@@ -136,6 +136,7 @@ impl Listeners {
     }
 
     /// Whether nobody listens.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.sinks.is_empty()
     }

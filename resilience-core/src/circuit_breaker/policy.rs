@@ -114,6 +114,7 @@ impl CircuitBreaker {
     /// # Errors
     ///
     /// [`Rejected`] when the circuit is open, isolated, or half-open with all its probes taken.
+    #[inline]
     pub fn try_acquire(&self) -> Result<Permit, Rejected> {
         // Acquire pairs with the Release in `change`: a call admitted by a closed circuit sees all that closed it.
         let word = Word(self.shared.word.load(Ordering::Acquire));
@@ -140,12 +141,14 @@ impl CircuitBreaker {
 
     /// The refusal a call would get now, if that can be told without the lock; counts nothing.
     #[cfg(feature = "tower")]
+    #[inline]
     pub(crate) fn would_refuse(&self) -> Option<Rejected> {
         // Acquire: as in `try_acquire`.
         let word = Word(self.shared.word.load(Ordering::Acquire));
         if word.is_closed() { None } else { self.refusal(word) }
     }
 
+    #[cold]
     fn refusal(&self, word: Word) -> Option<Rejected> {
         let shared = &self.shared;
         let remaining = || {
@@ -234,7 +237,20 @@ impl CircuitBreaker {
         self.change(|machine| ((), [Some(machine.force(state, now, until(now))), None]));
     }
 
+    #[inline]
     fn settle(&self, generation: u32, probe: bool, answer: Answer) {
+        // The common case writes nothing: a success, nothing in a row to forget, nobody listening.
+        if let (Answer::Class(Class::Success), Trip::Consecutive(_)) = (answer, self.shared.trip)
+            && self.shared.listeners.is_empty()
+            && self.shared.word.load(Ordering::Acquire) == Word::new(State::Closed, generation).0
+            && !probe
+        {
+            return;
+        }
+        self.settle_and_tell(generation, probe, answer);
+    }
+
+    fn settle_and_tell(&self, generation: u32, probe: bool, answer: Answer) {
         let counted = if probe {
             let now = self.shared.timer.now();
             self.change(|machine| match machine.settle_probe(generation, answer.as_probe(), now) {
@@ -415,6 +431,7 @@ pub struct Permit {
 
 impl Permit {
     /// Reports what the answer meant.
+    #[inline]
     pub fn settle(mut self, class: Class) {
         self.settled = true;
         self.breaker.settle(self.generation, self.probe, Answer::Class(class));
@@ -427,11 +444,19 @@ impl Permit {
 }
 
 impl Drop for Permit {
+    #[inline]
     fn drop(&mut self) {
         if !self.settled {
-            let answer = if std::thread::panicking() { Answer::Class(Class::Failure) } else { Answer::GaveUp };
-            self.breaker.settle(self.generation, self.probe, answer);
+            self.give_up();
         }
+    }
+}
+
+impl Permit {
+    #[cold]
+    fn give_up(&self) {
+        let answer = if std::thread::panicking() { Answer::Class(Class::Failure) } else { Answer::GaveUp };
+        self.breaker.settle_and_tell(self.generation, self.probe, answer);
     }
 }
 

@@ -54,12 +54,25 @@ where
     type Error = S::Error;
     type Future = ResponseFuture<S::Future, C>;
 
+    #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         // Asked anew at each poll: a circuit closed by hand meanwhile lets the call pass.
-        self.refused = self.breaker.would_refuse();
-        if self.refused.is_some() { Poll::Ready(Ok(())) } else { self.inner.poll_ready(cx) }
+        match self.breaker.would_refuse() {
+            Some(rejected) => {
+                self.refused = Some(rejected);
+                Poll::Ready(Ok(()))
+            }
+            None => {
+                // Tested first: to write is to drop the old one, on every call.
+                if self.refused.is_some() {
+                    self.refused = None;
+                }
+                self.inner.poll_ready(cx)
+            }
+        }
     }
 
+    #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
         if let Some(rejected) = self.refused.take() {
             return ResponseFuture::refused(self.breaker.reject(rejected));
