@@ -80,14 +80,6 @@ impl Fields {
         self.get(key)?.as_f64()
     }
 
-    pub(crate) fn flag(&self, key: &str) -> Option<bool> {
-        self.get(key)?.as_bool()
-    }
-
-    pub(crate) fn fields(&self, key: &str) -> Option<Self> {
-        self.get(key)?.as_object().map(|fields| Self(fields.clone()))
-    }
-
     pub(crate) fn numbers(&self, key: &str) -> Option<Vec<f64>> {
         self.get(key)?.as_array()?.iter().map(Value::as_f64).collect()
     }
@@ -103,10 +95,6 @@ impl Fields {
     /// A duration given in milliseconds, fractions included.
     pub(crate) fn millis(&self, key: &str) -> Option<Duration> {
         self.number(key).map(millis)
-    }
-
-    pub(crate) fn need_millis(&self, key: &str) -> Result<Duration, String> {
-        self.need_number(key).map(millis)
     }
 }
 

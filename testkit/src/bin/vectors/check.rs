@@ -52,9 +52,9 @@ fn agrees(wanted: &Value, seen: &Value, rule: Rule, tolerance: Option<f64>) -> b
             wanted.len() == seen.len()
                 && wanted.iter().zip(seen).all(|(wanted, seen)| agrees(wanted, seen, rule, tolerance))
         }
-        (Value::Object(wanted), Value::Object(seen)) => wanted
-            .iter()
-            .all(|(key, wanted)| seen.get(key).is_some_and(|seen| agrees(wanted, seen, rule, tolerance))),
+        (Value::Object(wanted), Value::Object(seen)) => {
+            wanted.iter().all(|(key, wanted)| seen.get(key).is_some_and(|seen| agrees(wanted, seen, rule, tolerance)))
+        }
         (wanted, seen) => wanted == seen,
     }
 }

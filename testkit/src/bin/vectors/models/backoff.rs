@@ -27,7 +27,9 @@ enum Kind {
 
 pub(crate) fn delays(setup: &Fields) -> Result<Box<dyn Model>, String> {
     let kind = match setup.need_text("kind")? {
-        "cenkalti_random" => Kind::Whole { interval: setup.need_number("interval")?, factor: setup.need_number("factor")? },
+        "cenkalti_random" => {
+            Kind::Whole { interval: setup.need_number("interval")?, factor: setup.need_number("factor")? }
+        }
         kind => {
             let first = u32::from(!kind.starts_with("polly"));
             Kind::Curve { backoff: curve(kind, setup)?, first }
@@ -52,7 +54,9 @@ fn curve(kind: &str, setup: &Fields) -> Result<Backoff, String> {
         "polly_constant_jitter" => constant()?.jitter(Jitter::Around(0.25)),
         "polly_linear" => linear()?.jitter(Jitter::None),
         "polly_linear_jitter" => linear()?.jitter(Jitter::Around(0.25)).capped(FAR),
-        "polly_exponential" | "r4j_exponential" | "cenkalti_base" | "exponential" => exponential()?.jitter(Jitter::None),
+        "polly_exponential" | "r4j_exponential" | "cenkalti_base" | "exponential" => {
+            exponential()?.jitter(Jitter::None)
+        }
         "polly_decorrelated_v2" | "polly_exponential_jitter" => exponential()?.jitter(Jitter::PollyV2),
         "r4j_randomized" => constant()?.jitter(around(setup)),
         "r4j_exponential_random" | "cenkalti" => exponential()?.jitter(around(setup)).capped(FAR),

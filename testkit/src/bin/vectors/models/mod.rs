@@ -20,11 +20,8 @@ pub(crate) trait Model {
 pub(crate) type Make = fn(&Fields) -> Result<Box<dyn Model>, String>;
 
 /// Every model there is.
-pub(crate) const KNOWN: &[(&str, Make)] = &[
-    ("backoff", backoff::delays),
-    ("backoff_series", backoff::series),
-    ("jitter_bounds", backoff::bounds),
-];
+pub(crate) const KNOWN: &[(&str, Make)] =
+    &[("backoff", backoff::delays), ("backoff_series", backoff::series), ("jitter_bounds", backoff::bounds)];
 
 /// Observables from pairs.
 pub(crate) fn observed<const N: usize>(pairs: [(&str, Value); N]) -> Observed {
