@@ -1,74 +1,37 @@
-//! Waits between attempts.
+//! Waits between attempts, out of the family's own curves.
 
 use std::time::Duration;
 
+use resilience_core::retry::{Backoff, Series};
 use resilience_core::rng::Rng;
 
-/// Exponential waits with full jitter and a cap.
+/// Failures after which a curve is as flat as it gets.
+const LONGEST: u32 = 1_024;
+
+/// The wait after the `failures`-th failure, counted from 1.
 ///
-/// Full jitter ("Exponential Backoff And Jitter", AWS Architecture Blog, 2015) draws each wait from the whole range up to
-/// the exponential bound: sagas that failed together do not come back together.
-///
-/// ```
-/// use std::time::Duration;
-/// use resilience_saga::{Backoff, Jitter};
-///
-/// let exact = Backoff::exponential(Duration::from_secs(1), Duration::from_secs(30)).jitter(Jitter::None);
-/// let mut rng = resilience_core::rng::Rng::seeded(1);
-/// assert_eq!(exact.wait(3, &mut rng), Duration::from_secs(4));
-/// assert_eq!(exact.wait(99, &mut rng), Duration::from_secs(30));
-/// ```
-#[derive(Clone, Debug, PartialEq)]
-pub struct Backoff {
-    base: Duration,
-    cap: Duration,
-    jitter: Jitter,
+/// Some jitters remember their last draw, and a log does not say what it was. The series is therefore drawn afresh up to
+/// this failure: another draw of the same distribution.
+pub(crate) fn wait(backoff: &Backoff, failures: u32, rng: &mut Rng) -> Duration {
+    let mut series = Series::default();
+    for _ in 1..failures.min(LONGEST) {
+        backoff.delay(&mut series, rng.unit());
+    }
+    backoff.delay(&mut series, rng.unit())
 }
 
-/// How waits are spread, so that what failed together does not come back together.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub enum Jitter {
-    /// Exactly the bound.
-    None,
-    /// Anything from zero to the bound.
-    #[default]
-    Full,
-}
+#[cfg(test)]
+mod tests {
+    use resilience_core::retry::Jitter;
 
-impl Backoff {
-    /// Waits of up to `base`, twice that, four times that, and so on, never above `cap`.
-    pub const fn exponential(base: Duration, cap: Duration) -> Self {
-        Self { base, cap, jitter: Jitter::Full }
-    }
+    use super::*;
 
-    /// The same bound every time.
-    pub const fn constant(wait: Duration) -> Self {
-        Self { base: wait, cap: wait, jitter: Jitter::Full }
-    }
-
-    /// How waits are spread below their bound; [`Jitter::Full`] unless set.
-    #[must_use]
-    pub const fn jitter(mut self, jitter: Jitter) -> Self {
-        self.jitter = jitter;
-        self
-    }
-
-    /// The wait after the `failures`-th failure, counted from 1.
-    pub fn wait(&self, failures: u32, rng: &mut Rng) -> Duration {
-        let factor = 1u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);
-        let bound = self.base.saturating_mul(factor).min(self.cap);
-        if self.jitter == Jitter::None {
-            return bound;
-        }
-        let nanos = u64::try_from(bound.as_nanos()).unwrap_or(u64::MAX);
-        Duration::from_nanos(rng.below(nanos.saturating_add(1)))
-    }
-}
-
-impl Default for Backoff {
-    /// 100 ms doubling up to 30 s: the first retry outlives a restart of one connection, the cap keeps a long outage
-    /// from being probed more than about four times a minute by each saga.
-    fn default() -> Self {
-        Self::exponential(Duration::from_millis(100), Duration::from_secs(30))
+    #[test]
+    fn waits_grow_up_to_the_cap_also_after_failures_without_end() {
+        let (base, cap) = (Duration::from_secs(1), Duration::from_secs(30));
+        let backoff = Backoff::exponential(base, cap).jitter(Jitter::None);
+        let mut rng = Rng::seeded(1);
+        let waits = [1, 2, 3, 9, u32::MAX].map(|failures| wait(&backoff, failures, &mut rng).as_secs());
+        assert_eq!(waits, [1, 2, 4, 30, 30]);
     }
 }

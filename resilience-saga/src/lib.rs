@@ -2,6 +2,9 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod backoff;
+#[cfg(feature = "sqlite")]
+#[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
+pub mod barrier;
 mod cx;
 pub mod engine;
 mod error;
@@ -10,7 +13,6 @@ mod id;
 pub mod kernel;
 mod step_error;
 
-pub use self::backoff::{Backoff, Jitter};
 pub use self::cx::{CancelToken, Cx};
 pub use self::engine::{Engine, EngineBuilder, Outcome, Running};
 pub use self::error::Error;
@@ -18,3 +20,4 @@ pub use self::graph::{Effect, Graph, Input, Needs, Saga, Step, saga};
 pub use self::id::{IdempotencyKey, InvalidId, MAX_START_KEY, Op, SagaId};
 pub use self::kernel::{Cause, DefinitionError, Epoch, Limits, Phase, Probed, Refused, Report, StepKey, Unknown};
 pub use self::step_error::{Failure, StepError};
+pub use resilience_core::retry::{Backoff, Jitter};

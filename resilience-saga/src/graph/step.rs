@@ -68,7 +68,7 @@ impl<'g, T> Step<'g, T> {
         self
     }
 
-    /// How many attempts there are, and the waits between them. Default 5, 100 ms doubling up to 30 s with full jitter.
+    /// How many attempts there are, and the waits between them. Default 5, 100 ms doubling up to 20 s with full jitter.
     ///
     /// For a [`retriable`](Self::retriable) step give the waits with [`backoff`](Self::backoff).
     pub fn retry(self, attempts: NonZeroU32, backoff: Backoff) -> Self {
@@ -83,7 +83,7 @@ impl<'g, T> Step<'g, T> {
     }
 
     /// How many attempts the undo has before an operator is asked, and the waits between them. Default 20, 100 ms
-    /// doubling up to 30 s with full jitter: a few minutes.
+    /// doubling up to 20 s with full jitter: a few minutes.
     pub fn undo_retry(self, attempts: NonZeroU32, backoff: Backoff) -> Self {
         self.graph.edit(self.id, |step| {
             step.plan.undo_tries.limit = Some(attempts);

@@ -8,6 +8,7 @@ use thiserror::Error;
 use super::{
     Act, Doubt, Event, Next, Payload, Phase, RetryAt, State, Status, StepKey, StuckCause, Tick, Tries, Unknown,
 };
+use crate::backoff;
 
 /// How an attempt of a step or of an undo ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -257,7 +258,7 @@ impl Ended<'_> {
         if tries.limit.is_some_and(|limit| failures >= limit.get()) {
             return None;
         }
-        let wait = tries.backoff.wait(failures, rng).max(at_least.unwrap_or_default());
+        let wait = backoff::wait(&tries.backoff, failures, rng).max(at_least.unwrap_or_default());
         Some(RetryAt::new(self.now, wait))
     }
 
