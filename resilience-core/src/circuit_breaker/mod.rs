@@ -116,6 +116,7 @@ mod machine;
 mod policy;
 #[cfg(feature = "tower")]
 mod service;
+mod shards;
 mod window;
 
 pub use self::config::{Abandoned, CircuitBreakerBuilder};
