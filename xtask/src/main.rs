@@ -4,6 +4,7 @@
 //! a part by hand knows how.
 
 mod needs;
+mod rules;
 mod run;
 mod steps;
 mod tally;

@@ -10,7 +10,8 @@ use std::time::Instant;
 use clap::ValueEnum;
 
 use crate::needs;
-use crate::run::Cargo;
+use crate::rules;
+use crate::run::{Cargo, root};
 use crate::tally::Tally;
 
 /// A step of the test command.
@@ -18,6 +19,8 @@ use crate::tally::Tally;
 pub(crate) enum Step {
     /// Formatting is rustfmt's.
     Fmt,
+    /// Nobody names what is not theirs to name, and nothing is left unfinished.
+    Rules,
     /// Clippy has nothing to say, in all targets with all features.
     Clippy,
     /// The tests of all crates pass with all features.
@@ -83,6 +86,7 @@ impl Step {
     fn run(self, total: &mut Tally) -> Result<(), String> {
         match self {
             Self::Fmt => Cargo::new("fmt --all --check").run(),
+            Self::Rules => rules::check(&root()),
             Self::Clippy => lean("clippy --workspace --all-targets --all-features -- -D warnings").run(),
             Self::Tests if needs::find("cargo-nextest").is_some() => {
                 lean("nextest run --workspace --all-features --no-fail-fast").run_tests(total)
