@@ -44,7 +44,7 @@ pub fn a_call_never_polled_gives_everything_back<L: Lawful<E>, E: Failure>(subje
     });
 }
 
-/// A caller that gives up before the service was ready leaves no place reserved for it.
+/// A caller that gives up before the service was ready, and drops it, leaves no place reserved.
 pub fn a_call_dropped_while_the_service_is_not_ready_gives_everything_back<L: Lawful<E>, E: Failure>(
     subject: impl Fn() -> Subject<L, E>,
 ) {
@@ -52,7 +52,7 @@ pub fn a_call_dropped_while_the_service_is_not_ready_gives_everything_back<L: La
         let mut service = stage.service();
         for _ in 0..100 {
             stage.probe.set_ready(false);
-            assert!(Task::new(call(&mut service, 7)).run().is_pending());
+            assert!(Task::new(call(&mut service.clone(), 7)).run().is_pending());
         }
         stage.probe.set_ready(true);
         all_is_given_back(stage, &mut service);

@@ -205,6 +205,7 @@ macro_rules! contract_tests {
             a_refusal_is_an_answer_and_not_a_worn_out_service
             clones_refuse_together
             a_refused_call_holds_nothing
+            a_refusal_after_readiness_leaves_nothing_reserved
             a_call_admitted_after_all_waits_for_the_service
             it_admits_again_when_the_reason_is_gone
         }

@@ -68,21 +68,35 @@ pub fn clones_refuse_together<L: Lawful<E>, E: Failure>(subject: impl Fn() -> Su
     });
 }
 
-/// A refused call leaves no place taken, neither here nor in the service, whether or not it was ready before.
+/// A refused call leaves no place taken, neither here nor in the service.
 pub fn a_refused_call_holds_nothing<L: Lawful<E>, E: Failure>(subject: impl Fn() -> Subject<L, E>) {
     Stage::try_law(subject, |stage| {
         let mut service = stage.service();
-        assert_eq!(Task::new(ready(&mut service)).run(), Poll::Ready(Ok(())));
         let relent = refuse(stage);
         let held = stage.holding();
         for _ in 0..100 {
-            let answer = Task::new(service.call(7)).run();
+            let answer = Task::new(call(&mut service, 7)).run();
             assert!(is_refused(stage, &answer), "{answer:?}");
-            assert_eq!(Task::new(ready(&mut service)).run(), Poll::Ready(Ok(())));
         }
         assert_eq!(stage.holding(), held);
         drop(service);
         assert_eq!(stage.probe.counts().reserved, 0);
+        relent();
+    });
+}
+
+/// Who was ready before the policy began to refuse is admitted or refused; either way, nothing stays reserved.
+pub fn a_refusal_after_readiness_leaves_nothing_reserved<L: Lawful<E>, E: Failure>(
+    subject: impl Fn() -> Subject<L, E>,
+) {
+    Stage::try_law(subject, |stage| {
+        let mut service = stage.service();
+        assert_eq!(Task::new(ready(&mut service)).run(), Poll::Ready(Ok(())));
+        let relent = refuse(stage);
+        let answer = Task::new(service.call(7)).run();
+        assert!(is_refused(stage, &answer) || answer == Poll::Ready(Ok(7)), "{answer:?}");
+        drop(service);
+        assert_eq!((stage.probe.counts().reserved, stage.probe.counts().in_flight), (0, 0));
         relent();
     });
 }

@@ -40,6 +40,7 @@ enum Flaw {
     RefusesWhenReady,
     RefusesAfterTheCall,
     KeepsTheSlotOfTheRefused,
+    ForgetsAReadyService,
     ForgetsWhyItWasReady,
     RefusesEachByItself,
     NeverRelents,
@@ -145,6 +146,10 @@ impl Service<u32> for Gated {
             }
             if flaw == Flaw::NeverRelents {
                 self.policy = Policy { refusing: Arc::new(AtomicBool::new(true)), ..policy };
+            }
+            if flaw == Flaw::ForgetsAReadyService && self.is_ready {
+                let fresh = self.inner.clone();
+                std::mem::forget(std::mem::replace(&mut self.inner, fresh));
             }
             return Box::pin(async { Err("refused") });
         }
@@ -281,6 +286,7 @@ finds! {
     refusal::a_refusal_is_an_answer_and_not_a_worn_out_service: RefusesInReadiness;
     refusal::clones_refuse_together: RefusesEachByItself;
     refusal::a_refused_call_holds_nothing: KeepsTheSlotOfTheRefused;
+    refusal::a_refusal_after_readiness_leaves_nothing_reserved: ForgetsAReadyService;
     refusal::a_call_admitted_after_all_waits_for_the_service: ForgetsWhyItWasReady;
     refusal::it_admits_again_when_the_reason_is_gone: NeverRelents;
 }
