@@ -3,10 +3,11 @@
 
 use std::convert::Infallible;
 use std::future::{Ready, poll_fn, ready};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use resilience_core::bulkhead::{Bulkhead, BulkheadLayer};
 use resilience_core::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer};
 use resilience_core::retry::{Retry, RetryLayer};
 use resilience_core::timeout::TimeoutLayer;
@@ -36,9 +37,40 @@ impl Service<u32> for Echo {
     }
 }
 
+/// Answers at the second poll, so that whoever wants a timer sets one.
+#[derive(Clone, Copy)]
+struct Later;
+
+impl Service<u32> for Later {
+    type Response = u32;
+    type Error = Infallible;
+    type Future = Pending;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: u32) -> Self::Future {
+        Pending { request, polled: false }
+    }
+}
+
+struct Pending {
+    request: u32,
+    polled: bool,
+}
+
+impl Future for Pending {
+    type Output = Result<u32, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
+        if std::mem::replace(&mut self.polled, true) { Poll::Ready(Ok(self.request)) } else { Poll::Pending }
+    }
+}
+
 const CALLS: u32 = 1_000;
 
-/// What calls allocate that are answered at the first poll, over all of them: an allocation now and then counts too.
+/// What calls allocate over all of them: an allocation now and then counts too.
 fn allocated<S>(mut service: S) -> u64
 where
     S: Service<u32, Response = u32, Error = Error<Infallible>>,
@@ -46,7 +78,12 @@ where
     let mut call = |request| {
         let is_ready = poll_once(pin!(poll_fn(|cx| service.poll_ready(cx))));
         assert_eq!(is_ready, Poll::Ready(Ok(())));
-        assert_eq!(poll_once(pin!(service.call(request))), Poll::Ready(Ok(request)));
+        let mut answer = pin!(service.call(request));
+        let answer = match poll_once(answer.as_mut()) {
+            Poll::Pending => poll_once(answer),
+            ready => ready,
+        };
+        assert_eq!(answer, Poll::Ready(Ok(request)));
     };
     // What is made once, at the first call of a thread, is not the price of a call.
     call(0);
@@ -89,4 +126,30 @@ fn retry() -> RetryLayer {
 #[test]
 fn a_retry_that_is_not_needed_allocates_nothing() {
     in_a_runtime(|| assert_eq!(allocated(retry().layer(LiftLayer.layer(Echo))), 0));
+}
+
+fn bulkhead() -> BulkheadLayer {
+    Bulkhead::builder().limit(64).queue(16).build().unwrap().layer()
+}
+
+#[test]
+fn a_bulkhead_with_a_free_slot_allocates_nothing() {
+    in_a_runtime(|| assert_eq!(allocated(bulkhead().layer(LiftLayer.layer(Echo))), 0));
+}
+
+fn stack<S>(inner: S) -> impl Service<u32, Response = u32, Error = Error<Infallible>>
+where
+    S: Service<u32, Response = u32, Error = Infallible> + Clone,
+{
+    timeout().layer(retry().layer(breaker().layer(bulkhead().layer(LiftLayer.layer(inner)))))
+}
+
+#[test]
+fn the_stack_of_four_allocates_nothing() {
+    in_a_runtime(|| assert_eq!(allocated(stack(Echo)), 0));
+}
+
+#[test]
+fn the_stack_of_four_allocates_nothing_for_a_call_that_waits_either() {
+    in_a_runtime(|| assert_eq!(allocated(stack(Later)), 0));
 }
