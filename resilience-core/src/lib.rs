@@ -5,7 +5,73 @@
 //! inspected, and as [tower] layers over them, with one clock, one error vocabulary, one request context and one form of
 //! events for all.
 //!
+//! | you see | you want |
+//! |---|---|
+//! | calls that never come back | [`timeout`] |
+//! | failures that pass by themselves | [`retry`], within a [budget](retry::RetryBudget) |
+//! | a dependency that is down, and callers that wait for it | [`circuit_breaker`] |
+//! | one slow dependency that eats all threads or connections | [`bulkhead`] |
+//!
+//! # A policy is an object
+//!
+//! The thing to create, name, share and inspect is the policy: clones of a [`CircuitBreaker`] are one breaker. It works
+//! alone (`breaker.call(future).await`) and as a layer (`breaker.layer()`); what a layer makes shares the policy.
+//!
+//! ```
+//! use std::time::Duration;
+//! use resilience_core::bulkhead::Bulkhead;
+//! use resilience_core::circuit_breaker::CircuitBreaker;
+//! use resilience_core::timeout::TimeoutLayer;
+//! use resilience_core::LiftLayer;
+//! use tower::{ServiceBuilder, ServiceExt, service_fn};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let breaker = CircuitBreaker::builder().name("stock").consecutive_failures(5).build()?;
+//! let bulkhead = Bulkhead::builder().name("stock").limit(32).build()?;
+//! let stock = ServiceBuilder::new()
+//!     .layer(TimeoutLayer::new(Duration::from_secs(1)))
+//!     .layer(breaker.layer())
+//!     .layer(bulkhead.layer())
+//!     .layer(LiftLayer)
+//!     .service(service_fn(async |sku: &'static str| Ok::<_, std::io::Error>((sku, 7))));
+//! assert_eq!(stock.oneshot("socks").await?, ("socks", 7));
+//! assert_eq!(bulkhead.snapshot().in_flight, 0);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Order
+//!
+//! From the outside in: total timeout, [`retry`], [`circuit_breaker`], [`bulkhead`], per-attempt timeout, [`LiftLayer`],
+//! service. Retry outside the breaker, so that each attempt is judged and an open circuit ends the retries; the breaker
+//! outside the bulkhead, so that its refusals are not taken for failures of the service; a time limit for each attempt
+//! inside, one for the caller's patience outside.
+//!
+//! # Errors
+//!
+//! A layer does not wrap the error of what it protects: it asks that the error can be made [`From`] a [`Rejected`]
+//! (refused here, never sent) and, where it times out, from an [`Elapsed`] (effect unknown). [`LiftLayer`] turns a
+//! service's `E` into [`Error<E>`] once, innermost; an enum of your own or `Box<dyn Error + Send + Sync>` needs no lift.
+//!
+//! # Time
+//!
+//! Every policy lives by a [`Timer`](time::Timer): tokio's by default, so `tokio::time::pause` drives them all in tests,
+//! or a [`ManualTimer`](time::ManualTimer). Decisions use monotonic time only.
+//!
+//! # Features
+//!
+//! | feature | default | brings |
+//! |---|---|---|
+//! | `tokio` | yes | the default timer |
+//! | `tower` | yes | layers, services |
+//! | `tracing` | | [events](event) as `tracing` events |
+//! | `metrics` | | events as `metrics` counters, gauges and histograms |
+//!
+//! Without any, the rules and policy objects remain, for another runtime's timer.
+//!
 //! [tower]: https://docs.rs/tower
+//! [`CircuitBreaker`]: circuit_breaker::CircuitBreaker
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod bulkhead;
