@@ -18,7 +18,7 @@ use super::run::Run;
 
 /// Tries again what failed, within limits. Clones are one policy.
 ///
-/// The [module](self) explains it.
+/// The [module](super) explains it.
 #[derive(Clone)]
 pub struct Retry {
     shared: Arc<Shared>,
