@@ -52,6 +52,8 @@ pub mod discovery;
 mod endpoint;
 mod snapshot;
 mod source;
+#[cfg(all(test, feature = "tokio", not(loom)))]
+mod testing;
 
 pub use self::address::{Address, InvalidAddress};
 

@@ -1,0 +1,5 @@
+mod choice;
+mod fleet;
+mod lifecycle;
+mod readiness;
+mod threads;

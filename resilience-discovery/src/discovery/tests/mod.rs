@@ -1,0 +1,4 @@
+mod laws;
+mod rules;
+#[cfg(feature = "tokio")]
+mod task;
