@@ -40,8 +40,13 @@ const PURE: &[(&str, &str)] = &[
     ("resilience-core", ""),
     ("resilience-core", "--features tower"),
     ("resilience-core", "--features tokio"),
+    ("resilience-discovery", ""),
+    ("resilience-discovery", "--features tokio"),
     ("resilience-cqrs", ""),
 ];
+
+/// The crates whose machines stand alone.
+const ALONE: &[&str] = &["resilience-core", "resilience-discovery"];
 
 /// What the machines must not depend on, whatever depends on them.
 const IMPURE: &[&str] = &["tokio", "tower", "tower-layer", "tower-service"];
@@ -129,11 +134,16 @@ fn pure() -> Result<(), String> {
     for (package, features) in PURE {
         lean(&format!("clippy -p {package} --no-default-features {features} -- -D warnings")).run()?;
     }
-    let tree = Cargo::new("tree -p resilience-core --no-default-features --edges normal --prefix none");
-    println!("    {tree}");
-    let graph = tree.output()?;
-    let found = impurities(&graph);
-    if found.is_empty() { Ok(()) } else { Err(format!("the machines depend on {}: {tree}", found.join(", "))) }
+    for package in ALONE {
+        let tree = Cargo::new(&format!("tree -p {package} --no-default-features --edges normal --prefix none"));
+        println!("    {tree}");
+        let graph = tree.output()?;
+        let found = impurities(&graph);
+        if !found.is_empty() {
+            return Err(format!("the machines of {package} depend on {}: {tree}", found.join(", ")));
+        }
+    }
+    Ok(())
 }
 
 fn impurities(tree: &str) -> Vec<&str> {
