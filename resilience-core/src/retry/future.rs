@@ -8,14 +8,14 @@ use std::task::{Context, Poll, ready};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use crate::Classify;
 use crate::sync::Arc;
 use crate::time::Sleep;
+use crate::{Classification, Classify};
 
 use super::event::Reason;
 use super::replay::Replay;
 use super::service::Shared;
-use super::session::{Next, Session};
+use super::session::{Next, Session, attempting};
 
 pin_project! {
     /// The answer of a [`RetryService`](super::RetryService).
@@ -47,6 +47,7 @@ pin_project! {
 }
 
 impl<S: Service<Req>, Req, C, R> ResponseFuture<S, Req, C, R> {
+    #[inline]
     pub(super) fn new(
         first: S::Future,
         session: Session,
@@ -65,63 +66,86 @@ where
 {
     type Output = Result<S::Response, S::Error>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
-        let policy = this.shared.retry.shared();
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
-            match this.state.as_mut().project() {
-                StateProjection::Calling { attempt } => {
-                    let answer = ready!(this.session.attempting(|| attempt.poll(cx)));
-                    let means = this.shared.classify.classify(&answer);
-                    let spent = this.copy.as_ref().err().copied();
-                    match this.session.answered(policy, answer.is_ok(), means, spent) {
-                        Next::Return => return Poll::Ready(answer),
-                        Next::Soon => {
-                            this.state.set(State::Readying);
-                            // Yield, so that a service which fails at once cannot keep the thread to itself.
-                            cx.waker().wake_by_ref();
-                            return Poll::Pending;
-                        }
-                        Next::Wait(sleep) => this.state.set(State::Waiting { sleep }),
-                    }
+            let this = self.as_mut().project();
+            let StateProjection::Calling { attempt } = this.state.project() else {
+                match ready!(self.as_mut().call_again(cx)) {
+                    Ok(()) => continue,
+                    Err(error) => return Poll::Ready(Err(error)),
                 }
-                StateProjection::Waiting { sleep } => {
-                    ready!(sleep.poll(cx));
-                    this.state.set(State::Readying);
+            };
+            let answer = ready!(attempting(this.session.attempt(), || attempt.poll(cx)));
+            let means = this.shared.classify.classify(&answer);
+            if this.session.is_plain(this.shared.retry.shared(), &means) {
+                return Poll::Ready(answer);
+            }
+            match self.as_mut().decide(answer.is_ok(), &means) {
+                Then::Return => return Poll::Ready(answer),
+                Then::Yield => {
+                    // So that a service which fails at once cannot keep the thread to itself.
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
                 }
-                StateProjection::Readying => {
-                    let instance = this.instance.get_or_insert_with(|| this.shared.instance());
-                    if let Err(error) = ready!(this.session.attempting(|| instance.poll_ready(cx))) {
-                        this.session.unready(policy);
-                        return Poll::Ready(Err(error));
-                    }
-                    // The machine schedules no attempt without a copy, so there is one.
-                    let Ok(request) = mem::replace(this.copy, Err(Reason::Attempts)) else {
-                        unreachable!("a retry was scheduled without a request");
-                    };
-                    *this.copy = this.session.copy(policy, &this.shared.replay, &request);
-                    this.session.sent();
-                    let attempt = this.session.attempting(|| instance.call(request));
-                    this.state.set(State::Calling { attempt });
-                }
+                Then::Wait => {}
             }
         }
     }
 }
 
-impl Session {
-    /// The copy of a request about to be sent, or why there is none.
-    #[inline]
-    pub(super) fn copy<Req>(
-        &self,
-        policy: &super::policy::Shared,
-        replay: &impl Replay<Req>,
-        request: &Req,
-    ) -> Result<Req, Reason> {
-        match self.last_chance(policy) {
-            Some(reason) => Err(reason),
-            None => replay.replay(request).ok_or(Reason::NotReplayable),
+/// What follows an answer, the state being set for it.
+enum Then {
+    Return,
+    Yield,
+    Wait,
+}
+
+impl<S, Req, C, R> ResponseFuture<S, Req, C, R>
+where
+    S: Service<Req> + Clone,
+    R: Replay<Req>,
+{
+    #[cold]
+    fn decide(self: Pin<&mut Self>, ok: bool, means: &Classification) -> Then {
+        let mut this = self.project();
+        let spent = this.copy.as_ref().err().copied();
+        match this.session.decide(this.shared.retry.shared(), ok, means, spent) {
+            Next::Return => Then::Return,
+            Next::Soon => {
+                this.state.set(State::Readying);
+                Then::Yield
+            }
+            Next::Wait(sleep) => {
+                this.state.set(State::Waiting { sleep });
+                Then::Wait
+            }
         }
+    }
+
+    /// Waits, gets an instance ready and calls it.
+    #[cold]
+    fn call_again(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        let mut this = self.project();
+        if let StateProjection::Waiting { sleep } = this.state.as_mut().project() {
+            ready!(sleep.poll(cx));
+            this.state.set(State::Readying);
+        }
+        let number = this.session.attempt();
+        let instance = this.instance.get_or_insert_with(|| this.shared.instance());
+        if let Err(error) = ready!(attempting(number, || instance.poll_ready(cx))) {
+            this.session.unready(this.shared.retry.shared());
+            return Poll::Ready(Err(error));
+        }
+        // The machine schedules no attempt without a copy, so there is one.
+        let Ok(request) = mem::replace(this.copy, Err(Reason::Attempts)) else {
+            unreachable!("a retry was scheduled without a request");
+        };
+        *this.copy = this.shared.copy(number, &request);
+        this.session.sent();
+        let attempt = attempting(number, || instance.call(request));
+        this.state.set(State::Calling { attempt });
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -62,18 +62,15 @@ pub(crate) struct Session {
 }
 
 impl Session {
+    #[inline]
     pub(crate) fn new() -> Self {
         Self { attempt: 1, series: Series::default() }
     }
 
     /// The attempt under way, or scheduled; the first is 1.
+    #[inline]
     pub(crate) fn attempt(&self) -> u32 {
         self.attempt
-    }
-
-    /// Whether the rules permit an attempt after this one.
-    pub(crate) fn may_continue(&self, rules: &Rules) -> bool {
-        self.attempt < rules.attempts
     }
 
     /// What forbids another attempt whatever the time and the budget. Asked first, so that a call which cannot be
@@ -81,7 +78,7 @@ impl Session {
     pub(crate) fn forbidden(&self, rules: &Rules, failure: Failure) -> Option<Reason> {
         if !failure.retryable {
             Some(Reason::Permanent)
-        } else if !self.may_continue(rules) {
+        } else if self.attempt >= rules.attempts {
             Some(Reason::Attempts)
         } else {
             failure.spent

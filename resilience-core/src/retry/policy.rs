@@ -138,6 +138,7 @@ impl Retry {
         }
     }
 
+    #[inline]
     pub(super) fn shared(&self) -> &Shared {
         &self.shared
     }

@@ -10,7 +10,7 @@ use crate::Classify;
 use crate::time::Sleep;
 
 use super::policy::Retry;
-use super::session::{Next, Session};
+use super::session::{Next, Session, attempting};
 
 pin_project! {
     /// An operation and its retries; made by [`Retry::run`].
@@ -19,7 +19,8 @@ pin_project! {
         retry: &'a Retry,
         operation: Op,
         classify: C,
-        session: Session,
+        // Begins with the first poll: a future that is never polled is no request.
+        session: Option<Session>,
         #[pin]
         state: State<Fut>,
     }
@@ -37,7 +38,7 @@ pin_project! {
 
 impl<'a, Op, Fut, C> Run<'a, Op, Fut, C> {
     pub(super) fn new(retry: &'a Retry, classify: C, operation: Op) -> Self {
-        Self { retry, operation, classify, session: Session::new(), state: State::Idle }
+        Self { retry, operation, classify, session: None, state: State::Idle }
     }
 }
 
@@ -49,24 +50,26 @@ where
 {
     type Output = Result<T, E>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let policy = this.retry.shared();
+        let session = this.session.get_or_insert_with(|| Session::begin(policy));
         loop {
             match this.state.as_mut().project() {
                 StateProjection::Idle => {
-                    let number = this.session.attempt();
-                    if number == 1 {
-                        this.session.begin(policy);
-                    }
-                    this.session.sent();
-                    let attempt = this.session.attempting(|| (this.operation)(number));
+                    session.sent();
+                    let number = session.attempt();
+                    let attempt = attempting(number, || (this.operation)(number));
                     this.state.set(State::Running { attempt });
                 }
                 StateProjection::Running { attempt } => {
-                    let answer = ready!(this.session.attempting(|| attempt.poll(cx)));
+                    let answer = ready!(attempting(session.attempt(), || attempt.poll(cx)));
                     let means = this.classify.classify(&answer);
-                    match this.session.answered(policy, answer.is_ok(), means, None) {
+                    if session.is_plain(policy, &means) {
+                        return Poll::Ready(answer);
+                    }
+                    match session.decide(policy, answer.is_ok(), &means, None) {
                         Next::Return => return Poll::Ready(answer),
                         Next::Soon => {
                             this.state.set(State::Idle);

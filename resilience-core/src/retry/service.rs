@@ -8,10 +8,11 @@ use tower_service::Service;
 use crate::sync::{Arc, Mutex, lock};
 use crate::{ByResult, Classify};
 
+use super::event::Reason;
 use super::future::ResponseFuture;
 use super::policy::Retry;
 use super::replay::{Cloned, Replay};
-use super::session::Session;
+use super::session::{Session, attempting};
 
 /// A service whose failed calls are tried again; made by [`RetryLayer`](super::RetryLayer).
 ///
@@ -46,6 +47,24 @@ impl<S: Clone, C, R> Shared<S, C, R> {
     }
 }
 
+impl<S, C, R> Shared<S, C, R> {
+    /// The copy of a request that is about to be sent as this attempt, or why there is none.
+    #[inline]
+    pub(super) fn copy<Req>(&self, attempt: u32, request: &Req) -> Result<Req, Reason>
+    where
+        R: Replay<Req>,
+    {
+        let policy = self.retry.shared();
+        if attempt >= policy.rules.attempts {
+            Err(Reason::Attempts)
+        } else if policy.budget.as_ref().is_some_and(|budget| !budget.may_withdraw()) {
+            Err(Reason::Budget)
+        } else {
+            self.replay.replay(request).ok_or(Reason::NotReplayable)
+        }
+    }
+}
+
 impl<S, C, R> RetryService<S, C, R> {
     /// The policy.
     pub fn policy(&self) -> &Retry {
@@ -63,16 +82,16 @@ where
     type Error = S::Error;
     type Future = ResponseFuture<S, Req, C, R>;
 
+    #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
+    #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        let policy = self.shared.retry.shared();
-        let mut session = Session::new();
-        session.begin(policy);
-        let copy = session.copy(policy, &self.shared.replay, &request);
-        let first = session.attempting(|| self.inner.call(request));
+        let session = Session::begin(self.shared.retry.shared());
+        let copy = self.shared.copy(1, &request);
+        let first = attempting(1, || self.inner.call(request));
         ResponseFuture::new(first, session, copy, self.shared.clone())
     }
 }

@@ -6,7 +6,7 @@ use crate::context::{self, ambient, ambient::Ambient};
 use crate::time::{Sleep, Timestamp};
 use crate::{Class, Classification};
 
-use super::budget::{Kind, Permit, Request};
+use super::budget::{Kind, Permit, Request, RetryBudget};
 use super::event::{Event, Reason};
 use super::machine::{self, Failure, Times};
 use super::policy::Shared;
@@ -17,7 +17,8 @@ pub(super) struct Session {
     machine: machine::Session,
     /// When the call began; the origin unless the rules bound how long it may take.
     started: Timestamp,
-    request: Request,
+    /// Held, not read: the request is in flight until this is dropped.
+    _request: Request,
     permit: Option<Permit>,
 }
 
@@ -32,52 +33,21 @@ pub(super) enum Next {
 }
 
 impl Session {
-    pub(super) fn new() -> Self {
-        Self { machine: machine::Session::new(), started: Timestamp::ORIGIN, request: Request::default(), permit: None }
-    }
-
-    /// The first attempt is about to be sent.
+    /// A session whose first attempt is about to be sent.
     #[inline]
-    pub(super) fn begin(&mut self, policy: &Shared) {
-        if policy.rules.max_elapsed.is_some() {
-            self.started = policy.timer.now();
-        }
-        if let Some(budget) = &policy.budget {
-            self.request = budget.request();
-        }
-    }
-
-    /// Why no attempt can follow the one about to be sent, as far as that is known: then its request is not copied.
-    #[inline]
-    #[cfg_attr(not(feature = "tower"), allow(dead_code))] // Only a service has requests to copy.
-    pub(super) fn last_chance(&self, policy: &Shared) -> Option<Reason> {
-        if !self.machine.may_continue(&policy.rules) {
-            Some(Reason::Attempts)
-        } else if policy.budget.as_ref().is_some_and(|budget| !budget.may_withdraw()) {
-            Some(Reason::Budget)
-        } else {
-            None
-        }
+    pub(super) fn begin(policy: &Shared) -> Self {
+        let started = match policy.rules.max_elapsed {
+            Some(_) => policy.timer.now(),
+            None => Timestamp::ORIGIN,
+        };
+        let request = policy.budget.as_ref().map_or_else(Request::default, RetryBudget::request);
+        Self { machine: machine::Session::new(), started, _request: request, permit: None }
     }
 
     /// The attempt under way, or scheduled.
+    #[inline]
     pub(super) fn attempt(&self) -> u32 {
         self.machine.attempt()
-    }
-
-    /// Runs `work` with the attempt's number in the ambient context.
-    #[inline]
-    pub(super) fn attempting<T>(&self, work: impl FnOnce() -> T) -> T {
-        let outer = ambient::get();
-        if outer.attempt == self.attempt() {
-            return work();
-        }
-        let entered = ambient::enter(Ambient { attempt: self.attempt(), ..outer });
-        let result = work();
-        let inner = entered.leave();
-        // A timeout resolved inside stays resolved outside.
-        ambient::set(Ambient { attempt: outer.attempt, ..inner });
-        result
     }
 
     /// A scheduled attempt is sent now.
@@ -94,20 +64,21 @@ impl Session {
         policy.give_up(self.attempt() - 1, Reason::NotReady);
     }
 
-    /// Decides what follows an answer. `spent` says why there is no second copy of the request.
+    /// Whether the first attempt's answer goes to the caller without more ado.
     #[inline]
-    pub(super) fn answered(&mut self, policy: &Shared, ok: bool, means: Classification, spent: Option<Reason>) -> Next {
-        if means.is_retryable() || means.class() == Class::Failure || self.attempt() > 1 {
-            return self.decide(policy, ok, means, spent);
+    pub(super) fn is_plain(&self, policy: &Shared, means: &Classification) -> bool {
+        if self.attempt() > 1 || means.is_retryable() || means.class() == Class::Failure {
+            return false;
         }
         if let (Class::Success | Class::Slow, Some(budget)) = (means.class(), &policy.budget) {
             budget.succeeded();
         }
-        Next::Return
+        true
     }
 
+    /// Decides what follows any other answer. `spent` says why there is no second copy of the request.
     #[cold]
-    fn decide(&mut self, policy: &Shared, ok: bool, means: Classification, spent: Option<Reason>) -> Next {
+    pub(super) fn decide(&mut self, policy: &Shared, ok: bool, means: &Classification, spent: Option<Reason>) -> Next {
         if !means.is_retryable() && means.class() != Class::Failure {
             self.recovered(policy, ok, means.class());
             return Next::Return;
@@ -160,4 +131,22 @@ impl Session {
             delay => Next::Wait(policy.timer.sleep_until(times.now + delay)),
         })
     }
+}
+
+/// Runs `work` with the number of its attempt in the ambient context.
+#[inline]
+pub(super) fn attempting<T>(attempt: u32, work: impl FnOnce() -> T) -> T {
+    // The first attempt of a call outside of any other retry has nothing to enter.
+    if ambient::get().attempt == attempt { work() } else { entering(attempt, work) }
+}
+
+#[cold]
+fn entering<T>(attempt: u32, work: impl FnOnce() -> T) -> T {
+    let outer = ambient::get();
+    let entered = ambient::enter(Ambient { attempt, ..outer });
+    let result = work();
+    let inner = entered.leave();
+    // A timeout resolved inside stays resolved outside.
+    ambient::set(Ambient { attempt: outer.attempt, ..inner });
+    result
 }

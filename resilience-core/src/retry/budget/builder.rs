@@ -96,23 +96,21 @@ impl RetryBudgetBuilder {
             start,
         }));
         let ledger = match &rule {
-            Rule::Ratio(rule) => Ledger::of(Word::ratio(rule)?),
-            Rule::Costs(rule) => Ledger::of(Word::costs(rule)?),
-            Rule::Throttle(rule) => Ledger::of(Word::throttle(rule)?),
-            Rule::Share(rule) => Ledger::of(Word::share(rule)?),
+            Rule::Ratio(rule) => Ledger::Word(Word::ratio(rule)?),
+            Rule::Costs(rule) => Ledger::Word(Word::costs(rule)?),
+            Rule::Throttle(rule) => Ledger::Word(Word::throttle(rule)?),
+            Rule::Share(rule) => Ledger::Word(Word::share(rule)?),
             Rule::Leaky(rule) => Ledger::Slices(Mutex::new(Slices::new(rule)?)),
         };
         let floor = Floor::new(floor).map(|rule| Reserved { rule, arrival: AtomicU64::new(0) });
         if timer.is_none() && (floor.is_some() || matches!(ledger, Ledger::Slices(_))) {
             return Err(ConfigError::new("timer", "must be given without the feature `tokio`"));
         }
-        let (withdrawn, refused) = (AtomicU64::new(0), AtomicU64::new(0));
-        Ok(RetryBudget { shared: Arc::new(Shared { name, ledger, floor, timer, withdrawn, refused }) })
-    }
-}
-
-impl Ledger {
-    fn of(rule: Word) -> Self {
-        Self::Word { word: AtomicU64::new(rule.start()), rule }
+        let (start, full) = match &ledger {
+            Ledger::Word(rule) => (rule.start(), rule.full()),
+            Ledger::Slices(_) => (0, u64::MAX),
+        };
+        let (word, withdrawn, refused) = (AtomicU64::new(start), AtomicU64::new(0), AtomicU64::new(0));
+        Ok(RetryBudget { shared: Arc::new(Shared { word, full, ledger, floor, name, timer, withdrawn, refused }) })
     }
 }

@@ -51,9 +51,13 @@ pub struct RetryBudget {
 }
 
 struct Shared {
-    name: Name,
+    /// The state of a rule of one word.
+    word: AtomicU64,
+    /// The word that no deposit changes: a full bucket. Compared before the rule is asked.
+    full: u64,
     ledger: Ledger,
     floor: Option<Reserved>,
+    name: Name,
     /// None where no rule needs the time.
     timer: Option<SharedTimer>,
     /// Written when a retry is asked for, never on the way of a request that succeeds.
@@ -62,7 +66,7 @@ struct Shared {
 }
 
 enum Ledger {
-    Word { rule: Word, word: AtomicU64 },
+    Word(Word),
     Slices(Mutex<Slices>),
 }
 
@@ -82,8 +86,12 @@ impl RetryBudget {
     /// The request is in flight until what this returns is dropped, which only [`Rule::Share`] heeds.
     #[inline]
     pub fn request(&self) -> Request {
+        if self.is_full() { Request::default() } else { self.deposit() }
+    }
+
+    fn deposit(&self) -> Request {
         self.apply(Input::Request);
-        Request::new(matches!(self.shared.ledger, Ledger::Word { rule: Word::InFlight(_), .. }).then(|| self.clone()))
+        Request::new(matches!(self.shared.ledger, Ledger::Word(Word::InFlight(_))).then(|| self.clone()))
     }
 
     /// Asks for one retry or hedge; `None` if the budget has none to give.
@@ -103,17 +111,20 @@ impl RetryBudget {
     /// where the answer may change while a request is under way it is yes.
     #[inline]
     pub fn may_withdraw(&self) -> bool {
-        match &self.shared.ledger {
-            // Relaxed: a hint, as the whole answer is.
-            Ledger::Word { rule, word } => self.shared.floor.is_some() || rule.may_grant(word.load(Ordering::Relaxed)),
-            Ledger::Slices(_) => true,
-        }
+        self.shared.floor.is_some()
+            || match &self.shared.ledger {
+                // Relaxed: a hint, as the whole answer is.
+                Ledger::Word(rule) => rule.may_grant(self.shared.word.load(Ordering::Relaxed)),
+                Ledger::Slices(_) => true,
+            }
     }
 
     /// Tells the budget that a request succeeded at its first attempt. What a retry achieves is told to its [`Permit`].
     #[inline]
     pub fn succeeded(&self) {
-        self.apply(Input::Success);
+        if !self.is_full() {
+            self.apply(Input::Success);
+        }
     }
 
     /// Tells the budget that an attempt failed in a way that may pass, whether or not it is repeated.
@@ -130,7 +141,7 @@ impl RetryBudget {
     pub fn snapshot(&self) -> Snapshot {
         let shared = &*self.shared;
         let available = match &shared.ledger {
-            Ledger::Word { rule, word } => rule.available(word.load(Ordering::Relaxed)),
+            Ledger::Word(rule) => rule.available(shared.word.load(Ordering::Relaxed)),
             Ledger::Slices(slices) => lock(slices).available(self.now()),
         };
         Snapshot {
@@ -140,11 +151,17 @@ impl RetryBudget {
         }
     }
 
-    /// Applies the rule; false if a withdrawal is refused. An input that changes nothing writes nothing.
+    /// Whether a deposit would change nothing.
     #[inline]
+    fn is_full(&self) -> bool {
+        // Relaxed: a deposit that just misses a withdrawal came before it.
+        self.shared.word.load(Ordering::Relaxed) == self.shared.full
+    }
+
+    /// Applies the rule; false if a withdrawal is refused. An input that changes nothing writes nothing.
     fn apply(&self, input: Input) -> bool {
         match &self.shared.ledger {
-            Ledger::Word { rule, word } => update(word, |word| rule.step(word, input)),
+            Ledger::Word(rule) => update(&self.shared.word, |word| rule.step(word, input)),
             Ledger::Slices(slices) => lock(slices).step(self.now(), input),
         }
     }
@@ -168,7 +185,6 @@ impl RetryBudget {
 }
 
 /// Moves a word by a pure rule; false if the rule refuses. Reads only, if the rule leaves the word as it is.
-#[inline]
 fn update(word: &AtomicU64, rule: impl Fn(u64) -> Option<u64>) -> bool {
     // Relaxed throughout: the word guards no other memory. That no token is spent twice follows from the exchange.
     let mut now = word.load(Ordering::Relaxed);

@@ -72,6 +72,7 @@ impl Request {
 }
 
 impl Drop for Request {
+    #[inline]
     fn drop(&mut self) {
         if let Some(budget) = &self.budget {
             budget.apply(Input::Done);

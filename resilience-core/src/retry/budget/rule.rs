@@ -154,7 +154,7 @@ pub(super) enum Word {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Tokens {
-    pub(super) capacity: u64,
+    capacity: u64,
     start: u64,
     per_request: u64,
     per_success: u64,
@@ -241,8 +241,15 @@ impl Word {
         }
     }
 
+    /// The word that no deposit changes; one that is never reached if there is none.
+    pub(super) fn full(&self) -> u64 {
+        match self {
+            Self::Tokens(tokens) => tokens.capacity,
+            Self::InFlight(_) => u64::MAX,
+        }
+    }
+
     /// The word after `input`, or `None` if a withdrawal is refused. The same word means: nothing to write.
-    #[inline]
     pub(super) fn step(&self, word: u64, input: Input) -> Option<u64> {
         match self {
             Self::Tokens(tokens) => tokens.step(word, input),
@@ -273,7 +280,6 @@ impl Word {
 }
 
 impl Tokens {
-    #[inline]
     fn step(&self, balance: u64, input: Input) -> Option<u64> {
         let deposit = match input {
             Input::Request => self.per_request,

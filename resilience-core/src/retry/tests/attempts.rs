@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
+use crate::context::ambient;
 use crate::{Classification, Reason as Refusal, Rejected};
 
 #[tokio::test(start_paused = true)]
@@ -182,8 +183,10 @@ async fn a_report_is_of_its_own_call_only() {
     assert_eq!(told.0.1, Some(Report { attempts: 3, gave_up: Some(Reason::Attempts) }));
     assert_eq!(told.1.1, Some(Report { attempts: 2, gave_up: None }));
     assert_eq!(told.2.1, None);
+    let _unreported = ask(layer.layer(Script::failing())).await;
+    assert_eq!(report(ask(layer.layer(Script::answering([Ok("up")])))).await.1, None);
     let counted = retry.snapshot();
-    assert_eq!((counted.retries, counted.recovered, counted.gave_up), (3, 1, 1));
+    assert_eq!((counted.retries, counted.recovered, counted.gave_up), (5, 1, 2));
 }
 
 #[tokio::test(start_paused = true)]
@@ -198,6 +201,30 @@ async fn retries_without_a_wait_yield_between_attempts() {
     });
     assert_eq!(answer.await, Err(Error::Service("down")));
     assert_eq!(polls, 50);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_retried_without_a_wait_asks_to_be_polled_again() {
+    // Yielding without a wake-up is hanging.
+    let script = Script::failing_first(2);
+    let call = ask(steady().backoff(Backoff::none()).build().unwrap().layer().layer(script.handle()));
+    let answer = tokio::select! {
+        answer = call => answer,
+        () = SharedTimer::default().sleep(ms(1000)) => unreachable!("nobody woke the call"),
+    };
+    assert_eq!((answer, script.calls()), (Ok("up"), 3));
+}
+
+#[test]
+fn a_timeout_resolved_during_a_retry_stays_resolved_for_the_outer_layers() {
+    // The layer outside would otherwise count its limit again from a later moment, and outlive its caller's patience.
+    let timer = SharedTimer::from(crate::time::ManualTimer::new());
+    let within = ambient::Ambient { within: ms(500), ..ambient::Ambient::EMPTY };
+    let entered = ambient::enter(within);
+    let seen = session::attempting(2, || context::deadline(&timer).map(|deadline| deadline.timestamp()));
+    let after = entered.leave();
+    assert_eq!((seen, after.attempt, after.within), (Some(after.deadline), 1, Duration::MAX));
+    assert_eq!(after.deadline, timer.now() + ms(500));
 }
 
 #[test]

@@ -73,6 +73,29 @@ fn a_hint_that_is_taken_exactly_starts_the_backoff_anew() {
 }
 
 #[test]
+fn a_wait_that_ends_at_a_bound_is_as_late_as_one_that_ends_past_it() {
+    let rules = machine::Rules {
+        attempts: 2,
+        backoff: Backoff::constant(ms(100)).jitter(Jitter::None),
+        throttled: None,
+        hint: Hint::Clamped,
+        max_elapsed: Some(ms(500)),
+    };
+    let failure = machine::Failure { retryable: true, hint: None, spent: None };
+    let started = Timestamp::from_nanos(7);
+    let wait = |passed, deadline| {
+        let times = machine::Times { now: started + passed, started, deadline: Some(started + deadline) };
+        machine::Session::new().wait(&rules, failure, 0.0, times)
+    };
+    assert_eq!(wait(ms(399), ms(500)), Ok(ms(100)));
+    assert_eq!(wait(ms(400), ms(501)), Err(Reason::MaxElapsed));
+    assert_eq!(wait(ms(400), ms(500)), Err(Reason::Deadline));
+    assert_eq!(wait(ms(0), ms(100)), Err(Reason::Deadline));
+    assert_eq!(wait(ms(0), ms(101)), Ok(ms(100)));
+    assert_eq!(wait(ms(0), Duration::MAX), Ok(ms(100)));
+}
+
+#[test]
 fn what_cannot_work_is_refused_with_its_field() {
     let field = |builder: RetryBuilder| builder.build().map(drop).map_err(|error| error.field());
     assert_eq!(field(steady()), Ok(()));
