@@ -113,7 +113,8 @@ where
 /// The default: `Ok` is a success, our own refusals are ignored, any other error is a failure that may pass.
 ///
 /// A refusal says nothing about the service behind it, and retrying it at once would work against the policy that
-/// refused; so it is neither counted nor retried, unless the refusal itself says when to come back.
+/// refused; so it is neither counted nor retried. Where a refusal that says when to come back may be tried again then,
+/// classify with [`retry::ByHint`](crate::retry::ByHint).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ByResult;
 
