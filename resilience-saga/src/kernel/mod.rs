@@ -52,3 +52,6 @@ pub use self::plan::{DefinitionError, Limits, MAX_KEY, MAX_STEPS, Plan, StepPlan
 pub use self::report::{Report, StepReport};
 pub use self::state::{Cause, Phase, State, Status, StepState};
 pub use self::tick::{RetryAt, Tick};
+
+#[cfg(test)]
+mod tests;

@@ -269,7 +269,9 @@ impl State {
             return false;
         }
         let settled = self.settled();
-        (0..self.steps.len()).any(|id| self.steps[id].is_undoable() && self.released(id, &settled))
+        (0..self.steps.len()).any(|id| {
+            self.plan.undoable(id) && self.steps[id].is_undoable() && self.released(id, &settled)
+        })
     }
 }
 

@@ -56,9 +56,10 @@ pub struct RetryAt {
 }
 
 impl RetryAt {
-    /// `after` from `now`.
+    /// `after` from `now`, in whole milliseconds, as the log keeps it.
     pub fn new(now: Tick, after: Duration) -> Self {
-        Self { at: now + after, after }
+        let at = now + after;
+        Self { at, after: at.since(now) }
     }
 
     /// The same wait seen by a process that takes over at `now`.
