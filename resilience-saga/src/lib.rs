@@ -12,6 +12,9 @@ mod graph;
 mod id;
 pub mod kernel;
 mod step_error;
+#[cfg(any(test, feature = "testing"))]
+#[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
+pub mod testing;
 
 pub use self::cx::{CancelToken, Cx};
 pub use self::engine::{Engine, EngineBuilder, Outcome, Running};

@@ -118,7 +118,6 @@ impl<S: EventStore> EngineBuilder<S> {
     }
 
     #[cfg(any(test, feature = "testing"))]
-    #[allow(dead_code)]
     pub(crate) fn intercept(mut self, intercept: Arc<dyn Intercept>) -> Self {
         self.intercept = Some(intercept);
         self

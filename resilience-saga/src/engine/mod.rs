@@ -21,8 +21,12 @@ use resilience_cqrs::EventStore;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use self::action::Intercept;
 pub use self::builder::EngineBuilder;
 pub use self::event::Event;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use self::log::load;
 pub use self::operate::{Standing, Summary};
 pub use self::outcome::{Outcome, Running};
 pub use self::recovery::Recovery;

@@ -269,9 +269,8 @@ impl State {
             return false;
         }
         let settled = self.settled();
-        (0..self.steps.len()).any(|id| {
-            self.plan.undoable(id) && self.steps[id].is_undoable() && self.released(id, &settled)
-        })
+        (0..self.steps.len())
+            .any(|id| self.plan.undoable(id) && self.steps[id].is_undoable() && self.released(id, &settled))
     }
 }
 

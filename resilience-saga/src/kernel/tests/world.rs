@@ -1,6 +1,5 @@
 //! A saga's owner and its world, without time or threads: everything that can happen is a draw of one generator.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
