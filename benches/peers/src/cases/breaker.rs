@@ -94,7 +94,7 @@ fn open() -> Vec<Spec> {
 }
 
 /// Our breaker that opens after five failures in a row.
-fn consecutive() -> CircuitBreaker {
+pub fn consecutive() -> CircuitBreaker {
     CircuitBreaker::builder()
         .name("bench")
         .consecutive_failures(5)

@@ -4,6 +4,7 @@ mod balance;
 mod breaker;
 mod bulkhead;
 mod floors;
+mod rate;
 mod retry;
 mod stack;
 mod timeout;
@@ -16,6 +17,7 @@ pub fn all() -> Vec<Spec> {
     specs.extend(breaker::specs());
     specs.extend(retry::specs());
     specs.extend(bulkhead::specs());
+    specs.extend(rate::specs());
     specs.extend(timeout::specs());
     specs.extend(stack::specs());
     specs.extend(balance::specs());

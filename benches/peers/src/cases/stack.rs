@@ -1,5 +1,6 @@
 //! Timeout, retry with budget, breaker and bulkhead together: what a caller really adds.
 
+use resilience_core::circuit_breaker::CircuitBreaker;
 use tower::limit::ConcurrencyLimit;
 use tower::retry::Retry;
 use tower::timeout::Timeout;
@@ -12,7 +13,8 @@ use crate::adapt::Reclosed;
 use crate::echo::{Broken, Echo, EchoPending, Failure};
 use crate::harness::{Answer, Kind, Spec, group, service, service_cloned};
 
-const OURS: &str = "timeout, retry + budget, circuit breaker rate(10s), bulkhead";
+const OURS: &str = "timeout, retry + budget, circuit breaker consecutive(5), bulkhead";
+const OURS_RATE: &str = "timeout, retry + budget, circuit breaker rate(10s), bulkhead";
 const RECLOSER: &str = "tower + recloser: Timeout, Retry + TpsBudget, recloser, ConcurrencyLimit";
 const TOWER: &str = "tower, no breaker: Timeout, Retry + TpsBudget, ConcurrencyLimit";
 const RESILIENCE: &str = "tower-resilience: timelimiter, retry + bucket, circuitbreaker, bulkhead";
@@ -24,7 +26,8 @@ pub fn specs() -> Vec<Spec> {
         "g1 stack of four, inner ready at once",
         vec![
             service("echo", Kind::Floor, Answer::Ok, Echo::<Broken>::new),
-            service(OURS, Kind::Ours, Answer::Ok, || ours(Echo::<Failure>::new())),
+            service(OURS, Kind::Ours, Answer::Ok, || ours(breaker::consecutive(), Echo::<Failure>::new())),
+            service(OURS_RATE, Kind::Ours, Answer::Ok, || ours(breaker::rate(), Echo::<Failure>::new())),
             service(TOWER, peer, Answer::Ok, || without_breaker(Echo::new())),
             service(RECLOSER, peer, Answer::Ok, || with_recloser(Echo::new())),
             service(RESILIENCE, peer, Answer::Ok, || tower_resilience(Echo::new())),
@@ -34,7 +37,8 @@ pub fn specs() -> Vec<Spec> {
         "g2 stack of four, inner pending once",
         vec![
             service("echo, pending once", Kind::Floor, Answer::Ok, EchoPending::<Broken>::new),
-            service(OURS, Kind::Ours, Answer::Ok, || ours(EchoPending::<Failure>::new())),
+            service(OURS, Kind::Ours, Answer::Ok, || ours(breaker::consecutive(), EchoPending::<Failure>::new())),
+            service(OURS_RATE, Kind::Ours, Answer::Ok, || ours(breaker::rate(), EchoPending::<Failure>::new())),
             service(TOWER, peer, Answer::Ok, || without_breaker(EchoPending::new())),
             service(RECLOSER, peer, Answer::Ok, || with_recloser(EchoPending::new())),
             service(RESILIENCE, peer, Answer::Ok, || tower_resilience(EchoPending::new())),
@@ -44,7 +48,8 @@ pub fn specs() -> Vec<Spec> {
         "g3 stack of four, service cloned for every call (oneshot)",
         vec![
             service_cloned("echo", Kind::Floor, Echo::<Broken>::new),
-            service_cloned(OURS, Kind::Ours, || ours(Echo::<Failure>::new())),
+            service_cloned(OURS, Kind::Ours, || ours(breaker::consecutive(), Echo::<Failure>::new())),
+            service_cloned(OURS_RATE, Kind::Ours, || ours(breaker::rate(), Echo::<Failure>::new())),
             service_cloned(TOWER, peer, || without_breaker(Echo::new())),
             service_cloned(RECLOSER, peer, || with_recloser(Echo::new())),
             service_cloned(RESILIENCE, peer, || tower_resilience(Echo::new())),
@@ -54,12 +59,15 @@ pub fn specs() -> Vec<Spec> {
 }
 
 /// Outer to inner, as the documentation of resilience-core orders them.
-fn ours<S>(inner: S) -> impl Service<u64, Response = u64, Error: Send, Future: Send> + Clone + Send + 'static
+fn ours<S>(
+    breaker: CircuitBreaker,
+    inner: S,
+) -> impl Service<u64, Response = u64, Error: Send, Future: Send> + Clone + Send + 'static
 where
     S: Service<u64, Response = u64, Error = Failure, Future: Send> + Clone + Send + 'static,
 {
     let limited = bulkhead::ours(bulkhead::LIMIT as u32).layer().layer(inner);
-    let guarded = breaker::rate().layer().layer(limited);
+    let guarded = breaker.layer().layer(limited);
     timeout::ours().layer(retry::with_budget().layer().layer(guarded))
 }
 
