@@ -14,7 +14,7 @@ use super::{Sleep, SleepRepr, Timer, Timestamp, WallTime};
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TokioTimer;
 
-/// Longest wait given to tokio: about 30 years, the figure tokio itself uses for "far future".
+/// Latest deadline given to tokio: about 30 years after the origin, the figure tokio itself uses for "far future".
 const FAR_FUTURE: Duration = Duration::from_secs(86_400 * 365 * 30);
 
 #[allow(clippy::disallowed_methods)] // This is the one place that reads the clock everyone else asks for.
@@ -34,10 +34,8 @@ impl Timer for TokioTimer {
     }
 
     fn sleep_until(&self, at: Timestamp) -> Sleep {
-        let origin = origin();
-        let at = Duration::from_nanos(at.as_nanos());
-        let deadline =
-            origin.checked_add(at).unwrap_or_else(|| Instant::now() + FAR_FUTURE).min(Instant::now() + FAR_FUTURE);
+        // Counted from the origin, so that the clock is not read once more than the caller has read it already.
+        let deadline = origin() + Duration::from_nanos(at.as_nanos()).min(FAR_FUTURE);
         Sleep { repr: SleepRepr::Tokio { sleep: tokio::time::sleep_until(deadline.into()) } }
     }
 
