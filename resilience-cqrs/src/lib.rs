@@ -4,14 +4,15 @@
 //! See [`EventStore`] for what every engine promises.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+pub mod conformance;
 mod log;
 pub mod memory;
 mod store;
 
 pub use self::log::{
-    Append, AppendError, Appended, BoxError, CommandId, Condition, Conflict, Corrupt, EventType, Expected, Marker,
-    Metadata, Missed, NewEvent, Position, Query, QueryItem, ReadError, Recorded, RowChange, Space, StreamAppend,
-    StreamId, Tag, Unavailable, Version, Violation, Written, limits,
+    Append, AppendError, Appended, BoxError, CommandId, Committed, Condition, Conflict, Corrupt, EventType, Expected,
+    Marker, Metadata, Missed, NewEvent, Position, Query, QueryItem, ReadError, Recorded, RowChange, Space,
+    StreamAppend, StreamId, Tag, Unavailable, Version, Violation, Written, limits,
 };
 pub use self::memory::MemoryStore;
 pub use self::store::{EventStore, Page};

@@ -6,12 +6,14 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use crate::log::{
-    Append, AppendError, Appended, CommandId, Marker, Position, Query, ReadError, Recorded, StreamId, Version,
+    Append, AppendError, Appended, CommandId, Committed, Marker, Position, Query, ReadError, Recorded, StreamId,
+    Version,
 };
 
 /// One append-only log with small keyed rows beside it, in one transaction.
 ///
-/// The engines differ in where they keep it, not in what they promise.
+/// The engines differ in where they keep it, not in what they promise; [`conformance`](crate::conformance) checks the
+/// promises, and an engine of your own should run it too.
 ///
 /// - An append happens entirely or not at all, and is durable (as far as the engine is) when it is acknowledged.
 /// - Positions are gapless and in commit order: what a reader has passed, nothing can appear behind.
@@ -32,7 +34,7 @@ pub trait EventStore: Clone + Send + Sync + 'static {
     ///
     /// # Errors
     /// See [`ReadError`].
-    fn committed(&self, command: &CommandId) -> impl Future<Output = Result<Option<Appended>, ReadError>> + Send;
+    fn committed(&self, command: &CommandId) -> impl Future<Output = Result<Option<Committed>, ReadError>> + Send;
 
     /// The events after `after` that `query` matches, in the order of the log.
     ///

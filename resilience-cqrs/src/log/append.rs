@@ -263,3 +263,12 @@ impl Appended {
         self.versions.iter().find(|(named, _)| named == stream).map(|(_, version)| *version)
     }
 }
+
+/// A command that was committed, as the log remembers it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// The number its content is recognised by.
+    pub fingerprint: u64,
+    /// Its result, with [`already_committed`](Appended::already_committed) set.
+    pub appended: Appended,
+}

@@ -25,7 +25,9 @@ use resilience_core::time::SharedTimer;
 use tokio::sync::watch;
 
 use self::state::State;
-use crate::log::{Append, AppendError, Appended, CommandId, Position, Query, ReadError, Recorded, StreamId, Version};
+use crate::log::{
+    Append, AppendError, Appended, CommandId, Committed, Position, Query, ReadError, Recorded, StreamId, Version,
+};
 use crate::store::{EventStore, Page};
 
 /// The log in memory; clones are one store.
@@ -110,7 +112,7 @@ impl EventStore for MemoryStore {
         Ok(appended)
     }
 
-    async fn committed(&self, command: &CommandId) -> Result<Option<Appended>, ReadError> {
+    async fn committed(&self, command: &CommandId) -> Result<Option<Committed>, ReadError> {
         Ok(self.lock().committed(command))
     }
 

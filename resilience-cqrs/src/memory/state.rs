@@ -8,8 +8,8 @@ use resilience_core::time::WallTime;
 
 use crate::log::limits::{MISSED_EVENTS, PAGE_BYTES, PAGE_EVENTS};
 use crate::log::{
-    Append, AppendError, Appended, CommandId, Condition, Conflict, EventType, Expected, Marker, Missed, Position,
-    Query, QueryItem, Recorded, RowChange, Space, StreamId, Tag, Version, Violation,
+    Append, AppendError, Appended, CommandId, Committed, Condition, Conflict, EventType, Expected, Marker, Missed,
+    Position, Query, QueryItem, Recorded, RowChange, Space, StreamId, Tag, Version, Violation,
 };
 use crate::store::Page;
 
@@ -61,9 +61,10 @@ impl State {
         Ok(appended)
     }
 
-    pub(super) fn committed(&self, command: &CommandId) -> Option<Appended> {
-        let (_, appended) = self.commands.get(command)?;
-        Some(Appended { already_committed: true, ..appended.clone() })
+    pub(super) fn committed(&self, command: &CommandId) -> Option<Committed> {
+        let (fingerprint, appended) = self.commands.get(command)?;
+        let appended = Appended { already_committed: true, ..appended.clone() };
+        Some(Committed { fingerprint: *fingerprint, appended })
     }
 
     pub(super) fn read(&self, after: Position, query: &Query, limit: usize) -> Page {
