@@ -7,6 +7,8 @@
 pub mod conformance;
 mod log;
 pub mod memory;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
 mod store;
 
 pub use self::log::{
@@ -15,4 +17,6 @@ pub use self::log::{
     StreamAppend, StreamId, Tag, Unavailable, Version, Violation, Written, limits,
 };
 pub use self::memory::MemoryStore;
+#[cfg(feature = "sqlite")]
+pub use self::sqlite::SqliteStore;
 pub use self::store::{EventStore, Page};

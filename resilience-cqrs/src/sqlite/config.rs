@@ -1,0 +1,111 @@
+//! Setting up a store.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use resilience_core::Name;
+use resilience_core::event::{Listeners, Sink};
+use resilience_core::time::SharedTimer;
+
+use super::{OpenError, SqliteStore, open};
+
+/// Sets up a [`SqliteStore`].
+///
+/// | setting | default | why |
+/// |---|---|---|
+/// | [`name`](Self::name) | `event_store` | one store is the usual case |
+/// | [`readers`](Self::readers) | 4, at most one a processor | reads are short; more only queue at the processor |
+/// | [`lock_wait`](Self::lock_wait) | 5 s | an orderly restart overlaps for a moment, a mistake does not pass |
+/// | [`busy_timeout`](Self::busy_timeout) | 5 s | tools that write to read models hold the database for milliseconds |
+/// | [`max_size`](Self::max_size) | none | the disk's own limit |
+/// | [`timer`](Self::timer) | tokio's | |
+#[derive(Clone, Debug)]
+pub struct SqliteStoreBuilder {
+    pub(super) name: Name,
+    pub(super) readers: Option<NonZeroUsize>,
+    pub(super) lock_wait: Duration,
+    pub(super) busy_timeout: Duration,
+    pub(super) max_bytes: Option<u64>,
+    pub(super) timer: SharedTimer,
+    pub(super) listeners: Listeners,
+    #[cfg(test)]
+    pub(super) faults: std::sync::Arc<super::tests::Faults>,
+}
+
+impl SqliteStoreBuilder {
+    pub(super) fn new() -> Self {
+        Self {
+            name: Name::from_static("event_store"),
+            readers: None,
+            lock_wait: Duration::from_secs(5),
+            busy_timeout: Duration::from_secs(5),
+            max_bytes: None,
+            timer: SharedTimer::default(),
+            listeners: Listeners::default(),
+            #[cfg(test)]
+            faults: std::sync::Arc::default(),
+        }
+    }
+
+    /// The name it goes by in events and logs.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<Name>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// How many reads may run at once, each on a thread and a connection of its own.
+    #[must_use]
+    pub fn readers(mut self, readers: NonZeroUsize) -> Self {
+        self.readers = Some(readers);
+        self
+    }
+
+    /// How long opening waits for another store to give up the file.
+    #[must_use]
+    pub fn lock_wait(mut self, wait: Duration) -> Self {
+        self.lock_wait = wait;
+        self
+    }
+
+    /// How long the writer waits for another connection's transaction on the same file.
+    #[must_use]
+    pub fn busy_timeout(mut self, wait: Duration) -> Self {
+        self.busy_timeout = wait;
+        self
+    }
+
+    /// The size in bytes the database file may reach; appends beyond are refused as
+    /// [`Full`](crate::AppendError::Full), and go on once there is room. Rounded to pages of 4 KiB.
+    ///
+    /// The write-ahead log beside it comes on top: some 4 MiB in idle times and 32 MiB under load, more while a long
+    /// read holds it back.
+    #[must_use]
+    pub fn max_size(mut self, bytes: u64) -> Self {
+        self.max_bytes = Some(bytes);
+        self
+    }
+
+    /// The clock: of `recorded_at`, of events, and of waiting for the lock.
+    #[must_use]
+    pub fn timer(mut self, timer: impl Into<SharedTimer>) -> Self {
+        self.timer = timer.into();
+        self
+    }
+
+    /// Adds a sink for [`Event`](super::Event)s.
+    #[must_use]
+    pub fn listener(mut self, sink: impl Sink) -> Self {
+        self.listeners.add(sink);
+        self
+    }
+
+    /// Opens the store, making the file if it is not there.
+    ///
+    /// # Errors
+    /// See [`OpenError`]; the file is left as it was.
+    pub async fn open(self, path: impl Into<PathBuf>) -> Result<SqliteStore, OpenError> {
+        open::open(self, path.into()).await
+    }
+}

@@ -1,0 +1,145 @@
+//! From rows to events.
+
+use bytes::Bytes;
+use resilience_core::time::WallTime;
+use rusqlite::{Connection, OptionalExtension, Row};
+
+use super::cache::Cache;
+use super::error::Fault;
+use crate::log::{Appended, Committed, Corrupt, EventType, Metadata, Position, Recorded, StreamId, Tag, Version};
+
+/// The columns of an event, in the order [`Names::event`] reads them.
+macro_rules! event_columns {
+    () => {
+        "position, stream, version, kind, recorded_at, tags, correlation, causation, actor, tenant, trace, payload"
+    };
+}
+pub(super) use event_columns;
+
+/// Names by number, so that a name is read and allocated once and not once an event.
+#[derive(Debug)]
+pub(super) struct Names {
+    streams: Cache<i64, StreamId>,
+    kinds: Cache<i64, EventType>,
+}
+
+impl Names {
+    pub(super) fn new() -> Self {
+        Self { streams: Cache::new(8192), kinds: Cache::new(1024) }
+    }
+
+    /// Forgets all, after a transaction that may have handed out numbers was undone.
+    pub(super) fn clear(&mut self) {
+        self.streams.clear();
+        self.kinds.clear();
+    }
+
+    pub(super) fn event(&mut self, conn: &Connection, row: &Row<'_>) -> Result<Recorded, Fault> {
+        let position: i64 = row.get(0)?;
+        let stream = match self.streams.get(&row.get(1)?) {
+            Some(stream) => stream,
+            None => self.stream(conn, position, row.get(1)?)?,
+        };
+        let kind = match self.kinds.get(&row.get(3)?) {
+            Some(kind) => kind,
+            None => self.kind(conn, position, row.get(3)?)?,
+        };
+        Ok(Recorded {
+            position: Position::new(position.unsigned_abs()),
+            stream,
+            version: Version::new(row.get::<_, i64>(2)?.unsigned_abs()),
+            kind,
+            tags: row.get_ref(5)?.as_str_or_null().map_err(from_sql)?.map_or_else(Vec::new, tags),
+            payload: Bytes::copy_from_slice(row.get_ref(11)?.as_blob().map_err(from_sql)?),
+            metadata: metadata(row)?,
+            recorded_at: WallTime::from_unix_millis(row.get::<_, i64>(4)?.unsigned_abs()),
+        })
+    }
+
+    fn stream(&mut self, conn: &Connection, position: i64, id: i64) -> Result<StreamId, Fault> {
+        let name = name(conn, "SELECT name FROM log_stream WHERE id = ?1", id)?;
+        let name =
+            name.ok_or_else(|| Corrupt::new(format!("event {position} is of stream {id}, which has no name")))?;
+        let stream = StreamId::from(name);
+        self.streams.insert(id, stream.clone());
+        Ok(stream)
+    }
+
+    fn kind(&mut self, conn: &Connection, position: i64, id: i64) -> Result<EventType, Fault> {
+        let name = name(conn, "SELECT name FROM log_kind WHERE id = ?1", id)?;
+        let name = name.ok_or_else(|| Corrupt::new(format!("event {position} is of type {id}, which has no name")))?;
+        let kind = EventType::from(name);
+        self.kinds.insert(id, kind.clone());
+        Ok(kind)
+    }
+}
+
+fn name(conn: &Connection, sql: &str, id: i64) -> rusqlite::Result<Option<String>> {
+    conn.prepare_cached(sql)?.query_row([id], |row| row.get(0)).optional()
+}
+
+fn from_sql(error: rusqlite::types::FromSqlError) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Null, Box::new(error))
+}
+
+fn metadata(row: &Row<'_>) -> rusqlite::Result<Metadata> {
+    let mut metadata = Metadata::new();
+    let field = |column: usize| row.get_ref(column)?.as_str_or_null().map_err(from_sql);
+    if let Some(id) = field(6)? {
+        metadata = metadata.with_correlation(id);
+    }
+    if let Some(id) = field(7)? {
+        metadata = metadata.with_causation(id);
+    }
+    if let Some(actor) = field(8)? {
+        metadata = metadata.with_actor(actor);
+    }
+    if let Some(tenant) = field(9)? {
+        metadata = metadata.with_tenant(tenant);
+    }
+    if let Some(trace) = field(10)? {
+        metadata = metadata.with_trace(trace);
+    }
+    Ok(metadata)
+}
+
+/// Tags as one text: names have no control characters, so a line each.
+pub(super) fn join_tags(tags: &[Tag]) -> Option<String> {
+    let (first, rest) = tags.split_first()?;
+    let mut joined = String::from(first.as_str());
+    for tag in rest {
+        joined.push('\n');
+        joined.push_str(tag.as_str());
+    }
+    Some(joined)
+}
+
+fn tags(joined: &str) -> Vec<Tag> {
+    joined.split('\n').map(Tag::from).collect()
+}
+
+/// What the log remembers of a command.
+pub(super) fn command(conn: &Connection, id: &str) -> Result<Option<Committed>, Fault> {
+    let mut select = conn.prepare_cached("SELECT digest, first, last, versions FROM log_command WHERE id = ?1")?;
+    let stored = select.query_row([id], |row| {
+        Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?, row.get::<_, String>(3)?))
+    });
+    let Some((digest, first, last, versions)) = stored.optional()? else { return Ok(None) };
+    let versions: Option<Vec<_>> = versions.lines().map(stream_version).collect();
+    let appended = Appended {
+        first: Position::new(first.unsigned_abs()),
+        last: Position::new(last.unsigned_abs()),
+        versions: versions.ok_or_else(|| Corrupt::new(format!("the result of command {id} cannot be read")))?,
+        already_committed: true,
+    };
+    Ok(Some(Committed { fingerprint: digest.cast_unsigned(), appended }))
+}
+
+pub(super) fn join_versions(versions: &[(StreamId, Version)]) -> String {
+    versions.iter().map(|(stream, version)| format!("{version} {stream}\n")).collect()
+}
+
+fn stream_version(line: &str) -> Option<(StreamId, Version)> {
+    let (version, stream) = line.split_once(' ')?;
+    Some((stream.into(), Version::new(version.parse().ok()?)))
+}
