@@ -4,6 +4,7 @@
 //! See [`EventStore`] for what every engine promises.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+pub mod aggregate;
 pub mod conformance;
 mod log;
 pub mod memory;

@@ -1,0 +1,252 @@
+//! One command: load, decide, append; and again if somebody was faster.
+
+use std::fmt;
+use std::time::Duration;
+
+use resilience_core::context::Context;
+use serde::Serialize;
+use thiserror::Error;
+
+use super::repository::{Loaded, Repository};
+use super::{CodecError, Decider, EventCodec, OnConflict};
+use crate::log::{
+    Append, AppendError, Appended, BoxError, CommandId, Conflict, Expected, Metadata, NewEvent, ReadError, StreamId,
+    Version, Violation, digest_of,
+};
+use crate::store::EventStore;
+
+/// A command to come: to be given metadata, then [executed](Self::execute).
+#[must_use = "a request does nothing until it is executed"]
+pub struct Request<'r, D, S, C> {
+    repository: &'r Repository<D, S, C>,
+    stream: StreamId,
+    metadata: Option<Metadata>,
+}
+
+/// What a command is recognised by on a second attempt.
+struct Once {
+    id: CommandId,
+    content: Vec<u8>,
+}
+
+/// A command that was executed.
+#[derive(Clone, Debug)]
+pub struct Executed<D: Decider> {
+    /// The aggregate afterwards.
+    pub state: D,
+    /// Its version.
+    pub version: Version,
+    /// What happened; empty if there was nothing to do, or if it had been done before.
+    pub events: Vec<D::Event>,
+    /// What the store answered; `None` if there was nothing to append.
+    ///
+    /// A read model that has reached [`last`](Appended::last) shows the command's effect.
+    pub appended: Option<Appended>,
+    /// How many attempts it took, 1 without a conflict.
+    pub attempts: u32,
+}
+
+/// A command was not executed.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ExecuteError<E> {
+    /// The aggregate refused it. This is the domain speaking, not a failure.
+    #[error("the command was refused")]
+    Refused(E),
+    /// Others appended to the same stream, on every attempt or once where the aggregate rejects that.
+    #[error("{conflict} (after {attempts} attempts)")]
+    Conflict {
+        /// The last conflict.
+        conflict: Conflict,
+        /// How many attempts were made.
+        attempts: u32,
+    },
+    /// The store did not take the events.
+    #[error(transparent)]
+    Append(AppendError),
+    /// The store could not be read.
+    #[error(transparent)]
+    Read(ReadError),
+    /// An event cannot be written down or read back.
+    #[error(transparent)]
+    Codec(#[from] CodecError),
+}
+
+impl<E> ExecuteError<E> {
+    /// Whether executing the command again later may succeed.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Conflict { .. } => true,
+            Self::Append(error) => error.is_retryable(),
+            Self::Read(error) => error.is_retryable(),
+            Self::Refused(_) | Self::Codec(_) => false,
+        }
+    }
+
+    /// The domain's reason, if that is what it is.
+    pub fn into_refused(self) -> Option<E> {
+        match self {
+            Self::Refused(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl<'r, D: Decider, S: EventStore, C: EventCodec<D::Event>> Request<'r, D, S, C> {
+    pub(super) fn new(repository: &'r Repository<D, S, C>, stream: StreamId) -> Self {
+        Self { repository, stream, metadata: None }
+    }
+
+    /// Sets who and what causes the events. Default: correlation and causation of the call in progress.
+    pub fn metadata(mut self, metadata: Metadata) -> Self {
+        self.metadata = Some(metadata);
+        self
+    }
+
+    /// Executes the command.
+    ///
+    /// # Errors
+    /// See [`ExecuteError`].
+    pub async fn execute(self, command: &D::Command) -> Result<Executed<D>, ExecuteError<D::Error>> {
+        self.run(command, None).await
+    }
+
+    /// Executes the command at most once under this id: a second attempt, by anybody and after any crash, is answered
+    /// with the first one's result.
+    ///
+    /// The serialized command is what it is recognised by: another one under the same id is refused as
+    /// [misuse](AppendError::IdMisuse).
+    ///
+    /// # Errors
+    /// See [`ExecuteError`]. A refusal by the aggregate is not recorded: the same command may succeed later.
+    pub async fn execute_once(
+        self,
+        id: impl Into<CommandId>,
+        command: &D::Command,
+    ) -> Result<Executed<D>, ExecuteError<D::Error>>
+    where
+        D::Command: Serialize,
+    {
+        let content = serde_json::to_vec(&(self.stream.as_str(), command))
+            .map_err(|error| CodecError::Encode(BoxError::from(error)))?;
+        let once = Once { id: id.into(), content };
+        match self.done_before(&once).await? {
+            Some(done) => Ok(done),
+            None => self.run(command, Some(&once)).await,
+        }
+    }
+
+    async fn run(&self, command: &D::Command, once: Option<&Once>) -> Result<Executed<D>, ExecuteError<D::Error>> {
+        let shared = &self.repository.shared;
+        let mut loaded = self.repository.load_stream(&self.stream).await?;
+        let mut decided = loaded.state.decide(command).map_err(ExecuteError::Refused)?;
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            if decided.is_empty() {
+                let Loaded { state, version } = loaded;
+                return Ok(Executed { state, version, events: decided, appended: None, attempts });
+            }
+            let append = self.append(&decided, loaded.version, once)?;
+            let conflict = match shared.store.append(append).await {
+                Ok(appended) if appended.already_committed => return self.current(appended, attempts).await,
+                Ok(appended) => {
+                    decided.iter().for_each(|event| loaded.state.evolve(event));
+                    let version = loaded.version.plus(decided.len() as u64);
+                    let state = loaded.state;
+                    return Ok(Executed { state, version, events: decided, appended: Some(appended), attempts });
+                }
+                Err(AppendError::Conflict(conflict)) => conflict,
+                Err(error) => return Err(ExecuteError::Append(error)),
+            };
+            if attempts >= shared.attempts {
+                return Err(ExecuteError::Conflict { conflict, attempts });
+            }
+            match self.resolve(&mut loaded, &decided, &conflict).await? {
+                OnConflict::Commute => {}
+                OnConflict::Rebase => decided = loaded.state.decide(command).map_err(ExecuteError::Refused)?,
+                OnConflict::Reject => return Err(ExecuteError::Conflict { conflict, attempts }),
+            }
+            shared.timer.sleep(self.wait(attempts)).await;
+        }
+    }
+
+    /// Brings the state up to date, from the conflict itself if it lists all that was missed, and asks what to do.
+    async fn resolve(
+        &self,
+        loaded: &mut Loaded<D>,
+        decided: &[D::Event],
+        conflict: &Conflict,
+    ) -> Result<OnConflict, ExecuteError<D::Error>> {
+        let missed = match conflict.of_stream(self.stream.as_str()) {
+            Some(Violation::Stream { missed, actual, .. }) if !missed.more && *actual > loaded.version => {
+                let decode = |recorded| self.repository.shared.codec.decode(recorded);
+                loaded.version = *actual;
+                missed.events.iter().map(decode).collect::<Result<Vec<_>, _>>()?
+            }
+            _ => {
+                let mut missed = Vec::new();
+                self.repository.read_on(&self.stream, &mut loaded.version, |event| missed.push(event)).await?;
+                missed
+            }
+        };
+        // Asked of the aggregate as it was when it decided.
+        let resolution = loaded.state.on_conflict(decided, &missed);
+        missed.iter().for_each(|event| loaded.state.evolve(event));
+        Ok(resolution)
+    }
+
+    fn append(
+        &self,
+        decided: &[D::Event],
+        version: Version,
+        once: Option<&Once>,
+    ) -> Result<Append, ExecuteError<D::Error>> {
+        let shared = &self.repository.shared;
+        let metadata = match &self.metadata {
+            Some(metadata) => metadata.clone(),
+            None => Metadata::from_context(&Context::capture(&shared.timer)),
+        };
+        let events = decided.iter().map(|event| {
+            let encoded = shared.codec.encode(event)?;
+            Ok(encoded.tags(D::tags(event)).metadata(metadata.clone()))
+        });
+        let events = events.collect::<Result<Vec<NewEvent>, CodecError>>()?;
+        let append = Append::new().events(&self.stream, Expected::Exact(version), events);
+        Ok(match once {
+            Some(once) => append.command_id(&once.id).fingerprint(&once.content),
+            None => append,
+        })
+    }
+
+    /// The first result of the same command, before anything is decided a second time: decided on its own effect, it
+    /// would be refused.
+    async fn done_before(&self, once: &Once) -> Result<Option<Executed<D>>, ExecuteError<D::Error>> {
+        let committed = self.repository.shared.store.committed(&once.id).await.map_err(ExecuteError::Read)?;
+        let Some(committed) = committed else { return Ok(None) };
+        if committed.fingerprint != digest_of(&once.content) {
+            return Err(ExecuteError::Append(AppendError::IdMisuse { id: once.id.clone() }));
+        }
+        self.current(committed.appended, 1).await.map(Some)
+    }
+
+    async fn current(&self, appended: Appended, attempts: u32) -> Result<Executed<D>, ExecuteError<D::Error>> {
+        let Loaded { state, version } = self.repository.load_stream(&self.stream).await?;
+        Ok(Executed { state, version, events: Vec::new(), appended: Some(appended), attempts })
+    }
+
+    fn wait(&self, attempts: u32) -> Duration {
+        let shared = &self.repository.shared;
+        let doubled = shared.backoff.saturating_mul(1_u32.checked_shl(attempts - 1).unwrap_or(u32::MAX));
+        doubled.min(shared.backoff_cap).mul_f64(shared.rng.unit())
+    }
+}
+
+impl<D, S, C> fmt::Debug for Request<'_, D, S, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request")
+            .field("stream", &self.stream)
+            .field("metadata", &self.metadata)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,214 @@
+//! Aggregates of one kind, on a store.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use resilience_core::rng::SharedRng;
+use resilience_core::time::SharedTimer;
+use serde::Serialize;
+
+use super::execute::{ExecuteError, Executed, Request};
+use super::{Decider, EventCodec, Json};
+use crate::log::{CommandId, StreamId, Version};
+use crate::store::EventStore;
+
+/// Events read at once while loading.
+const PAGE: usize = 512;
+
+/// The aggregates of one kind: loads them, and executes commands on them. Clones share everything.
+///
+/// See the [module](super) for an example.
+pub struct Repository<D, S, C = Json> {
+    pub(super) shared: Arc<Shared<S, C>>,
+    decider: PhantomData<fn() -> D>,
+}
+
+pub(super) struct Shared<S, C> {
+    pub(super) store: S,
+    pub(super) codec: C,
+    pub(super) attempts: u32,
+    pub(super) backoff: Duration,
+    pub(super) backoff_cap: Duration,
+    pub(super) timer: SharedTimer,
+    pub(super) rng: SharedRng,
+}
+
+/// Sets up a [`Repository`].
+#[derive(Debug)]
+pub struct RepositoryBuilder<D, S, C = Json> {
+    shared: Shared<S, C>,
+    decider: PhantomData<fn() -> D>,
+}
+
+/// An aggregate as its events make it.
+#[derive(Clone, Debug)]
+pub struct Loaded<D> {
+    /// The state.
+    pub state: D,
+    /// How many events it was made of.
+    pub version: Version,
+}
+
+impl<D: Decider, S: EventStore> Repository<D, S> {
+    /// Aggregates on `store`, their events in JSON.
+    pub fn new(store: S) -> Self {
+        Self::builder(store).build()
+    }
+
+    /// Sets up a repository.
+    pub fn builder(store: S) -> RepositoryBuilder<D, S> {
+        let shared = Shared {
+            store,
+            codec: Json,
+            attempts: 5,
+            backoff: Duration::from_millis(2),
+            backoff_cap: Duration::from_millis(100),
+            timer: SharedTimer::default(),
+            rng: SharedRng::from_entropy(),
+        };
+        RepositoryBuilder { shared, decider: PhantomData }
+    }
+}
+
+impl<D: Decider, S: EventStore, C> RepositoryBuilder<D, S, C> {
+    /// How events are written down. Default: [`Json`].
+    #[must_use]
+    pub fn codec<K: EventCodec<D::Event>>(self, codec: K) -> RepositoryBuilder<D, S, K> {
+        let Shared { store, attempts, backoff, backoff_cap, timer, rng, .. } = self.shared;
+        let shared = Shared { store, codec, attempts, backoff, backoff_cap, timer, rng };
+        RepositoryBuilder { shared, decider: PhantomData }
+    }
+
+    /// How often a command is tried when others append to its stream at the same time, the first attempt included.
+    ///
+    /// Default: 5. Of n writers on one stream one wins each round, so a stream that needs more has a problem of design.
+    #[must_use]
+    pub fn attempts(mut self, attempts: NonZeroU32) -> Self {
+        self.shared.attempts = attempts.get();
+        self
+    }
+
+    /// The longest wait before the second attempt, and before any; in between it doubles, and the wait is drawn evenly
+    /// from zero to it ("full jitter", Brooker, "Exponential Backoff And Jitter", 2015). Default: 2 ms, 100 ms.
+    #[must_use]
+    pub fn backoff(mut self, base: Duration, cap: Duration) -> Self {
+        self.shared.backoff = base;
+        self.shared.backoff_cap = cap;
+        self
+    }
+
+    /// What the waits are made of. Default: tokio's clock.
+    #[must_use]
+    pub fn timer(mut self, timer: impl Into<SharedTimer>) -> Self {
+        self.shared.timer = timer.into();
+        self
+    }
+
+    /// Fixes the randomness of the waits, for tests.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.shared.rng = SharedRng::seeded(seed);
+        self
+    }
+
+    /// The repository. Nothing that can be set is wrong.
+    pub fn build(self) -> Repository<D, S, C> {
+        Repository { shared: Arc::new(self.shared), decider: PhantomData }
+    }
+}
+
+impl<D: Decider, S: EventStore, C: EventCodec<D::Event>> Repository<D, S, C> {
+    /// Executes a command on the aggregate `id`; shorthand for [`request`](Self::request) without further ado.
+    ///
+    /// # Errors
+    /// See [`ExecuteError`].
+    pub async fn execute(&self, id: &str, command: &D::Command) -> Result<Executed<D>, ExecuteError<D::Error>> {
+        self.request(id).execute(command).await
+    }
+
+    /// Executes a command on the aggregate `id` at most once; shorthand for [`Request::execute_once`].
+    ///
+    /// # Errors
+    /// See [`ExecuteError`].
+    pub async fn execute_once(
+        &self,
+        id: &str,
+        command_id: impl Into<CommandId>,
+        command: &D::Command,
+    ) -> Result<Executed<D>, ExecuteError<D::Error>>
+    where
+        D::Command: Serialize,
+    {
+        self.request(id).execute_once(command_id, command).await
+    }
+
+    /// A command to come on the aggregate `id`, to be given metadata first.
+    pub fn request(&self, id: &str) -> Request<'_, D, S, C> {
+        Request::new(self, Self::stream(id))
+    }
+
+    /// The aggregate `id` as its events make it; the default state at version 0 if there are none.
+    ///
+    /// # Errors
+    /// The store's, or that an event cannot be read: an aggregate is never made of some of its events.
+    pub async fn load(&self, id: &str) -> Result<Loaded<D>, ExecuteError<D::Error>> {
+        self.load_stream(&Self::stream(id)).await
+    }
+
+    /// The stream of the aggregate `id`.
+    pub fn stream(id: &str) -> StreamId {
+        StreamId::from(format!("{}-{id}", D::STREAM))
+    }
+
+    /// The store it is on.
+    pub fn store(&self) -> &S {
+        &self.shared.store
+    }
+
+    pub(super) async fn load_stream(&self, stream: &StreamId) -> Result<Loaded<D>, ExecuteError<D::Error>> {
+        let mut state = D::default();
+        let mut version = Version::EMPTY;
+        self.read_on(stream, &mut version, |event| state.evolve(&event)).await?;
+        Ok(Loaded { state, version })
+    }
+
+    /// Hands over what came after `version`, in order, and moves it on.
+    pub(super) async fn read_on(
+        &self,
+        stream: &StreamId,
+        version: &mut Version,
+        mut take: impl FnMut(D::Event) + Send,
+    ) -> Result<(), ExecuteError<D::Error>> {
+        loop {
+            let page = self.shared.store.read_stream(stream, *version, PAGE).await.map_err(ExecuteError::Read)?;
+            for recorded in &page {
+                take(self.shared.codec.decode(recorded)?);
+                *version = recorded.version;
+            }
+            if page.len() < PAGE {
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl<D, S, C> Clone for Repository<D, S, C> {
+    fn clone(&self) -> Self {
+        Self { shared: self.shared.clone(), decider: PhantomData }
+    }
+}
+
+impl<D: Decider, S: EventStore, C> fmt::Debug for Repository<D, S, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Repository").field("stream", &D::STREAM).finish_non_exhaustive()
+    }
+}
+
+impl<S: fmt::Debug, C> fmt::Debug for Shared<S, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("store", &self.store).field("attempts", &self.attempts).finish_non_exhaustive()
+    }
+}
