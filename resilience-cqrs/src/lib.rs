@@ -8,6 +8,7 @@ pub mod aggregate;
 pub mod conformance;
 mod log;
 pub mod memory;
+pub mod projection;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 mod store;

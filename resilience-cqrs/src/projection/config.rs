@@ -1,0 +1,123 @@
+//! Setting up a runner.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use resilience_core::Name;
+use resilience_core::event::{Listeners, Sink};
+use resilience_core::rng::Rng;
+use resilience_core::time::SharedTimer;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::apply::{Apply, Keyed, Projection};
+use super::handle::{Health, ProjectionHandle, Status};
+use super::runner::ProjectionRunner;
+#[cfg(feature = "sqlite")]
+use super::sql::{Sql, SqlProjection};
+use crate::log::Position;
+use crate::store::EventStore;
+
+/// Sets up a [`ProjectionRunner`].
+#[derive(Debug)]
+pub struct ProjectionRunnerBuilder<S, A> {
+    store: S,
+    apply: A,
+    batch: usize,
+    max_parked: u64,
+    timer: SharedTimer,
+    listeners: Listeners,
+    rng: Rng,
+}
+
+impl<S: EventStore, P: Projection> ProjectionRunner<S, Keyed<P>> {
+    /// Sets up a runner for a projection that keeps its model in rows of the store.
+    pub fn builder(store: S, projection: P) -> ProjectionRunnerBuilder<S, Keyed<P>> {
+        ProjectionRunnerBuilder::new(store, Keyed(Arc::new(projection)))
+    }
+}
+
+#[cfg(feature = "sqlite")]
+impl<P: SqlProjection> ProjectionRunner<crate::sqlite::SqliteStore, Sql<P>> {
+    /// Sets up a runner for a projection that keeps its model in SQL tables.
+    pub fn sql(
+        store: crate::sqlite::SqliteStore,
+        projection: P,
+    ) -> ProjectionRunnerBuilder<crate::sqlite::SqliteStore, Sql<P>> {
+        ProjectionRunnerBuilder::new(store, Sql(Arc::new(projection)))
+    }
+}
+
+impl<S: EventStore, A: Apply<S>> ProjectionRunnerBuilder<S, A> {
+    fn new(store: S, apply: A) -> Self {
+        Self {
+            store,
+            apply,
+            batch: 256,
+            max_parked: 10_000,
+            timer: SharedTimer::default(),
+            listeners: Listeners::default(),
+            rng: Rng::from_entropy(),
+        }
+    }
+
+    /// The most events in one commit. Default: 256.
+    #[must_use]
+    pub fn batch(mut self, events: NonZeroUsize) -> Self {
+        self.batch = events.get();
+        self
+    }
+
+    /// The number of parked events at which the projection stands still. Default: 10,000.
+    #[must_use]
+    pub fn max_parked(mut self, events: u64) -> Self {
+        self.max_parked = events.max(1);
+        self
+    }
+
+    /// What pauses and timeouts are made of. Default: tokio's clock.
+    #[must_use]
+    pub fn timer(mut self, timer: impl Into<SharedTimer>) -> Self {
+        self.timer = timer.into();
+        self
+    }
+
+    /// Adds a sink for [`Event`]s, under the projection's name.
+    #[must_use]
+    pub fn listener(mut self, sink: impl Sink) -> Self {
+        self.listeners.add(sink);
+        self
+    }
+
+    /// The runner, and what others hold of it. [`run`](ProjectionRunner::run) it on whatever executor there is.
+    pub fn build(self) -> (ProjectionRunner<S, A>, ProjectionHandle) {
+        let name = Name::from(self.apply.name().to_owned());
+        let start = Status { position: Position::ORIGIN, parked: BTreeMap::new(), health: Health::Good };
+        let (status, seen) = watch::channel(start);
+        let (request, requests) = mpsc::channel(16);
+        let (ended, end) = oneshot::channel();
+        let handle = ProjectionHandle { requests: request, status: seen, ended: Some(end), timer: self.timer.clone() };
+        let runner = ProjectionRunner {
+            query: self.apply.query(),
+            listeners: self.listeners.bound("projection", &name),
+            store: self.store,
+            apply: self.apply,
+            name,
+            batch: self.batch,
+            max_parked: self.max_parked,
+            timer: self.timer,
+            rng: self.rng,
+            requests,
+            status,
+            ended,
+        };
+        (runner, handle)
+    }
+
+    /// Runs it on a task of its own. Must be called within a tokio runtime.
+    pub fn start(self) -> ProjectionHandle {
+        let (runner, handle) = self.build();
+        tokio::spawn(runner.run());
+        handle
+    }
+}

@@ -1,0 +1,75 @@
+//! What happened in a projection.
+
+use resilience_core::event::{Fact, Severity};
+
+use crate::log::Position;
+
+/// What happened in a projection.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// A batch was committed.
+    Applied {
+        /// Its events, those parked included.
+        events: usize,
+        /// Up to where the projection has seen the log.
+        position: Position,
+    },
+    /// An event could not be taken in: its key waits from here on.
+    Parked {
+        /// The key.
+        key: String,
+        /// The event.
+        position: Position,
+        /// Why.
+        error: String,
+    },
+    /// Events of a parked key were taken in.
+    Replayed {
+        /// The key.
+        key: String,
+        /// How many.
+        events: u64,
+    },
+    /// The store could not be reached; the runner tries again.
+    Retrying {
+        /// Why.
+        error: String,
+    },
+    /// Too many events are parked: the projection stands still until some are replayed.
+    Blocked {
+        /// How many are parked.
+        parked: u64,
+    },
+    /// Another runner has taken the projection over; this one has ended.
+    Fenced,
+    /// The runner has ended.
+    Stopped,
+}
+
+impl Fact for Event {
+    fn pattern(&self) -> &'static str {
+        "projection"
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Applied { .. } => "applied",
+            Self::Parked { .. } => "parked",
+            Self::Replayed { .. } => "replayed",
+            Self::Retrying { .. } => "retrying",
+            Self::Blocked { .. } => "blocked",
+            Self::Fenced => "fenced",
+            Self::Stopped => "stopped",
+        }
+    }
+
+    fn severity(&self) -> Severity {
+        match self {
+            Self::Applied { .. } => Severity::Debug,
+            Self::Replayed { .. } | Self::Stopped => Severity::Info,
+            Self::Retrying { .. } | Self::Fenced => Severity::Warn,
+            Self::Parked { .. } | Self::Blocked { .. } => Severity::Error,
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! What others hold of a projection that runs.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use futures::future::{Either, select};
+use resilience_core::time::SharedTimer;
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::runner::RunnerError;
+use crate::log::Position;
+
+/// How a projection is doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Health {
+    /// It takes in what it has not seen, or waits for more.
+    Good,
+    /// Events of some keys are parked; all other keys go on.
+    Degraded,
+    /// The store could not be reached; it tries again.
+    Retrying {
+        /// Why.
+        error: String,
+    },
+    /// Too many events are parked: it stands still until some are replayed.
+    Blocked,
+    /// It was stopped, or has failed; see [`ProjectionHandle::stop`].
+    Stopped,
+}
+
+/// How far a projection has got.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Up to where the log is taken in, parked, or not meant for it.
+    pub position: Position,
+    /// The keys that are parked, and how many of their events.
+    pub parked: BTreeMap<String, u64>,
+    /// How it is doing.
+    pub health: Health,
+}
+
+/// A projection that runs. Dropping it stops the runner after the batch at hand; [`stop`](Self::stop) also waits for that.
+#[derive(Debug)]
+pub struct ProjectionHandle {
+    pub(super) requests: mpsc::Sender<Request>,
+    pub(super) status: watch::Receiver<Status>,
+    pub(super) ended: Option<oneshot::Receiver<Result<(), RunnerError>>>,
+    pub(super) timer: SharedTimer,
+}
+
+pub(super) enum Request {
+    Replay { key: String, answer: oneshot::Sender<Result<Replayed, ReplayError>> },
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Replay { key, .. } => f.debug_struct("Replay").field("key", key).finish_non_exhaustive(),
+        }
+    }
+}
+
+impl ProjectionHandle {
+    /// How far it has got and how it is doing.
+    pub fn status(&self) -> Status {
+        self.status.borrow().clone()
+    }
+
+    /// Waits until the read model shows everything up to `position`: read your own writes.
+    ///
+    /// # Errors
+    /// [`StaleRead`] if that takes longer than `within`, or if the projection has ended.
+    pub async fn at_least(&self, position: Position, within: Duration) -> Result<Position, StaleRead> {
+        let mut status = self.status.clone();
+        let reached = async {
+            let reached = status.wait_for(|status| status.position >= position || status.health == Health::Stopped);
+            reached.await.map(|status| status.position)
+        };
+        let timeout = self.timer.sleep(within);
+        let at = match select(std::pin::pin!(reached), std::pin::pin!(timeout)).await {
+            Either::Left((Ok(at), _)) if at >= position => return Ok(at),
+            _ => self.status.borrow().position,
+        };
+        Err(StaleRead { at, wanted: position })
+    }
+
+    /// Takes in the parked events of a key, first to last, until one fails again.
+    ///
+    /// # Errors
+    /// See [`ReplayError`]; what was taken in before stays so.
+    pub async fn replay(&self, key: impl Into<String>) -> Result<Replayed, ReplayError> {
+        let (answer, answered) = oneshot::channel();
+        let request = Request::Replay { key: key.into(), answer };
+        self.requests.send(request).await.map_err(|_| ReplayError::Stopped)?;
+        answered.await.map_err(|_| ReplayError::Stopped)?
+    }
+
+    /// Lets the runner finish the batch at hand, save its checkpoint and end; or waits for why it has ended.
+    ///
+    /// # Errors
+    /// Why it had ended by itself.
+    pub async fn stop(mut self) -> Result<(), RunnerError> {
+        let ended = self.ended.take();
+        drop(self); // Closes the channel the runner listens to.
+        match ended {
+            Some(ended) => ended.await.unwrap_or(Err(RunnerError::Aborted)),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits until the runner has ended by itself.
+    ///
+    /// # Errors
+    /// Why it has ended.
+    pub async fn ended(&mut self) -> Result<(), RunnerError> {
+        match &mut self.ended {
+            Some(ended) => {
+                let result = ended.await.unwrap_or(Err(RunnerError::Aborted));
+                self.ended = None;
+                result
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// What a replay did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Replayed {
+    /// The events taken in.
+    pub events: u64,
+}
+
+/// A replay did not get to the end of the key.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ReplayError {
+    /// An event failed again, and is parked again with those behind it.
+    #[error("event {position} failed again: {error}")]
+    FailedAgain {
+        /// The event.
+        position: Position,
+        /// Why.
+        error: String,
+        /// The events taken in before it.
+        events: u64,
+    },
+    /// The store could not be reached.
+    #[error("the replay was cut short: {error}")]
+    Store {
+        /// Why.
+        error: String,
+    },
+    /// The projection has ended.
+    #[error("the projection has ended")]
+    Stopped,
+}
+
+/// The read model does not show what was asked for yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("the read model is at {at}, {wanted} was asked for")]
+pub struct StaleRead {
+    /// Where it is.
+    pub at: Position,
+    /// Where it should be.
+    pub wanted: Position,
+}

@@ -1,0 +1,88 @@
+//! Read models that take each event in exactly once, whatever crashes when.
+//!
+//! A read model that is updated in one transaction and remembers how far it got in another counts some events twice or
+//! never, depending on which comes first when the process dies. Here a projection's changes and its checkpoint are one
+//! append, fenced by the checkpoint's former value: either both are durable or neither, and of two runners who both think
+//! the projection is theirs, the second to commit is told that it is not.
+//!
+//! Two kinds, same runner:
+//!
+//! - [`Projection`] keeps its model in rows of the store, on any engine.
+//! - `SqlProjection` (feature `sqlite`) writes its own tables, in SQL, in the transaction that moves its checkpoint.
+//!
+//! ```
+//! use resilience_cqrs::projection::{Projection, ProjectionRunner, Rows};
+//! use resilience_cqrs::{Append, BoxError, EventStore, Expected, MemoryStore, NewEvent, Query, Recorded};
+//!
+//! /// How often each type of event has happened.
+//! struct Census;
+//!
+//! impl Projection for Census {
+//!     fn name(&self) -> &str {
+//!         "census@1"
+//!     }
+//!
+//!     fn query(&self) -> Query {
+//!         Query::all()
+//!     }
+//!
+//!     async fn apply(&self, event: &Recorded, rows: &mut Rows<'_>) -> Result<(), BoxError> {
+//!         let key = event.kind.as_str().to_owned();
+//!         let count: u64 = match rows.get("census", &key).await? {
+//!             Some(count) => std::str::from_utf8(&count)?.parse()?,
+//!             None => 0,
+//!         };
+//!         rows.put("census", key, (count + 1).to_string());
+//!         Ok(())
+//!     }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let store = MemoryStore::new();
+//! let running = ProjectionRunner::builder(store.clone(), Census).start();
+//! let opened = Append::new().events("account-1", Expected::NoStream, [NewEvent::new("Opened", "")]);
+//! let done = store.append(opened).await?;
+//! running.at_least(done.last, std::time::Duration::from_secs(1)).await?; // read your writes
+//! assert_eq!(store.row("census", b"Opened").await?.as_deref(), Some(&b"1"[..]));
+//! running.stop().await?;
+//! # Ok(()) }
+//! ```
+//!
+//! # When an event cannot be taken in
+//!
+//! It is never skipped. Its key (its stream, unless [`key`](Projection::key) says otherwise) is *parked* from that event on:
+//! the later events of the key wait behind it, in order, and all other keys go on. The projection's
+//! [health](Health) says so until [`replay`](ProjectionHandle::replay) has taken them in, first to last; and that happens
+//! only when somebody asks, because somebody has to mend something first. This follows Axon's sequenced dead-letter queue.
+//!
+//! A store that cannot be reached is not the event's fault: the runner tries again, with growing pauses, for ever.
+//!
+//! # Defaults
+//!
+//! | setting | default | why |
+//! |---|---|---|
+//! | batch | 256 events | the commit's cost is spread, a crash repeats little, the writer is not held up |
+//! | parked events | 10,000 | a projection that parks everything is broken as a whole, and stops instead |
+//! | pause after a failed commit | 100 ms to 10 s, drawn | |
+
+mod apply;
+mod checkpoint;
+mod config;
+mod event;
+mod handle;
+mod park;
+mod rows;
+mod runner;
+#[cfg(feature = "sqlite")]
+mod sql;
+#[cfg(test)]
+mod tests;
+
+pub use self::apply::{Apply, Keyed, Projection};
+pub use self::config::ProjectionRunnerBuilder;
+pub use self::event::Event;
+pub use self::handle::{Health, ProjectionHandle, ReplayError, Replayed, StaleRead, Status};
+pub use self::rows::Rows;
+pub use self::runner::{ProjectionRunner, RunnerError};
+#[cfg(feature = "sqlite")]
+pub use self::sql::{Sql, SqlProjection};
