@@ -55,14 +55,8 @@ fn loom_a_share_counts_what_is_in_flight_to_the_end() {
         let share = Share { ratio: 0.0, floor: 1, counts_itself: true };
         let budget = RetryBudget::builder().rule(Rule::Share(share)).build().unwrap();
         let other = budget.clone();
-        let thread = thread::spawn(move || {
-            let request = other.request();
-            drop(other.withdraw(Kind::Failure));
-            drop(request);
-        });
-        let request = budget.request();
+        let thread = thread::spawn(move || drop(other.request()));
         drop(budget.withdraw(Kind::Failure));
-        drop(request);
         thread.join().unwrap();
         assert_eq!(budget.snapshot().available, 1.0, "nothing is in flight");
     });
