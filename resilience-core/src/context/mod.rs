@@ -115,7 +115,7 @@ impl Context {
     /// Sets the deadline; an earlier one stays.
     #[must_use]
     pub fn with_deadline(mut self, deadline: impl Into<Deadline>) -> Self {
-        self.ambient.deadline = self.ambient.deadline.min(deadline.into().0);
+        self.ambient.time.deadline = self.ambient.time.deadline.min(deadline.into().0);
         self
     }
 
@@ -163,7 +163,7 @@ impl Context {
 
     /// When an answer is of no use any more.
     pub fn deadline(&self) -> Option<Deadline> {
-        (self.ambient.deadline != Timestamp::NEVER).then_some(Deadline(self.ambient.deadline))
+        (self.ambient.time.deadline != Timestamp::NEVER).then_some(Deadline(self.ambient.time.deadline))
     }
 
     /// How bad it is to refuse this request.
@@ -215,11 +215,11 @@ impl Context {
 
 /// The deadline of the call in progress, if it has one. Reads the clock only if a timeout is still to be resolved.
 pub fn deadline(timer: &SharedTimer) -> Option<Deadline> {
-    let mut ambient = ambient::get();
-    if ambient.resolve(|| timer.now()) {
-        ambient::set(ambient);
+    let mut time = ambient::time();
+    if time.resolve(|| timer.now()) {
+        ambient::set_time(time);
     }
-    (ambient.deadline != Timestamp::NEVER).then_some(Deadline(ambient.deadline))
+    (time.deadline != Timestamp::NEVER).then_some(Deadline(time.deadline))
 }
 
 /// Which attempt the call in progress is; 1 outside of any retry.

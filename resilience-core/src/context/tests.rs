@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use super::ambient::TimeLeft;
 use super::*;
 use crate::time::{ManualTimer, Timer};
 
@@ -7,7 +8,7 @@ use crate::time::{ManualTimer, Timer};
 fn an_unresolved_timeout_becomes_a_deadline_when_somebody_asks_and_only_then() {
     let manual = ManualTimer::new();
     let timer = SharedTimer::from(manual.clone());
-    let entered = ambient::enter(Ambient { within: Duration::from_secs(2), ..Ambient::EMPTY });
+    let entered = ambient::enter_time(TimeLeft { within: Duration::from_secs(2).into(), ..TimeLeft::UNLIMITED });
     let at = manual.now() + Duration::from_secs(2);
     assert_eq!(deadline(&timer), Some(Deadline::at(at)));
     manual.advance(Duration::from_secs(1));
@@ -22,8 +23,8 @@ fn the_shorter_of_deadline_and_timeout_wins() {
     let timer = SharedTimer::from(manual.clone());
     let soon = manual.now() + Duration::from_secs(1);
     Context::new().with_deadline(soon).run(|| {
-        let outer = ambient::get();
-        let _entered = ambient::enter(Ambient { within: Duration::from_secs(5), ..outer });
+        let outer = ambient::time();
+        let _entered = ambient::enter_time(TimeLeft { within: Duration::from_secs(5).into(), ..outer });
         assert_eq!(deadline(&timer), Some(Deadline::at(soon)));
     });
 }

@@ -35,6 +35,7 @@ use std::task::{Context, Poll};
 use pin_project_lite::pin_project;
 
 pub use self::manual::ManualTimer;
+pub(crate) use self::timestamp::saturating_nanos;
 pub use self::timestamp::{Timestamp, WallTime};
 #[cfg(feature = "tokio")]
 pub use self::tokio::TokioTimer;

@@ -59,11 +59,11 @@ where
             StageProjection::Running { inner, sleep, allowance } => {
                 // Before the first wait there is no timer, and nothing to ask about.
                 let had_budget = sleep.is_some() && time::has_budget();
-                let entered = ambient::enter(allowance.narrow(&ambient::get()));
+                let entered = ambient::enter_time(allowance.narrow(ambient::time()));
                 match inner.poll(cx) {
                     Poll::Ready(answer) => Some(answer),
                     Poll::Pending => {
-                        allowance.learn(&entered.leave());
+                        allowance.learn(entered.leave());
                         ready!(poll_sleep(sleep, allowance, this.rule, had_budget, cx));
                         None
                     }

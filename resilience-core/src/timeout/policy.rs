@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::machine::Allowance;
 use super::{Event, ResponseFuture, TimeoutBuilder};
-use crate::context::ambient;
+use crate::context::ambient::{self, TimeLeft};
 use crate::event::Listeners;
 use crate::time::SharedTimer;
 use crate::{Name, Reason, Rejected};
@@ -60,7 +60,7 @@ impl Timeout {
     /// # Ok::<_, resilience_core::ConfigError>(()) }).unwrap();
     /// ```
     pub fn call<F: Future>(&self, future: F) -> ResponseFuture<F> {
-        match self.begin(&ambient::get()) {
+        match self.begin(ambient::time()) {
             Ok(allowance) => ResponseFuture::running(future, self.rule.clone(), allowance),
             Err(rejected) => ResponseFuture::refused(rejected, self.rule.clone()),
         }
@@ -84,8 +84,8 @@ impl Timeout {
 
     /// What a call that begins now is allowed, or its refusal if it comes too late.
     #[inline]
-    pub(super) fn begin(&self, outer: &ambient::Ambient) -> Result<Allowance, Rejected> {
-        Allowance::new(outer, self.rule.limit, || self.rule.timer.now()).map_err(|_late| self.refuse())
+    pub(super) fn begin(&self, outer: TimeLeft) -> Result<Allowance, Rejected> {
+        Allowance::new(outer, self.rule.limit.into(), || self.rule.timer.now()).map_err(|_late| self.refuse())
     }
 
     #[cfg(feature = "tower")]

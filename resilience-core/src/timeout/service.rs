@@ -37,12 +37,12 @@ where
 
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        let outer = ambient::get();
-        match self.timeout.begin(&outer) {
+        let outer = ambient::time();
+        match self.timeout.begin(outer) {
             Ok(mut allowance) => {
-                let entered = ambient::enter(allowance.narrow(&outer));
+                let entered = ambient::enter_time(allowance.narrow(outer));
                 let inner = self.inner.call(request);
-                allowance.learn(&entered.leave());
+                allowance.learn(entered.leave());
                 ResponseFuture::running(inner, self.timeout.rule().clone(), allowance)
             }
             Err(rejected) => ResponseFuture::refused(rejected, self.timeout.rule().clone()),
