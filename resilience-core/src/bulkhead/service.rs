@@ -27,7 +27,9 @@ impl<S> BulkheadService<S> {
         Self { inner, bulkhead, admission: Admission::Outside }
     }
 
-    fn enter(&self, cx: &mut Context<'_>) -> Admission {
+    /// There was no free slot: waits, or is refused.
+    #[cold]
+    fn queue(&self, cx: &mut Context<'_>) -> Admission {
         match self.bulkhead.shared.enter(cx.waker()) {
             Entry::Admitted => Admission::Admitted(self.bulkhead.permit(None)),
             Entry::Queued(place) => Admission::Waiting(Acquire::queued(self.bulkhead.clone(), place)),
@@ -54,7 +56,10 @@ where
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         if let Admission::Outside | Admission::Refused(_) = self.admission {
-            self.admission = self.enter(cx);
+            self.admission = match self.bulkhead.shared.try_take() {
+                Ok(()) => Admission::Admitted(self.bulkhead.permit(None)),
+                Err(_) => self.queue(cx),
+            };
         }
         if let Admission::Waiting(acquire) = &mut self.admission {
             self.admission = ready!(Pin::new(acquire).poll(cx)).into();

@@ -12,14 +12,20 @@ use crate::time::Timestamp;
 use crate::{Reason, Rejected, context};
 
 /// What the clones of one bulkhead share.
+///
+/// In this order, so that what each call touches lies beside the reference count it touches anyway, and what refusals
+/// count lies apart from it.
+#[repr(C)]
 pub(super) struct Shared {
     /// A [`Word`]. Freed slots are published with `Release` and taken with `Acquire`, so that what one call did while
     /// it held its slot is visible to the next. The number of waiters changes only under the lock of `queue`.
     word: AtomicU64,
+    /// Whether anybody listens: a copy of what `config` says.
+    is_watched: bool,
     /// Its waiting nodes are as many as the word says whenever the lock is free.
     queue: Mutex<Queue<Waker>>,
-    counters: Counters,
     config: Config,
+    counters: Counters,
 }
 
 #[derive(Default)]
@@ -44,12 +50,14 @@ impl Shared {
     pub(super) fn new(config: Config) -> Self {
         Self {
             word: AtomicU64::new(Word::new(config.limit).bits()),
+            is_watched: !config.listeners.is_empty(),
             queue: Mutex::new(Queue::new()),
-            counters: Counters::default(),
             config,
+            counters: Counters::default(),
         }
     }
 
+    #[inline]
     pub(super) fn word(&self) -> Word {
         // Relaxed: a look. Whoever acts on it does so by compare-exchange.
         Word::from_bits(self.word.load(Ordering::Relaxed))
@@ -216,7 +224,7 @@ impl Shared {
     /// Whether anybody listens.
     #[inline]
     pub(super) fn is_watched(&self) -> bool {
-        !self.config.listeners.is_empty()
+        self.is_watched
     }
 
     pub(super) fn totals(&self) -> Totals {
@@ -248,7 +256,7 @@ impl Shared {
     /// A caller took a place; when, if somebody listens.
     pub(super) fn note_queued(&self) -> Option<Timestamp> {
         self.counters.queued.fetch_add(1, Ordering::Relaxed);
-        if !self.is_watched() {
+        if !self.is_watched {
             return None;
         }
         let now = self.config.timer.now();
