@@ -14,7 +14,7 @@ use tower_service::Service;
 
 use super::Event;
 use super::policy::Fleet;
-use super::slot::{Load, Picker, Report, Slot, Trouble};
+use super::slot::{Entry, Picker, Report, Slot, Status, Trouble};
 use super::watch::{Outcome, Watch};
 use crate::discovery::Subscription;
 use crate::{Endpoint, EndpointId, Freshness, Snapshot};
@@ -53,6 +53,8 @@ struct Member<S> {
 
 /// A service and what is being done about it.
 struct Post<S> {
+    /// The endpoint as the source describes it now.
+    endpoint: Endpoint,
     slot: Arc<Slot<S>>,
     failures: u32,
     watch: Option<AbortHandle>,
@@ -79,7 +81,7 @@ where
     F: FnMut(&Endpoint) -> S + Send + 'static,
 {
     pub(super) fn new(fleet: Arc<Fleet<S>>, make: F, rng: Rng) -> Self {
-        let freshness = fleet.picker.load().freshness;
+        let freshness = fleet.picker().freshness;
         Self {
             fleet,
             make,
@@ -117,8 +119,8 @@ where
             let named: HashSet<&EndpointId> = snapshot.endpoints().iter().map(Endpoint::id).collect();
             let gone: Vec<EndpointId> = self.members.keys().filter(|id| !named.contains(id)).cloned().collect();
             for member in gone.iter().filter_map(|id| self.members.remove(id)) {
-                let Post { slot, .. } = &member.current;
-                let (endpoint, in_flight) = (slot.endpoint.clone(), slot.load.in_flight());
+                let Post { endpoint, slot, .. } = &member.current;
+                let (endpoint, in_flight) = (endpoint.clone(), Arc::strong_count(slot).saturating_sub(1));
                 events.push(Event::EndpointRemoved { endpoint, in_flight });
                 retired.push(member);
             }
@@ -129,14 +131,14 @@ where
         self.version = snapshot.version();
         self.freshness = snapshot.freshness();
         self.publish();
-        for member in retired {
-            self.retire(&member.current);
-            if let Some((successor, _)) = &member.successor {
-                self.keys.remove(&successor.slot.load.key);
-            }
-        }
         for event in events {
             self.fleet.desk.emit(|| event);
+        }
+        for member in retired {
+            self.retire(member.current);
+            if let Some((successor, _)) = &member.successor {
+                self.keys.remove(&successor.slot.status.key);
+            }
         }
     }
 
@@ -147,20 +149,16 @@ where
             return Some(Event::EndpointAdded { endpoint: endpoint.clone() });
         };
         let current = &mut member.current;
-        if current.slot.endpoint.address() == endpoint.address() {
-            if current.slot.endpoint != *endpoint {
-                // The same service under a new description: load and readiness stay.
-                let Slot { service, load, .. } = &*current.slot;
-                let (service, load) = (service.clone(), load.clone());
-                current.slot = Arc::new(Slot { endpoint: endpoint.clone(), service, load });
-            }
+        if current.endpoint.address() == endpoint.address() {
+            // The same service, perhaps under a new description: load and readiness stay.
+            current.endpoint = endpoint.clone();
             if let Some((successor, _)) = member.successor.take() {
-                self.keys.remove(&successor.slot.load.key);
+                self.keys.remove(&successor.slot.status.key);
             }
-        } else if member.successor.as_ref().is_none_or(|(successor, _)| successor.slot.endpoint != *endpoint) {
+        } else if member.successor.as_ref().is_none_or(|(successor, _)| successor.endpoint != *endpoint) {
             let until = self.fleet.desk.timer.now() + MOVE_WITHIN;
             if let Some((superseded, _)) = member.successor.take() {
-                self.keys.remove(&superseded.slot.load.key);
+                self.keys.remove(&superseded.slot.status.key);
             }
             member.successor = Some((self.post(endpoint, Some(until)), until));
         }
@@ -174,11 +172,11 @@ where
         self.next_key += 1;
         self.keys.insert(key, endpoint.id().clone());
         let service = (self.make)(endpoint);
-        let load = Arc::new(Load::new(key, endpoint.clone(), self.fleet.desk.clone()));
+        let status = Arc::new(Status::new(key, endpoint.clone(), self.fleet.desk.clone()));
         let watch =
             self.watch(Watch::for_readiness(key, &self.fleet.desk.timer, Duration::ZERO, service.clone(), until));
-        let slot = Arc::new(Slot { endpoint: endpoint.clone(), service, load });
-        Post { slot, failures: 0, watch: Some(watch) }
+        let slot = Arc::new(Slot::new(service, status));
+        Post { endpoint: endpoint.clone(), slot, failures: 0, watch: Some(watch) }
     }
 
     fn hear(&mut self, Report { key, trouble }: Report) {
@@ -188,7 +186,7 @@ where
                 let wait = hint.unwrap_or(REFUSED_PAUSE).min(REFUSED_AT_MOST);
                 self.wait_for(key, wait);
                 if let Some((post, _)) = self.find(key) {
-                    let endpoint = post.slot.endpoint.clone();
+                    let endpoint = post.endpoint.clone();
                     self.fleet.desk.emit(|| Event::EndpointAvoided { endpoint, wait });
                 }
             }
@@ -203,7 +201,7 @@ where
                 if let Some((post, _)) = self.find(key) {
                     post.failures = 0;
                     post.watch = None;
-                    post.slot.load.welcome();
+                    post.slot.status.welcome();
                     self.take_over(&id, key);
                     self.fleet.set_failing(false);
                     self.fleet.changed.notify_waiters();
@@ -218,18 +216,18 @@ where
     /// Puts a successor in the place of the service at the old address.
     fn take_over(&mut self, id: &EndpointId, key: u64) {
         let Some(member) = self.members.get_mut(id) else { return };
-        let Some((successor, _)) = member.successor.take_if(|(successor, _)| successor.slot.load.key == key) else {
+        let Some((successor, _)) = member.successor.take_if(|(successor, _)| successor.slot.status.key == key) else {
             return;
         };
         let old = std::mem::replace(&mut member.current, successor);
-        let (from, to) = (old.slot.endpoint.clone(), member.current.slot.endpoint.clone());
-        if member.current.slot.load.is_avoided() {
+        let (from, to) = (old.endpoint.clone(), member.current.endpoint.clone());
+        if member.current.slot.status.is_avoided() {
             // Its time ran out before it was ready: go on waiting for it, in office.
             self.wait_for(key, Duration::ZERO);
         }
         self.publish();
-        self.retire(&old);
         self.fleet.desk.emit(|| Event::EndpointMoved { from, to });
+        self.retire(old);
     }
 
     /// Watches for the endpoint to be ready, `after` a pause.
@@ -248,21 +246,22 @@ where
         let (first, cap) = REMAKE;
         let retry_in = first.saturating_mul(1 << post.failures.min(16)).min(cap).mul_f64(jitter);
         post.failures = post.failures.saturating_add(1);
-        let (endpoint, failures) = (post.slot.endpoint.clone(), post.failures);
-        post.slot.load.break_down();
+        let (endpoint, failures) = (post.endpoint.clone(), post.failures);
+        post.slot.status.break_down();
         self.rewatch(key, Watch::for_rest(key, &timer, retry_in, until));
         self.fleet.desk.emit(|| Event::EndpointBroken { endpoint, failures, retry_in });
     }
 
+    /// Makes the service of a broken endpoint anew. Calls still in flight on the old one count no more: it is of no use.
     fn remake(&mut self, key: u64) {
-        let Some((post, _)) = self.find(key) else { return };
-        let (endpoint, load) = (post.slot.endpoint.clone(), post.slot.load.clone());
-        let service = (self.make)(&endpoint);
+        let Some((post, until)) = self.find(key) else { return };
+        let endpoint = post.endpoint.clone();
+        let mut fresh = self.post(&endpoint, until);
         if let Some((post, _)) = self.find(key) {
-            post.slot = Arc::new(Slot { endpoint, service, load });
-            post.slot.load.mend();
+            fresh.failures = post.failures;
+            *post = fresh;
         }
-        self.wait_for(key, Duration::ZERO);
+        self.keys.remove(&key);
         self.publish();
     }
 
@@ -283,22 +282,26 @@ where
     /// The service with this key, and until when it may get ready if it is a successor.
     fn find(&mut self, key: u64) -> Option<(&mut Post<S>, Option<Timestamp>)> {
         let member = self.members.get_mut(self.keys.get(&key)?)?;
-        if member.current.slot.load.key == key {
+        if member.current.slot.status.key == key {
             return Some((&mut member.current, None));
         }
         member.successor.as_mut().map(|(successor, until)| (successor, Some(*until)))
     }
 
     fn publish(&self) {
-        let slots = self.members.values().map(|member| member.current.slot.clone()).collect();
-        let picker = Picker { version: self.version, freshness: self.freshness, slots };
-        self.fleet.picker.store(Arc::new(picker));
-        self.fleet.changed.notify_waiters();
+        let posts = || self.members.values().map(|member| &member.current);
+        let entry = |post: &Post<S>| Entry { slot: Arc::downgrade(&post.slot), status: post.slot.status.clone() };
+        self.fleet.publish(Picker {
+            version: self.version,
+            freshness: self.freshness,
+            entries: posts().map(entry).collect(),
+            endpoints: posts().map(|post| post.endpoint.clone()).collect(),
+        });
     }
 
     /// After the picker without it is published: whoever picked it before picks again, and what is in flight finishes.
-    fn retire(&mut self, post: &Post<S>) {
-        post.slot.load.retire();
-        self.keys.remove(&post.slot.load.key);
+    fn retire(&mut self, post: Post<S>) {
+        post.slot.status.retire();
+        self.keys.remove(&post.slot.status.key);
     }
 }

@@ -11,7 +11,7 @@ use tower_service::Service;
 
 use super::policy::Balance;
 use super::service::refusal;
-use super::slot::Load;
+use super::slot::Slot;
 
 pin_project! {
     /// The answer of a [`Balance`]. Counts as load of its endpoint until it is done or dropped.
@@ -30,7 +30,7 @@ pin_project! {
     where
         S: Service<Req>,
     {
-        Called { #[pin] inner: S::Future, load: Option<Arc<Load>> },
+        Called { #[pin] inner: S::Future, slot: Option<Arc<Slot<S>>> },
         // Its endpoint was removed between readiness and call: another is picked.
         Again { again: Box<Again<S, Req>> },
         Refused { rejected: Option<Rejected> },
@@ -44,8 +44,8 @@ struct Again<S, Req> {
 
 impl<S: Service<Req>, Req> ResponseFuture<S, Req> {
     #[inline]
-    pub(super) fn called(inner: S::Future, load: Arc<Load>) -> Self {
-        Self { state: State::Called { inner, load: Some(load) } }
+    pub(super) fn called(inner: S::Future, slot: Arc<Slot<S>>) -> Self {
+        Self { state: State::Called { inner, slot: Some(slot) } }
     }
 
     #[cold]
@@ -71,14 +71,14 @@ where
         let mut state = self.project().state;
         loop {
             match state.as_mut().project() {
-                StateProjection::Called { inner, load } => {
+                StateProjection::Called { inner, slot } => {
                     let answer = ready!(inner.poll(cx));
                     // Given back with the answer, not when the future is dropped.
-                    if let Some(load) = load.take()
+                    if let Some(slot) = slot.take()
                         && let Err(error) = &answer
                         && let Some(trouble) = refusal(error)
                     {
-                        load.report(trouble);
+                        slot.status.report(trouble);
                     }
                     return Poll::Ready(answer);
                 }

@@ -1,4 +1,4 @@
-//! The rule: of two endpoints drawn at random, the less loaded one.
+//! The draw: two different endpoints at random.
 
 use resilience_core::rng::Rng;
 
@@ -19,13 +19,6 @@ pub(super) fn two_of(len: usize, rng: &mut Rng) -> Option<(usize, usize)> {
 #[inline]
 fn scale(bits: u64, bound: u32) -> usize {
     ((bits * u64::from(bound)) >> 32) as usize
-}
-
-/// How much there is against an endpoint: the calls it has in flight, and above any number of those that it is avoided.
-#[inline]
-pub(super) fn burden(in_flight: usize, avoided: bool) -> usize {
-    const AVOIDED: usize = 1 << (usize::BITS - 1);
-    if avoided { in_flight | AVOIDED } else { in_flight }
 }
 
 #[cfg(test)]
@@ -54,12 +47,6 @@ mod tests {
         let expected = 200_000.0 / 20.0;
         let chi_square: f64 = drawn.values().map(|&n| (f64::from(n) - expected).powi(2) / expected).sum();
         assert!(chi_square < 43.8, "{chi_square}");
-    }
-
-    #[test]
-    fn an_avoided_endpoint_loses_to_a_busy_one() {
-        assert!(burden(0, true) > burden(1_000_000, false));
-        assert!(burden(1, true) > burden(0, true));
     }
 
     proptest! {

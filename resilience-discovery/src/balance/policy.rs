@@ -3,7 +3,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -19,7 +19,7 @@ use tower_service::Service;
 use super::config::BalanceBuilder;
 use super::driver::Driver;
 use super::service::Held;
-use super::slot::{Desk, Picker};
+use super::slot::{Desk, Entry, Picker};
 use crate::{Discovery, Endpoint, Freshness};
 
 /// A service that sends each call to the less loaded of two endpoints drawn at random.
@@ -28,6 +28,9 @@ use crate::{Discovery, Endpoint, Freshness};
 /// without a lock or a task between. See the [module](super) for how endpoints come, go and are avoided.
 pub struct Balance<S, Req> {
     pub(super) shared: Arc<Shared<S>>,
+    /// The picker it used last, and which generation of the fleet's pickers that is.
+    pub(super) picker: Arc<Picker<S>>,
+    pub(super) generation: u64,
     pub(super) rng: Rng,
     pub(super) held: Held<S>,
     pub(super) request: PhantomData<fn(Req)>,
@@ -44,7 +47,9 @@ pub(super) struct Shared<S> {
 pub(super) struct Fleet<S> {
     pub(super) desk: Arc<Desk>,
     pub(super) wait: Duration,
-    pub(super) picker: ArcSwap<Picker<S>>,
+    picker: ArcSwap<Picker<S>>,
+    /// Grows with each picker: looking at it is a tenth of the price of looking at the picker.
+    generation: AtomicU64,
     /// Told when an endpoint is ready again or a picker is published.
     pub(super) changed: Arc<Notify>,
     /// Whether a call has waited in vain since an endpoint was last ready: the next ones need not wait to learn it.
@@ -52,6 +57,24 @@ pub(super) struct Fleet<S> {
 }
 
 impl<S> Fleet<S> {
+    #[inline]
+    pub(super) fn generation(&self) -> u64 {
+        // Acquire: pairs with the release in `publish`. Who sees a generation finds its picker, or a later one.
+        self.generation.load(Ordering::Acquire)
+    }
+
+    pub(super) fn picker(&self) -> Arc<Picker<S>> {
+        self.picker.load_full()
+    }
+
+    /// Only the driver publishes.
+    pub(super) fn publish(&self, picker: Picker<S>) {
+        self.picker.store(Arc::new(picker));
+        // Release: pairs with the acquire in `generation`.
+        self.generation.fetch_add(1, Ordering::Release);
+        self.changed.notify_waiters();
+    }
+
     pub(super) fn is_failing(&self) -> bool {
         // Relaxed: a call that misses the change waits, or is refused, as one a moment earlier.
         self.failing.load(Ordering::Relaxed)
@@ -92,19 +115,23 @@ impl<S, Req> Balance<S, Req> {
         let (reports, inbox) = mpsc::unbounded_channel();
         let desk = Arc::new(Desk { name, timer, listeners, reports });
         let snapshot = discovery.snapshot();
-        let empty = Picker { version: 0, freshness: snapshot.freshness(), slots: Box::new([]) };
+        let empty =
+            Picker { version: 0, freshness: snapshot.freshness(), entries: Box::new([]), endpoints: Box::new([]) };
         let fleet = Arc::new(Fleet {
             desk,
             wait,
             picker: ArcSwap::from_pointee(empty),
+            generation: AtomicU64::new(0),
             changed: Arc::new(Notify::new()),
             failing: AtomicBool::new(false),
         });
         let driver = Driver::<S, Req, F>::new(fleet.clone(), make, rng.fork());
         let driver = runtime.spawn(driver.run(discovery.subscribe(), inbox)).abort_handle();
         let mine = rng.fork();
+        let picker = fleet.picker();
         let shared = Arc::new(Shared { fleet, rng, driver });
-        Self { shared, rng: mine, held: Held::Nothing, request: PhantomData }
+        // A first look always asks for the picker: generation 0 is replaced by the driver's first.
+        Self { shared, picker, generation: 0, rng: mine, held: Held::Nothing, request: PhantomData }
     }
 
     /// The name it goes by.
@@ -114,16 +141,16 @@ impl<S, Req> Balance<S, Req> {
 
     /// The endpoints it chooses from, and the load of each.
     pub fn snapshot(&self) -> Snapshot {
-        let picker = self.shared.fleet.picker.load();
-        let status = |slot: &Arc<super::slot::Slot<S>>| EndpointStatus {
-            endpoint: slot.endpoint.clone(),
-            in_flight: slot.load.in_flight(),
-            avoided: slot.load.is_avoided(),
+        let picker = self.shared.fleet.picker();
+        let status = |(endpoint, entry): (&Endpoint, &Entry<S>)| EndpointStatus {
+            endpoint: endpoint.clone(),
+            in_flight: entry.in_flight(),
+            avoided: entry.status.is_avoided(),
         };
         Snapshot {
             version: picker.version,
             freshness: picker.freshness,
-            endpoints: picker.slots.iter().map(status).collect(),
+            endpoints: picker.endpoints.iter().zip(&picker.entries).map(status).collect(),
         }
     }
 }
@@ -132,7 +159,8 @@ impl<S, Req> Clone for Balance<S, Req> {
     /// Another caller of the same endpoints. What this one has picked stays with this one.
     fn clone(&self) -> Self {
         let rng = self.shared.rng.fork();
-        Self { shared: self.shared.clone(), rng, held: Held::Nothing, request: PhantomData }
+        let (shared, picker, generation) = (self.shared.clone(), self.picker.clone(), self.generation);
+        Self { shared, picker, generation, rng, held: Held::Nothing, request: PhantomData }
     }
 }
 
@@ -144,9 +172,9 @@ impl<S> Drop for Shared<S> {
 
 impl<S, Req> fmt::Debug for Balance<S, Req> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let picker = self.shared.fleet.picker.load();
+        let picker = self.shared.fleet.picker();
         let mut debug = f.debug_struct("Balance");
-        debug.field("name", self.name()).field("endpoints", &picker.slots.len()).finish_non_exhaustive()
+        debug.field("name", self.name()).field("endpoints", &picker.endpoints.len()).finish_non_exhaustive()
     }
 }
 

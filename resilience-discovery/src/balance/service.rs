@@ -54,29 +54,28 @@ where
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         match &self.held {
-            Held::Ready(candidate) if !candidate.load.is_retired() => return Poll::Ready(Ok(())),
+            Held::Ready(candidate) if !candidate.slot.status.is_retired() => return Poll::Ready(Ok(())),
             Held::Refused(_) => return Poll::Ready(Ok(())),
             Held::Waiting(_) => return self.poll_wait(None, cx).map(Ok),
             Held::Ready(_) | Held::Nothing => {}
         }
-        // The guard ends with this statement: the endpoint's own code must not run under it.
-        let picked = self.shared.fleet.picker.load().pick(&mut self.rng).map(|slot| slot.candidate());
-        let picked = match picked {
-            Some(mut candidate) if !candidate.load.is_avoided() => match candidate.service.poll_ready(cx) {
+        self.refresh();
+        let picked = match self.picker.pick(&mut self.rng) {
+            Some(mut candidate) => match candidate.service.poll_ready(cx) {
                 Poll::Ready(Ok(())) => {
                     self.held = Held::Ready(candidate);
                     return Poll::Ready(Ok(()));
                 }
                 Poll::Ready(Err(_)) => {
-                    candidate.load.report(Trouble::Broken);
+                    candidate.slot.status.report(Trouble::Broken);
                     None
                 }
                 Poll::Pending => {
-                    candidate.load.report(Trouble::Unready);
+                    candidate.slot.status.report(Trouble::Unready);
                     Some(candidate)
                 }
             },
-            _ => None,
+            None => None,
         };
         self.poll_wait(picked, cx).map(Ok)
     }
@@ -84,8 +83,8 @@ where
     #[inline]
     fn call(&mut self, request: Req) -> ResponseFuture<S, Req> {
         match mem::replace(&mut self.held, Held::Nothing) {
-            Held::Ready(mut candidate) if !candidate.load.is_retired() => {
-                ResponseFuture::called(candidate.service.call(request), candidate.load)
+            Held::Ready(mut candidate) if !candidate.slot.status.is_retired() => {
+                ResponseFuture::called(candidate.service.call(request), candidate.slot)
             }
             Held::Refused(reason) => ResponseFuture::refused(Rejected::new(self.name().clone(), reason)),
             // It was removed since it was picked: another is picked, and the call waits for it as it would have before.
@@ -96,6 +95,16 @@ where
 }
 
 impl<S, Req> Balance<S, Req> {
+    /// Takes the newest picker, if there is a newer one.
+    #[inline]
+    fn refresh(&mut self) {
+        let generation = self.shared.fleet.generation();
+        if generation != self.generation {
+            self.picker = self.shared.fleet.picker();
+            self.generation = generation;
+        }
+    }
+
     /// Looks for any endpoint that is ready, and waits for one if there is none.
     #[cold]
     fn poll_wait(&mut self, picked: Option<Candidate<S>>, cx: &mut Context<'_>) -> Poll<()>
@@ -110,7 +119,8 @@ impl<S, Req> Balance<S, Req> {
         wait.candidates.extend(picked);
         loop {
             let turn = usize::try_from(self.rng.next_u64() >> 32).unwrap_or(0);
-            let ready = wait.poll_candidates(cx).or_else(|| wait.poll_others(&fleet.picker.load_full(), turn, cx));
+            self.refresh();
+            let ready = wait.poll_candidates(cx).or_else(|| wait.poll_others(&self.picker, turn, cx));
             if let Some(candidate) = ready {
                 fleet.set_failing(false);
                 self.held = Held::Ready(candidate);
@@ -157,13 +167,13 @@ impl<S> Wait<S> {
     {
         let mut index = 0;
         while let Some(candidate) = self.candidates.get_mut(index) {
-            if candidate.load.is_retired() {
+            if candidate.slot.status.is_retired() {
                 self.candidates.swap_remove(index);
                 continue;
             }
             match candidate.service.poll_ready(cx) {
                 Poll::Ready(Ok(())) => return Some(self.candidates.swap_remove(index)),
-                Poll::Ready(Err(_)) => self.candidates.swap_remove(index).load.report(Trouble::Broken),
+                Poll::Ready(Err(_)) => self.candidates.swap_remove(index).slot.status.report(Trouble::Broken),
                 Poll::Pending => index += 1,
             }
         }
@@ -176,23 +186,23 @@ impl<S> Wait<S> {
     where
         S: Service<Req> + Clone,
     {
-        let slots = &picker.slots;
-        let start = turn.checked_rem(slots.len()).unwrap_or(0);
+        let entries = &picker.entries;
+        let start = turn.checked_rem(entries.len()).unwrap_or(0);
         for avoided in [false, true] {
-            for slot in slots[start..].iter().chain(&slots[..start]) {
+            for entry in entries[start..].iter().chain(&entries[..start]) {
                 if avoided && self.candidates.len() >= LINES {
                     return None;
                 }
-                let load = &slot.load;
-                if load.is_avoided() != avoided || load.is_broken() || self.stands_at(load.key) {
+                let status = &entry.status;
+                if status.is_avoided() != avoided || status.is_broken() || self.stands_at(status.key) {
                     continue;
                 }
-                let mut candidate = slot.candidate();
+                let Some(mut candidate) = entry.candidate() else { continue };
                 match candidate.service.poll_ready(cx) {
                     Poll::Ready(Ok(())) => return Some(candidate),
-                    Poll::Ready(Err(_)) => candidate.load.report(Trouble::Broken),
+                    Poll::Ready(Err(_)) => candidate.slot.status.report(Trouble::Broken),
                     Poll::Pending => {
-                        candidate.load.report(Trouble::Unready);
+                        candidate.slot.status.report(Trouble::Unready);
                         if self.candidates.len() < LINES {
                             self.candidates.push(candidate);
                         }
@@ -204,14 +214,14 @@ impl<S> Wait<S> {
     }
 
     fn stands_at(&self, key: u64) -> bool {
-        self.candidates.iter().any(|candidate| candidate.load.key == key)
+        self.candidates.iter().any(|candidate| candidate.slot.status.key == key)
     }
 
     fn give_up(&self, fleet: &Fleet<S>) -> Reason {
         if self.reason == Reason::NoEndpoint {
             fleet.set_failing(true);
         }
-        let endpoints = fleet.picker.load().slots.len();
+        let endpoints = fleet.picker().endpoints.len();
         fleet.desk.emit(|| Event::NoEndpoint { endpoints, waited: fleet.desk.timer.now().since(self.since) });
         self.reason
     }

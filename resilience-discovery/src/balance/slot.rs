@@ -1,7 +1,7 @@
 //! What a balancer keeps per endpoint: its service, and its load.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use resilience_core::Name;
@@ -11,49 +11,65 @@ use resilience_core::time::SharedTimer;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::Event;
-use super::machine::{burden, two_of};
+use super::machine::two_of;
 use crate::{Endpoint, Freshness};
 
 /// The endpoints to choose from, never changed once it is published.
+///
+/// Callers keep the picker they used last until there is a newer one, and an idle caller keeps it for long. It therefore refers
+/// to services weakly: what the driver has let go of is gone, whoever still has an old list.
 #[derive(Debug)]
 pub(super) struct Picker<S> {
     pub(super) version: u64,
     pub(super) freshness: Freshness,
     /// In the order of their identities, so that a seed fixes the choices.
-    pub(super) slots: Box<[Arc<Slot<S>>]>,
+    pub(super) entries: Box<[Entry<S>]>,
+    /// The same endpoints as the source describes them now.
+    pub(super) endpoints: Box<[Endpoint]>,
 }
 
-impl<S> Picker<S> {
-    /// Of two endpoints drawn at random, the less loaded one.
+/// One endpoint in a picker.
+#[derive(Debug)]
+pub(super) struct Entry<S> {
+    pub(super) slot: Weak<Slot<S>>,
+    pub(super) status: Arc<Status>,
+}
+
+impl<S: Clone> Picker<S> {
+    /// Of two endpoints drawn at random, the less loaded one; `None` if something speaks against it.
     ///
     /// Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing", 2001: it avoids both the herd of picking the
     /// least loaded of all by figures everyone sees, and the cost of looking at all.
     #[inline]
-    pub(super) fn pick(&self, rng: &mut Rng) -> Option<&Slot<S>> {
-        match two_of(self.slots.len(), rng) {
-            Some((a, b)) => {
-                let (a, b) = (&*self.slots[a], &*self.slots[b]);
-                Some(if b.load.burden() < a.load.burden() { b } else { a })
-            }
-            None => self.slots.first().map(|slot| &**slot),
+    pub(super) fn pick(&self, rng: &mut Rng) -> Option<Candidate<S>> {
+        let (a, b) = two_of(self.entries.len(), rng).unwrap_or((0, 0));
+        let (a, b) = (self.entries.get(a)?, self.entries.get(b)?);
+        let (lighter, heavier) = if b.in_flight() < a.in_flight() { (b, a) } else { (a, b) };
+        // The status is on a line of its own, which only the lighter one's pick pays for.
+        if !lighter.status.is_avoided() {
+            lighter.candidate()
+        } else if !heavier.status.is_avoided() {
+            heavier.candidate()
+        } else {
+            None
         }
     }
 }
 
-/// One endpoint, with the service that reaches it.
-#[derive(Debug)]
-pub(super) struct Slot<S> {
-    pub(super) endpoint: Endpoint,
-    /// The instance that calls clone.
-    pub(super) service: S,
-    pub(super) load: Arc<Load>,
+impl<S> Entry<S> {
+    /// The calls in flight, including one that has picked this endpoint and is about to be sent.
+    #[inline]
+    pub(super) fn in_flight(&self) -> usize {
+        self.slot.strong_count().saturating_sub(1)
+    }
 }
 
-impl<S: Clone> Slot<S> {
-    /// An instance to call, counted as load from now on.
+impl<S: Clone> Entry<S> {
+    /// An instance to call, counted as load from now on; `None` if the endpoint is gone.
     #[inline]
-    pub(super) fn candidate(&self) -> Candidate<S> {
-        Candidate { service: self.service.clone(), load: self.load.clone() }
+    pub(super) fn candidate(&self) -> Option<Candidate<S>> {
+        let slot = self.slot.upgrade()?;
+        Some(Candidate { service: slot.service.clone(), slot })
     }
 }
 
@@ -61,49 +77,61 @@ impl<S: Clone> Slot<S> {
 #[derive(Debug)]
 pub(super) struct Candidate<S> {
     pub(super) service: S,
-    pub(super) load: Arc<Load>,
+    pub(super) slot: Arc<Slot<S>>,
 }
 
-/// The load of one endpoint, and what speaks against it.
+/// The service of one endpoint, and its load.
 ///
-/// The calls in flight are the references to this object, beyond the one of its slot, as in tower's `PendingRequests`:
-/// the count that keeps it alive is the count that is compared, so it cannot drift, whatever is dropped when, and a call
-/// costs one increment and one decrement of one cache line. When the last reference goes, the endpoint is drained.
+/// The calls in flight are the references to this object, beyond the one of the driver, as in tower's `PendingRequests`: the count
+/// that keeps it alive is the count that is compared, so it cannot drift, whatever is dropped when, and a call costs one
+/// increment and one decrement of one cache line. When the last reference goes, the endpoint is drained and its service dropped.
 ///
-/// Invariant: exactly one live [`Slot`] refers to it, except for the moment in which one is put in another's place.
+/// Invariant: the driver has exactly one reference until it retires the endpoint, and then none.
 #[derive(Debug)]
-pub(super) struct Load {
-    /// Next to the reference counts, on the line that every pick of it reads anyway.
+#[repr(C)] // In this order in memory.
+pub(super) struct Slot<S> {
+    /// The instance that calls clone.
+    pub(super) service: S,
+    pub(super) status: Arc<Status>,
+    /// Keeps the counts of two endpoints off each other's cache line.
+    _apart: [u64; 12],
+}
+
+impl<S> Slot<S> {
+    pub(super) fn new(service: S, status: Arc<Status>) -> Self {
+        Self { service, status, _apart: [0; 12] }
+    }
+}
+
+impl<S> Drop for Slot<S> {
+    fn drop(&mut self) {
+        if self.status.is_retired() {
+            self.status.desk.emit(|| Event::EndpointDrained { endpoint: self.status.endpoint.clone() });
+        }
+    }
+}
+
+/// What speaks against an endpoint. Read with every pick, written when something happens to it.
+#[derive(Debug)]
+pub(super) struct Status {
     flags: AtomicU8,
     pub(super) key: u64,
-    endpoint: Endpoint,
+    /// As it was when its service was made.
+    pub(super) endpoint: Endpoint,
     desk: Arc<Desk>,
-    /// Keeps the counts of two endpoints off each other's cache line: with them this is 128 bytes and more, of which
-    /// only the first 64 are ever written. `align(128)` would put the counts and the flags on different lines.
-    _apart: [u64; 10],
 }
 
-/// The driver knows a reason not to pick it.
+/// There is a reason not to pick it.
 const AVOIDED: u8 = 1;
 /// Its service failed, and is not to be asked again.
 const BROKEN: u8 = 2;
 /// It is not in the picker any more.
 const RETIRED: u8 = 4;
 
-impl Load {
+impl Status {
+    /// Avoided, until it was ready once.
     pub(super) fn new(key: u64, endpoint: Endpoint, desk: Arc<Desk>) -> Self {
-        Self { flags: AtomicU8::new(AVOIDED), key, endpoint, desk, _apart: [0; 10] }
-    }
-
-    /// The calls in flight, including one that has picked this endpoint and is about to be sent.
-    #[inline]
-    pub(super) fn in_flight(self: &Arc<Self>) -> usize {
-        Arc::strong_count(self).saturating_sub(1)
-    }
-
-    #[inline]
-    pub(super) fn burden(self: &Arc<Self>) -> usize {
-        burden(self.in_flight(), self.is_avoided())
+        Self { flags: AtomicU8::new(AVOIDED), key, endpoint, desk }
     }
 
     #[inline]
@@ -124,7 +152,8 @@ impl Load {
 
     #[inline]
     fn flags(&self) -> u8 {
-        // Relaxed: the flags are hints to the choice and guard no other data.
+        // Relaxed: the flags are hints to the choice and guard no other data. The drop of a slot reads `RETIRED` in order all the
+        // same: the driver sets it before it gives its reference up, and giving up the last reference comes after all others.
         self.flags.load(Ordering::Relaxed)
     }
 
@@ -132,11 +161,11 @@ impl Load {
     /// this bounds the desk's queue by the number of endpoints.
     #[cold]
     pub(super) fn report(&self, trouble: Trouble) {
-        // Relaxed: as in `flags`; the channel orders the report itself.
         let (set, known) = match trouble {
             Trouble::Broken => (AVOIDED | BROKEN, BROKEN),
             Trouble::Unready | Trouble::Refused(_) => (AVOIDED, AVOIDED),
         };
+        // Relaxed: as in `flags`; the channel orders the report itself.
         if self.flags.fetch_or(set, Ordering::Relaxed) & known == 0 {
             // The driver is gone only when nobody can pick any more.
             let _ = self.desk.reports.send(Report { key: self.key, trouble });
@@ -148,27 +177,14 @@ impl Load {
         self.flags.fetch_or(AVOIDED | BROKEN, Ordering::Relaxed);
     }
 
-    /// Its service was made anew; it stays avoided until that one is ready.
-    pub(super) fn mend(&self) {
-        self.flags.fetch_and(!BROKEN, Ordering::Relaxed);
-    }
-
     /// It was ready.
     pub(super) fn welcome(&self) {
-        self.flags.fetch_and(!(AVOIDED | BROKEN), Ordering::Relaxed);
+        self.flags.fetch_and(!AVOIDED, Ordering::Relaxed);
     }
 
+    /// It is out of the picker.
     pub(super) fn retire(&self) {
         self.flags.fetch_or(RETIRED, Ordering::Relaxed);
-    }
-}
-
-impl Drop for Load {
-    fn drop(&mut self) {
-        if *self.flags.get_mut() & RETIRED != 0 {
-            let endpoint = &self.endpoint;
-            self.desk.emit(|| Event::EndpointDrained { endpoint: endpoint.clone() });
-        }
     }
 }
 

@@ -140,6 +140,20 @@ async fn readiness_asked_again_after_a_removal_is_for_somebody_else() {
     assert_eq!(fleet.server(&a).counts().alive, 0);
 }
 
+/// A caller keeps the list it used last; were that to keep the services on it, a connection pool would outlive its endpoint for as
+/// long as somebody holds an idle clone.
+#[tokio::test(start_paused = true)]
+async fn an_idle_caller_keeps_no_removed_service_alive() {
+    let (a, b) = (endpoint("a", 1), endpoint("b", 2));
+    let fleet = Fleet::of([&a]).await;
+    let mut idle = fleet.balance.clone();
+    assert!(idle.ready().await.unwrap().call("hello").await.is_ok());
+    fleet.list([&b]).await;
+    assert_eq!(fleet.server(&a).counts().alive, 0);
+    assert_eq!(fleet.heard.count("endpoint_drained"), 1);
+    assert_eq!(idle.ready().await.unwrap().call("hello").await.unwrap(), "b@127.0.0.1:2: hello");
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_last_handle_gives_up_every_connection_and_the_registry() {
     let a = endpoint("a", 1);
