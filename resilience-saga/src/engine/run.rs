@@ -39,8 +39,8 @@ pub(crate) enum Control {
 pub(crate) enum Begin {
     /// With a saga to be created, of this definition; if it exists it is loaded instead.
     New(Arc<Erased>, Join),
-    /// With a saga that exists.
-    Load,
+    /// With a saga that exists, and perhaps with a request for it.
+    Load(Option<Control>),
 }
 
 /// Bytes of results taken into one record before the rest waits for the next; a record must fit the store.
@@ -81,7 +81,13 @@ pub(crate) async fn run<S: EventStore>(
             run.join(join);
             run
         }
-        Begin::Load => Run::load(shared, id, inbox).await?,
+        Begin::Load(request) => {
+            let mut run = Run::load(shared, id, inbox).await?;
+            if let Some(request) = request {
+                run.hear(request);
+            }
+            run
+        }
     };
     run.drive().await
 }
@@ -181,7 +187,11 @@ impl<S: EventStore> Run<S> {
                 continue;
             }
             if let Some(outcome) = self.outcome() {
-                return Ok(outcome);
+                match self.inbox.try_recv() {
+                    Ok(request) => self.hear(request),
+                    Err(_) => return Ok(outcome),
+                }
+                continue;
             }
             if self.actions.is_empty() && self.shared.is_draining() {
                 return Err(Error::Stopped);
@@ -218,22 +228,27 @@ impl<S: EventStore> Run<S> {
                 None => std::future::pending().await,
             }
         };
-        let control = tokio::select! {
+        let request = tokio::select! {
             biased;
             Some(seen) = self.actions.next(), if !self.actions.is_empty() => {
                 self.seen.push_back((seen, None));
                 None
             }
-            Some(control) = self.inbox.recv() => Some(control),
+            Some(request) = self.inbox.recv() => Some(request),
             () = alarm => None,
             () = self.shared.draining(), if !self.shared.is_draining() => None,
         };
-        match control {
-            Some(Control::Join(join)) => self.join(join),
-            Some(Control::Act(seen, reply)) => self.seen.push_back((seen, Some(reply))),
-            None => {}
+        if let Some(request) = request {
+            self.hear(request);
         }
         Ok(())
+    }
+
+    fn hear(&mut self, request: Control) {
+        match request {
+            Control::Join(join) => self.join(join),
+            Control::Act(seen, reply) => self.seen.push_back((seen, Some(reply))),
+        }
     }
 
     fn join(&self, join: Join) {

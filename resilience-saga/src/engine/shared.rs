@@ -205,20 +205,23 @@ impl<S: EventStore> Shared<S> {
     /// Brings an observation to a saga, which is loaded if it is not in memory. Done when it is durable.
     pub(super) async fn act(self: Arc<Self>, id: &SagaId, seen: Observation) -> Result<(), Error> {
         for _ in 0..TRIES {
+            let (reply, replied) = oneshot::channel();
+            let request = Control::Act(seen.clone(), reply);
             let live = match self.find(id) {
-                Some(live) => live,
+                Some(live) => {
+                    if live.inbox.send(request).await.is_err() {
+                        continue;
+                    }
+                    live
+                }
                 None => {
                     let room = self.make_room().await?;
-                    match self.begin(id, Begin::Load, room) {
+                    match self.begin(id, Begin::Load(Some(request)), room) {
                         Some(live) => live,
                         None => continue,
                     }
                 }
             };
-            let (reply, replied) = oneshot::channel();
-            if live.inbox.send(Control::Act(seen.clone(), reply)).await.is_err() {
-                continue;
-            }
             match replied.await {
                 Ok(result) => return result,
                 Err(_) => {
@@ -234,7 +237,7 @@ impl<S: EventStore> Shared<S> {
     /// Loads a saga and lets it run. Nothing happens if it is in memory already.
     pub(super) async fn adopt(self: &Arc<Self>, id: &SagaId) -> Result<(), Error> {
         let room = self.make_room().await?;
-        self.begin(id, Begin::Load, room);
+        self.begin(id, Begin::Load(None), room);
         Ok(())
     }
 
