@@ -71,7 +71,21 @@ impl Cell {
     }
 
     /// The cell after one more record in the bucket `tag`.
+    #[inline]
     pub(crate) const fn after(self, tag: u64, record: Record) -> Self {
+        // Nearly always: the right bucket, with room. Calls are never fewer than failures, so theirs is the room to ask for.
+        if self.tag() == tag & TAGS && self.0 & CALLS != CALLS {
+            match record {
+                Record::Success => return Self(self.0 + 1),
+                Record::Failure => return Self(self.0 + (1 << FAILURES | 1)),
+                Record::GaveUp => {}
+            }
+        }
+        self.after_all_else(tag, record)
+    }
+
+    #[cold]
+    const fn after_all_else(self, tag: u64, record: Record) -> Self {
         let mut cell = if self.tag() == tag & TAGS { self } else { Self::empty(tag) };
         let Counts { mut calls, mut failures, mut gave_up } = cell.counts();
         if calls == CALLS {
@@ -96,6 +110,9 @@ impl Cell {
 #[derive(Debug)]
 pub(crate) struct TimeWindow {
     bucket_nanos: u64,
+    /// 2^64 over `bucket_nanos`, rounded down: to multiply by it takes a tenth of what a division takes.
+    bucket_inverse: u64,
+    /// A power of two.
     shards: Box<[Shard]>,
 }
 
@@ -164,13 +181,15 @@ impl TimeWindow {
         let bucket_nanos = (u64::try_from(length.as_nanos()).unwrap_or(u64::MAX) / BUCKETS as u64).max(1);
         let shard =
             |_| Shard { latest: AtomicU64::new(Stamp::NEVER), cells: std::array::from_fn(|_| AtomicU64::new(0)) };
-        Self { bucket_nanos, shards: (0..shards.max(1)).map(shard).collect() }
+        let bucket_inverse = u64::try_from((1u128 << 64) / u128::from(bucket_nanos)).unwrap_or(u64::MAX);
+        let shards = (0..shards.max(1).next_power_of_two()).map(shard).collect();
+        Self { bucket_nanos, bucket_inverse, shards }
     }
 
     /// Records a call of the closed circuit's `generation`, finished at `now`, in the shard for this thread.
     pub(crate) fn record(&self, shard: usize, generation: u32, now: Timestamp, record: Record) {
         let stamp = self.stamp(generation, now);
-        let shard = &self.shards[shard % self.shards.len()];
+        let shard = &self.shards[shard & (self.shards.len() - 1)];
         if !shard.advance(stamp) {
             return;
         }
@@ -199,18 +218,30 @@ impl TimeWindow {
     }
 
     fn stamp(&self, generation: u32, now: Timestamp) -> Stamp {
-        Stamp::new(now.as_nanos() / self.bucket_nanos, generation)
+        Stamp::new(self.epoch(now.as_nanos()), generation)
+    }
+
+    /// `nanos / bucket_nanos`.
+    #[inline]
+    pub(super) fn epoch(&self, nanos: u64) -> u64 {
+        // The inverse is less than one too small, so the product is at most one.
+        let epoch = ((u128::from(nanos) * u128::from(self.bucket_inverse)) >> 64) as u64;
+        let rest = nanos - epoch * self.bucket_nanos;
+        epoch + u64::from(rest >= self.bucket_nanos)
     }
 }
 
 impl Shard {
     /// Moves the shard on to `stamp`'s bucket and voids what the window has left behind. False if the record comes too
     /// late: its generation is over, or its bucket has left the window.
+    #[inline]
     fn advance(&self, stamp: Stamp) -> bool {
         let word = self.latest.load(Ordering::Acquire);
-        if word == stamp.word() {
-            return true;
-        }
+        word == stamp.word() || self.advance_from(word, stamp)
+    }
+
+    #[cold]
+    fn advance_from(&self, word: u64, stamp: Stamp) -> bool {
         let stale = if word == Stamp::NEVER {
             BUCKETS as u64
         } else {

@@ -132,6 +132,13 @@ fn a_full_bucket_keeps_its_rate() {
 }
 
 proptest! {
+    #[test]
+    fn the_bucket_of_a_moment_is_its_quotient(nanos: u64, width in 62_500u64..) {
+        let window = TimeWindow::new(Duration::from_nanos(width), 1);
+        let bucket = (width / BUCKETS as u64).max(1);
+        prop_assert_eq!(window.epoch(nanos), nanos / bucket);
+    }
+
     /// Against a list of every record: after any gaps, two shards, late records and changes of generation, the window
     /// counts exactly the calls of this generation in the current bucket and the 15 before it.
     #[test]
