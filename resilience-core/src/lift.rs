@@ -8,6 +8,7 @@ use std::any::Any;
 use std::convert::Infallible;
 use std::fmt;
 use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
@@ -122,7 +123,7 @@ impl<S, A: Clone> Layer<S> for LowerLayer<A> {
     type Service = LowerService<S, A>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        LowerService { inner, answer: self.answer.clone(), unready: None }
+        LowerService { inner, answer: self.answer.clone(), unready: Mutex::new(None) }
     }
 }
 
@@ -133,13 +134,14 @@ pub struct LowerService<S, A> {
     inner: S,
     answer: A,
     /// The inner service's readiness error, until the call it answers. Boxed as `Any` because a layer cannot name
-    /// the error type of a service whose request type it does not know; made on that failure only.
-    unready: Option<Box<dyn Any + Send>>,
+    /// the error type of a service whose request type it does not know; made on that failure only. In a mutex that is
+    /// never locked, so that the service is `Sync` as axum wants it, whatever the error is.
+    unready: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
 impl<S: Clone, A: Clone> Clone for LowerService<S, A> {
     fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), answer: self.answer.clone(), unready: None }
+        Self { inner: self.inner.clone(), answer: self.answer.clone(), unready: Mutex::new(None) }
     }
 }
 
@@ -161,13 +163,15 @@ where
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(cx).map(|ready| {
-            self.unready = ready.err().map(|error| Box::new(error) as Box<dyn Any + Send>);
+            let unready = ready.err().map(|error| Box::new(error) as Box<dyn Any + Send>);
+            *self.unready.get_mut().unwrap_or_else(PoisonError::into_inner) = unready;
             Ok(())
         })
     }
 
     fn call(&mut self, request: Req) -> Self::Future {
-        match self.unready.take().and_then(|error| error.downcast::<S::Error>().ok()) {
+        let unready = self.unready.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        match unready.and_then(|error| error.downcast::<S::Error>().ok()) {
             Some(error) => LowerFuture::Answered { response: Some((self.answer)(*error)) },
             None => LowerFuture::Called { inner: self.inner.call(request), answer: self.answer.clone() },
         }
@@ -224,6 +228,15 @@ mod tests {
             .service(service_fn(async |fail: bool| if fail { Err("broken") } else { Ok(String::from("fine")) }));
         assert_eq!(service.ready().await.unwrap().call(false).await, Ok("fine".into()));
         assert_eq!(service.ready().await.unwrap().call(true).await, Ok("error: broken".into()));
+    }
+
+    /// axum takes only services that are `Sync`, and the error of a stack need not be.
+    #[test]
+    fn a_lowered_stack_can_be_shared_whatever_its_error_is() {
+        fn shareable<T: Clone + Send + Sync>(_: &T) {}
+        let service = service_fn(async |(): ()| Err::<&str, _>(Error::Service(std::cell::Cell::new(0_u8))));
+        let lowered = LowerLayer::new(|_: Error<std::cell::Cell<u8>>| "an answer").layer(service);
+        shareable(&lowered);
     }
 
     #[tokio::test]
