@@ -3,6 +3,7 @@
 //! `cargo xtask --help` lists the others. They are thin: each prints the command it runs, so that whoever wants to run
 //! a part by hand knows how.
 
+mod claims;
 mod needs;
 mod rules;
 mod run;

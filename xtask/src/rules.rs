@@ -7,6 +7,8 @@ use std::fmt;
 use std::fs;
 use std::path::Path;
 
+use crate::claims;
+
 /// What code may not name, and where it may after all.
 struct Rule {
     /// Files it binds: a path that starts with the first and ends with the second.
@@ -89,12 +91,13 @@ impl fmt::Display for Breach {
     }
 }
 
-/// Reads every source file below `root`.
+/// Reads every source file below `root`, and looks up what the overview documents claim.
 pub(crate) fn check(root: &Path) -> Result<(), String> {
     let mut files = Vec::new();
     collect(root, root, &mut files).map_err(|error| format!("the sources cannot be read: {error}"))?;
     files.sort();
     let mut broken = Vec::new();
+    let mut sources = String::new();
     for path in &files {
         let text = fs::read_to_string(root.join(path)).map_err(|error| format!("{path}: {error}"))?;
         let lines = text.lines().count();
@@ -102,7 +105,9 @@ pub(crate) fn check(root: &Path) -> Result<(), String> {
             println!("    {path} has {lines} lines; about {LONG} is the aim");
         }
         broken.extend(breaches(path, &text).iter().map(|breach| format!("{path}:{breach}")));
+        sources.push_str(&text);
     }
+    broken.extend(claims::check(root, &sources).err());
     println!("    {} files read", files.len());
     if broken.is_empty() { Ok(()) } else { Err(broken.join("\n")) }
 }

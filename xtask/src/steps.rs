@@ -19,7 +19,7 @@ use crate::tally::Tally;
 pub(crate) enum Step {
     /// Formatting is rustfmt's.
     Fmt,
-    /// Nobody names what is not theirs to name, and nothing is left unfinished.
+    /// Code names only what is its to name, and documents only what is there.
     Rules,
     /// Clippy has nothing to say, in all targets with all features.
     Clippy,
