@@ -219,12 +219,13 @@ async fn a_service_retried_without_a_wait_asks_to_be_polled_again() {
 fn a_timeout_resolved_during_a_retry_stays_resolved_for_the_outer_layers() {
     // The layer outside would otherwise count its limit again from a later moment, and outlive its caller's patience.
     let timer = SharedTimer::from(crate::time::ManualTimer::new());
-    let within = ambient::Ambient { within: ms(500), ..ambient::Ambient::EMPTY };
+    let time = ambient::TimeLeft { within: ms(500).into(), ..ambient::TimeLeft::UNLIMITED };
+    let within = ambient::Ambient { time, ..ambient::Ambient::EMPTY };
     let entered = ambient::enter(within);
     let seen = session::attempting(2, || context::deadline(&timer).map(|deadline| deadline.timestamp()));
     let after = entered.leave();
-    assert_eq!((seen, after.attempt, after.within), (Some(after.deadline), 1, Duration::MAX));
-    assert_eq!(after.deadline, timer.now() + ms(500));
+    assert_eq!((seen, after.attempt, after.time.is_resolved()), (Some(after.time.deadline), 1, true));
+    assert_eq!(after.time.deadline, timer.now() + ms(500));
 }
 
 #[test]
