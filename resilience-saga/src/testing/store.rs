@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use resilience_cqrs::{
-    Append, AppendError, Appended, CommandId, EventStore, MemoryStore, Page, Position, Query, ReadError, Recorded,
-    StreamId, Unavailable, Version, Written,
+    Append, AppendError, Appended, CommandId, Committed, EventStore, MemoryStore, Page, Position, Query, ReadError,
+    Recorded, StreamId, Unavailable, Version, Written,
 };
 use tokio::sync::watch;
 
@@ -92,7 +92,7 @@ impl EventStore for Frail {
         }
     }
 
-    async fn committed(&self, command: &CommandId) -> Result<Option<Appended>, ReadError> {
+    async fn committed(&self, command: &CommandId) -> Result<Option<Committed>, ReadError> {
         self.inner.committed(command).await
     }
 

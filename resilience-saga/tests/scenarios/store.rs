@@ -3,8 +3,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
 use resilience_cqrs::{
-    Append, AppendError, Appended, CommandId, EventStore, Expected, MemoryStore, NewEvent, Page, Position, Query,
-    ReadError, Recorded, StreamId, Version,
+    Append, AppendError, Appended, CommandId, Committed, EventStore, Expected, MemoryStore, NewEvent, Page, Position,
+    Query, ReadError, Recorded, StreamId, Version,
 };
 use resilience_saga::{Engine, Error, Op, Outcome, Unknown, saga};
 
@@ -23,7 +23,7 @@ impl EventStore for Full {
             && self.refusals.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok();
         if full { Err(AppendError::Full) } else { self.inner.append(append).await }
     }
-    async fn committed(&self, command: &CommandId) -> Result<Option<Appended>, ReadError> {
+    async fn committed(&self, command: &CommandId) -> Result<Option<Committed>, ReadError> {
         self.inner.committed(command).await
     }
     async fn read(&self, after: Position, query: &Query, limit: usize) -> Result<Page, ReadError> {
