@@ -12,6 +12,7 @@ pub mod projection;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 mod store;
+pub mod testing;
 
 pub use self::log::{
     Append, AppendError, Appended, BoxError, CommandId, Committed, Condition, Conflict, Corrupt, EventType, Expected,
