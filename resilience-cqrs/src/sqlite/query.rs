@@ -7,6 +7,13 @@ use rusqlite::{Connection, OptionalExtension};
 
 use crate::log::{Query, QueryItem, Tag};
 
+pub(super) const OF_KIND: &str = "SELECT position FROM log_event INDEXED BY log_event_kind
+     WHERE kind = ?1 AND position BETWEEN ?2 AND ?3 ORDER BY position LIMIT ?4";
+pub(super) const OF_TAG: &str =
+    "SELECT position, kind FROM log_tag WHERE tag = ?1 AND position BETWEEN ?2 AND ?3 ORDER BY position";
+pub(super) const SEEK_TAG: &str =
+    "SELECT position, kind FROM log_tag WHERE tag = ?1 AND position BETWEEN ?2 AND ?3 ORDER BY position LIMIT 1";
+
 /// The first `limit` positions of `within` that `query` matches, in order. Not for a query that is known to match all.
 ///
 /// Each alternative of the query is driven from an index of its own and the results are merged. One statement with `OR`
@@ -56,10 +63,7 @@ fn of_kind(
     limit: usize,
     found: &mut BTreeSet<i64>,
 ) -> rusqlite::Result<()> {
-    let mut select = conn.prepare_cached(
-        "SELECT position FROM log_event INDEXED BY log_event_kind
-         WHERE kind = ?1 AND position BETWEEN ?2 AND ?3 ORDER BY position LIMIT ?4",
-    )?;
+    let mut select = conn.prepare_cached(OF_KIND)?;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let mut rows = select.query((kind, within.start(), within.end(), limit))?;
     while let Some(row) = rows.next()? {
@@ -76,9 +80,7 @@ fn of_tag(
     limit: usize,
     found: &mut BTreeSet<i64>,
 ) -> rusqlite::Result<()> {
-    let mut select = conn.prepare_cached(
-        "SELECT position, kind FROM log_tag WHERE tag = ?1 AND position BETWEEN ?2 AND ?3 ORDER BY position",
-    )?;
+    let mut select = conn.prepare_cached(OF_TAG)?;
     let mut rows = select.query((tag.as_str(), within.start(), within.end()))?;
     let mut count = 0;
     while count < limit
@@ -103,9 +105,7 @@ fn of_tags(
     limit: usize,
     found: &mut BTreeSet<i64>,
 ) -> rusqlite::Result<()> {
-    let mut seek = conn.prepare_cached(
-        "SELECT position, kind FROM log_tag WHERE tag = ?1 AND position BETWEEN ?2 AND ?3 ORDER BY position LIMIT 1",
-    )?;
+    let mut seek = conn.prepare_cached(SEEK_TAG)?;
     let mut candidate = *within.start();
     let mut agreeing = 0;
     let mut count = 0;

@@ -85,6 +85,12 @@ pub(super) fn stream_id(conn: &Connection, stream: &str) -> rusqlite::Result<Opt
     conn.prepare_cached("SELECT id FROM log_stream WHERE name = ?1")?.query_row([stream], |row| row.get(0)).optional()
 }
 
+pub(super) const STREAM: &str = concat!(
+    "SELECT ",
+    event_columns!(),
+    " FROM log_event INDEXED BY log_event_stream WHERE stream = ?1 AND version > ?2 ORDER BY version LIMIT ?3"
+);
+
 pub(super) fn stream(
     conn: &Connection,
     names: &mut Names,
@@ -92,11 +98,7 @@ pub(super) fn stream(
     after: i64,
     limit: usize,
 ) -> Result<Vec<Recorded>, Fault> {
-    let mut select = conn.prepare_cached(concat!(
-        "SELECT ",
-        event_columns!(),
-        " FROM log_event INDEXED BY log_event_stream WHERE stream = ?1 AND version > ?2 ORDER BY version LIMIT ?3"
-    ))?;
+    let mut select = conn.prepare_cached(STREAM)?;
     let mut rows = select.query((stream, after, to_sql(limit as u64)))?;
     let mut events = Vec::new();
     while let Some(row) = rows.next()? {
