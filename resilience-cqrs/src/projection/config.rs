@@ -82,7 +82,7 @@ impl<S: EventStore, A: Apply<S>> ProjectionRunnerBuilder<S, A> {
         self
     }
 
-    /// Adds a sink for [`Event`]s, under the projection's name.
+    /// Adds a sink for [`Event`](super::Event)s, under the projection's name.
     #[must_use]
     pub fn listener(mut self, sink: impl Sink) -> Self {
         self.listeners.add(sink);

@@ -1,0 +1,266 @@
+//! A writer process is killed, for real and in full flight, again and again: what it acknowledged is there, nothing is
+//! there by half, and the read models are what the log makes them.
+//!
+//! The test starts itself as the child. It kills after a drawn number of acknowledgements, so that a run can be repeated
+//! with `CRASH_SEED` (printed) and no clock is needed. `CRASH_KILLS` sets how often; 25 by default, 1,000 for a release.
+#![cfg(all(unix, feature = "sqlite"))]
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use resilience_core::rng::Rng;
+use resilience_cqrs::projection::{Projection, ProjectionRunner, Rows, SqlProjection};
+use resilience_cqrs::{
+    Append, AppendError, BoxError, EventStore, Expected, NewEvent, Position, Query, Recorded, RowChange, SqliteStore,
+};
+use rusqlite::Transaction;
+
+const CHILD: &str = "CQRS_CRASH_CHILD";
+const TASKS: u64 = 8;
+/// Kills of one file before a new one is begun, so that checking it stays cheap.
+const KILLS_A_FILE: u64 = 40;
+
+fn from_env(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |value| value.parse().unwrap())
+}
+
+#[test]
+fn a_killed_writer_loses_nothing_it_acknowledged_and_leaves_nothing_by_half() {
+    let seed = from_env("CRASH_SEED", 1);
+    let kills = from_env("CRASH_KILLS", 25);
+    println!("CRASH_SEED={seed} CRASH_KILLS={kills}");
+    let mut rng = Rng::seeded(seed);
+    let mut directory = tempfile::tempdir().unwrap();
+    let mut acknowledged = BTreeMap::new();
+    for kill in 0..kills {
+        if kill % KILLS_A_FILE == 0 {
+            directory = tempfile::tempdir().unwrap();
+            acknowledged.clear();
+        }
+        let path = directory.path().join("log.db");
+        let after = rng.below(300);
+        for line in killed_after(child(&path), after) {
+            let (unit, first) = line.split_once(' ').expect("an acknowledgement is a unit and a position");
+            acknowledged.insert(unit.to_owned(), first.parse::<u64>().unwrap());
+        }
+        check(&path, &acknowledged);
+    }
+}
+
+#[test]
+fn a_medium_that_fails_ends_writing_and_what_was_acknowledged_before_is_there() {
+    // The file size limit makes writes fail with an error of the system (EFBIG), which SQLite reports as an I/O error.
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("log.db");
+    let mut limited = Command::new("sh");
+    limited.arg("-c").arg("trap '' XFSZ; ulimit -f 2000; exec \"$0\" \"$@\"").arg(std::env::current_exe().unwrap());
+    let child = as_child(limited, &path).spawn().unwrap();
+    let lines = finish(child);
+    let (failures, acknowledgements): (Vec<_>, Vec<_>) = lines.into_iter().partition(|line| line.starts_with('!'));
+    assert_eq!(failures, ["!failed", "!refused, not written"], "the first failure, and every append after it");
+    let acknowledged = acknowledgements.iter().map(|line| {
+        let (unit, first) = line.split_once(' ').unwrap();
+        (unit.to_owned(), first.parse().unwrap())
+    });
+    check(&path, &acknowledged.collect());
+}
+
+fn child(path: &Path) -> Child {
+    as_child(Command::new(std::env::current_exe().unwrap()), path).spawn().unwrap()
+}
+
+fn as_child(mut command: Command, path: &Path) -> Command {
+    command.args(["--exact", "the_child", "--nocapture"]).env(CHILD, path).stdout(Stdio::piped()).stderr(Stdio::null());
+    command
+}
+
+/// What the child acknowledged: `after` lines and whatever was on its way when SIGKILL arrived.
+fn killed_after(mut child: Child, after: u64) -> Vec<String> {
+    let mut lines = acknowledgements(&mut child);
+    let mut seen: Vec<String> = lines.by_ref().take(after as usize + 1).collect();
+    child.kill().unwrap();
+    seen.extend(lines);
+    child.wait().unwrap();
+    seen
+}
+
+fn finish(mut child: Child) -> Vec<String> {
+    let lines = acknowledgements(&mut child).collect();
+    child.wait().unwrap();
+    lines
+}
+
+/// Whole lines that are the child's own, and not the test harness's. A line cut by the kill was never acknowledged.
+fn acknowledgements(child: &mut Child) -> impl Iterator<Item = String> + use<> {
+    let mut reader = BufReader::new(child.stdout.take().unwrap());
+    std::iter::from_fn(move || {
+        let mut line = String::new();
+        reader.read_line(&mut line).unwrap();
+        line.ends_with('\n').then(|| line.trim_end().to_owned())
+    })
+    .filter_map(|line| line.strip_prefix("> ").map(str::to_owned))
+}
+
+/// Opens what the child left, and holds it against what it had said.
+fn check(path: &Path, acknowledged: &BTreeMap<String, u64>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let store = SqliteStore::open(path).await.unwrap();
+        store.verify().await.unwrap();
+        let mut events = Vec::new();
+        while events.len() < store.head().get() as usize {
+            let after = Position::new(events.len() as u64);
+            events.extend(store.read(after, &Query::all(), 8192).await.unwrap().events);
+        }
+        let units = units(&events);
+        for (unit, first) in acknowledged {
+            assert_eq!(units.get(unit), Some(first), "{unit} was acknowledged");
+        }
+        for (space, key, value) in last_units(&events) {
+            let row = store.row(space, key.as_bytes()).await.unwrap();
+            assert_eq!(row.as_deref(), Some(value.as_bytes()), "the row {key} goes with its events");
+        }
+        check_models(&store, &events).await;
+        store.close().await;
+    });
+}
+
+/// Each unit of three events with the position of its first. They were one append: all three are there, together.
+fn units(events: &[Recorded]) -> BTreeMap<String, u64> {
+    let mut units = BTreeMap::new();
+    for unit in events.chunks(3) {
+        let names: Vec<_> = unit.iter().map(|event| std::str::from_utf8(&event.payload).unwrap()).collect();
+        assert!(names.len() == 3 && names.iter().all(|name| *name == names[0]), "half an append: {names:?}");
+        assert_eq!(units.insert(names[0].to_owned(), unit[0].position.get()), None, "{} is there once", names[0]);
+    }
+    units
+}
+
+fn last_units(events: &[Recorded]) -> Vec<(&'static str, String, String)> {
+    let mut last = BTreeMap::new();
+    for event in events {
+        let unit = std::str::from_utf8(&event.payload).unwrap();
+        let (task, _) = unit.rsplit_once('-').unwrap();
+        last.insert(task.rsplit_once('-').unwrap().1.to_owned(), unit.to_owned());
+    }
+    last.into_iter().map(|(task, unit)| ("last", task, unit)).collect()
+}
+
+/// Each model is the fold of the events up to its own checkpoint, wherever the kill left that.
+async fn check_models(store: &SqliteStore, events: &[Recorded]) {
+    for name in ["sql", "rows"] {
+        let Some(checkpoint) = store.row("projection", name.as_bytes()).await.unwrap() else { continue };
+        let position = u64::from_be_bytes(checkpoint[..8].try_into().unwrap());
+        let expected = events.iter().filter(|event| event.position.get() <= position && event.kind == "Counted");
+        let expected = expected.count() as i64;
+        let counted = if name == "sql" {
+            store
+                .read_sql(|db| db.query_row("SELECT coalesce(sum(n), 0) FROM counted", [], |row| row.get(0)))
+                .await
+                .unwrap()
+        } else {
+            store.row("counted", b"n").await.unwrap().map_or(0, |n| std::str::from_utf8(&n).unwrap().parse().unwrap())
+        };
+        assert_eq!(counted, expected, "{name} at {position}");
+    }
+}
+
+/// Not a test of its own: what the tests above start and kill.
+#[test]
+fn the_child() {
+    let Ok(path) = std::env::var(CHILD) else { return };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let store = SqliteStore::open(path).await.unwrap();
+        let _sql = ProjectionRunner::sql(store.clone(), CountedSql).start();
+        let _rows = ProjectionRunner::builder(store.clone(), CountedRows).start();
+        let run = format!("{}-{}", std::process::id(), store.head());
+        let tasks = (0..TASKS).map(|task| tokio::spawn(write(store.clone(), run.clone(), task)));
+        for task in tasks.collect::<Vec<_>>() {
+            task.await.unwrap();
+        }
+        // Only a failed medium gets here. It stays failed.
+        say("!failed");
+        let mut refusals = Vec::new();
+        for _ in 0..50 {
+            let refused = store.append(Append::new().row(RowChange::put("r", "k", "v"))).await;
+            refusals.push(matches!(&refused, Err(error @ AppendError::Unavailable(_)) if !error.may_have_committed()));
+        }
+        if refusals.iter().all(|refused| *refused) {
+            say("!refused, not written");
+        }
+    });
+    std::process::exit(0);
+}
+
+/// Appends units until the store fails: three events in two streams, a row, and now and then a command id.
+async fn write(store: SqliteStore, run: String, task: u64) {
+    for n in 0_u64.. {
+        let unit = format!("{run}-{task}-{n}");
+        let event = |kind| NewEvent::new(kind, unit.clone()).tag(format!("task:{task}"));
+        let mut append = Append::new()
+            .events(format!("own-{task}"), Expected::Any, [event("Counted"), event("Noted")])
+            .events("shared", Expected::Any, [event("Counted")])
+            .row(RowChange::put("last", task.to_string(), unit.clone()));
+        if n % 4 == 0 {
+            append = append.command_id(unit.as_str());
+        }
+        match store.append(append).await {
+            Ok(appended) => say(&format!("{unit} {}", appended.first)),
+            Err(AppendError::Unavailable(_)) => return,
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+}
+
+/// One line, past the test harness, in one write.
+fn say(line: &str) {
+    let mut out = std::io::stdout().lock();
+    out.write_all(format!("> {line}\n").as_bytes()).unwrap();
+    out.flush().unwrap();
+}
+
+struct CountedSql;
+
+impl SqlProjection for CountedSql {
+    fn name(&self) -> &str {
+        "sql"
+    }
+
+    fn query(&self) -> Query {
+        Query::types(["Counted"])
+    }
+
+    fn prepare(&self, tx: &Transaction<'_>) -> Result<(), BoxError> {
+        Ok(tx.execute_batch("CREATE TABLE IF NOT EXISTS counted (stream TEXT PRIMARY KEY, n INTEGER NOT NULL)")?)
+    }
+
+    fn apply(&self, event: &Recorded, tx: &Transaction<'_>) -> Result<(), BoxError> {
+        let mut count = tx.prepare_cached("INSERT INTO counted VALUES (?1, 1) ON CONFLICT DO UPDATE SET n = n + 1")?;
+        count.execute([event.stream.as_str()])?;
+        Ok(())
+    }
+}
+
+struct CountedRows;
+
+impl Projection for CountedRows {
+    fn name(&self) -> &str {
+        "rows"
+    }
+
+    fn query(&self) -> Query {
+        Query::types(["Counted"])
+    }
+
+    async fn apply(&self, _: &Recorded, rows: &mut Rows<'_>) -> Result<(), BoxError> {
+        let n: u64 = match rows.get("counted", "n").await? {
+            Some(n) => std::str::from_utf8(&n)?.parse()?,
+            None => 0,
+        };
+        rows.put("counted", "n", (n + 1).to_string());
+        Ok(())
+    }
+}
