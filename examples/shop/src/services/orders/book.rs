@@ -9,11 +9,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
 use resilience_core::time::WallTime;
-use resilience_cqrs::{
-    Append, AppendError, BoxError, EventStore, Expected, NewEvent, Position, Query, Recorded, StreamId, Version,
-};
+use resilience_cqrs::aggregate::{Decider, EventCodec, ExecuteError, Json, Repository};
+use resilience_cqrs::{BoxError, EventStore, Position, Query, Recorded};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::Order;
@@ -21,26 +19,63 @@ use crate::domain::Order;
 /// What happened to an order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Happened {
-    Placed(Order),
+    Placed {
+        order: Order,
+        /// Unix milliseconds.
+        at: u64,
+    },
     Completed,
-    Cancelled { why: String },
+    Cancelled {
+        why: String,
+    },
 }
 
 impl Happened {
-    const fn kind(&self) -> &'static str {
-        match self {
-            Self::Placed(_) => "Placed",
-            Self::Completed => "Completed",
-            Self::Cancelled { .. } => "Cancelled",
-        }
-    }
-
-    fn event(&self) -> Result<NewEvent, BoxError> {
-        Ok(NewEvent::new(self.kind(), Bytes::from(serde_json::to_vec(self)?)))
-    }
-
     pub(super) fn read(recorded: &Recorded) -> Result<Self, BoxError> {
-        Ok(serde_json::from_slice(&recorded.payload)?)
+        Ok(Json.decode(recorded)?)
+    }
+}
+
+/// What can be asked of an order.
+#[derive(Clone, Debug)]
+pub(super) enum Command {
+    Place { order: Order, at: u64 },
+    Settle(Happened),
+}
+
+/// Why an order refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Refusal {
+    #[error("the id belongs to another order")]
+    OtherOrder,
+    #[error("the order was never placed")]
+    NeverPlaced,
+}
+
+/// The aggregate: an order, or a place for one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Slot(Option<Entry>);
+
+impl Decider for Slot {
+    const STREAM: &'static str = "order";
+    type Command = Command;
+    type Event = Happened;
+    type Error = Refusal;
+
+    fn evolve(&mut self, event: &Happened) {
+        self.0 = Entry::evolve(self.0.take(), event.clone());
+    }
+
+    /// Sent again, the same order leads to nothing; settled again, so does its end, for a saga has one end.
+    fn decide(&self, command: &Command) -> Result<Vec<Happened>, Refusal> {
+        match (&self.0, command) {
+            (None, Command::Place { order, at }) => Ok(vec![Happened::Placed { order: order.clone(), at: *at }]),
+            (Some(entry), Command::Place { order, .. }) if entry.order == *order => Ok(Vec::new()),
+            (Some(_), Command::Place { .. }) => Err(Refusal::OtherOrder),
+            (Some(entry), Command::Settle(end)) if entry.standing == Standing::Open => Ok(vec![end.clone()]),
+            (Some(_), Command::Settle(_)) => Ok(Vec::new()),
+            (None, Command::Settle(_)) => Err(Refusal::NeverPlaced),
+        }
     }
 }
 
@@ -62,9 +97,11 @@ pub(crate) enum Standing {
 
 impl Entry {
     /// What one more event makes of an order.
-    pub(super) fn evolve(before: Option<Self>, happened: Happened, at: WallTime) -> Option<Self> {
+    pub(super) fn evolve(before: Option<Self>, happened: Happened) -> Option<Self> {
         let standing = match happened {
-            Happened::Placed(order) => return Some(Self { order, placed_at: at, standing: Standing::Open }),
+            Happened::Placed { order, at } => {
+                return Some(Self { order, placed_at: WallTime::from_unix_millis(at), standing: Standing::Open });
+            }
             Happened::Completed => Standing::Completed,
             Happened::Cancelled { why } => Standing::Cancelled { why },
         };
@@ -85,7 +122,7 @@ pub(super) struct Tally {
 impl Tally {
     fn add(&mut self, happened: &Happened) {
         match happened {
-            Happened::Placed(_) => self.open += 1,
+            Happened::Placed { .. } => self.open += 1,
             Happened::Completed => (self.open, self.completed) = (self.open - 1, self.completed + 1),
             Happened::Cancelled { why } => {
                 (self.open, self.cancelled) = (self.open - 1, self.cancelled + 1);
@@ -108,8 +145,8 @@ pub(super) enum Placed {
 
 /// The book; clones share it.
 #[derive(Clone, Debug)]
-pub(super) struct Book<S> {
-    store: S,
+pub(super) struct Book<S: EventStore> {
+    orders: Repository<Slot, S>,
     tally: Arc<Mutex<Tally>>,
 }
 
@@ -127,7 +164,7 @@ impl<S: EventStore> Book<S> {
             for recorded in &page.events {
                 let happened = Happened::read(recorded)?;
                 tally.add(&happened);
-                let entry = Entry::evolve(open.remove(&recorded.stream), happened, recorded.recorded_at);
+                let entry = Entry::evolve(open.remove(&recorded.stream), happened);
                 if let Some(entry) = entry.filter(|entry| entry.standing == Standing::Open) {
                     open.insert(recorded.stream.clone(), entry);
                 }
@@ -139,48 +176,37 @@ impl<S: EventStore> Book<S> {
         }
         let mut open: Vec<Entry> = open.into_values().collect();
         open.sort_by_key(|entry| entry.placed_at);
-        Ok((Self { store, tally: Arc::new(Mutex::new(tally)) }, open))
+        Ok((Self { orders: Repository::new(store), tally: Arc::new(Mutex::new(tally)) }, open))
     }
 
     /// Places an order, once however often it is sent.
-    pub(super) async fn place(&self, order: &Order) -> Result<Placed, BoxError> {
-        let placed = Happened::Placed(order.clone());
-        let append = Append::new().events(stream(&order.order_id), Expected::NoStream, [placed.event()?]);
-        match self.store.append(append).await {
-            Ok(_) => {
-                self.lock().add(&placed);
+    pub(super) async fn place(&self, order: &Order, at: WallTime) -> Result<Placed, BoxError> {
+        let place = Command::Place { order: order.clone(), at: at.as_unix_millis() };
+        match self.orders.execute(&order.order_id, &place).await {
+            Ok(done) if !done.events.is_empty() => {
+                self.count(&done.events);
                 Ok(Placed::New)
             }
-            Err(AppendError::Conflict(_)) => match self.find(&order.order_id).await? {
-                Some(entry) if entry.order == *order => Ok(Placed::Known(entry)),
-                _ => Ok(Placed::Other),
-            },
+            Ok(done) => Ok(done.state.0.map_or(Placed::Other, Placed::Known)),
+            Err(ExecuteError::Refused(_)) => Ok(Placed::Other),
             Err(error) => Err(error.into()),
         }
     }
 
     /// Writes down how an order's checkout ended, once however often it is said.
     pub(super) async fn settle(&self, order_id: &str, ended: Happened) -> Result<(), BoxError> {
-        let only_placed = Expected::Exact(Version::EMPTY.next());
-        let append = Append::new().events(stream(order_id), only_placed, [ended.event()?]);
-        match self.store.append(append).await {
-            Ok(_) => {
-                self.lock().add(&ended);
-                Ok(())
-            }
-            // Somebody has written it down before, and a saga has one end.
-            Err(AppendError::Conflict(_)) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        let done = self.orders.execute(order_id, &Command::Settle(ended)).await?;
+        self.count(&done.events);
+        Ok(())
     }
 
     /// An order as it stands.
     pub(super) async fn find(&self, order_id: &str) -> Result<Option<Entry>, BoxError> {
-        let mut entry = None;
-        for recorded in self.store.read_stream(&stream(order_id), Version::EMPTY, PAGE).await? {
-            entry = Entry::evolve(entry, Happened::read(&recorded)?, recorded.recorded_at);
-        }
-        Ok(entry)
+        Ok(self.orders.load(order_id).await?.state.0)
+    }
+
+    fn count(&self, events: &[Happened]) {
+        events.iter().for_each(|happened| self.lock().add(happened));
     }
 
     pub(super) fn tally(&self) -> Tally {
@@ -192,15 +218,13 @@ impl<S: EventStore> Book<S> {
     }
 }
 
-fn stream(order_id: &str) -> StreamId {
-    format!("order-{order_id}").into()
-}
-
 #[cfg(test)]
 mod tests {
     use resilience_cqrs::MemoryStore;
 
     use super::*;
+
+    const NOON: WallTime = WallTime::from_unix_millis(43_200_000);
 
     fn order(id: &str) -> Order {
         let items = vec![crate::domain::Item { sku: "tea".into(), qty: 1, cents: 250 }];
@@ -211,10 +235,12 @@ mod tests {
     async fn an_order_sent_twice_is_placed_once_and_another_under_its_id_never() {
         let (book, open) = Book::open(MemoryStore::new()).await.unwrap();
         assert!(open.is_empty());
-        assert_eq!(book.place(&order("a")).await.unwrap(), Placed::New);
-        assert!(matches!(book.place(&order("a")).await.unwrap(), Placed::Known(known) if known.order == order("a")));
+        assert_eq!(book.place(&order("a"), NOON).await.unwrap(), Placed::New);
+        assert!(
+            matches!(book.place(&order("a"), NOON).await.unwrap(), Placed::Known(known) if known.order == order("a"))
+        );
         let other = Order { customer: "d".into(), ..order("a") };
-        assert_eq!(book.place(&other).await.unwrap(), Placed::Other);
+        assert_eq!(book.place(&other, NOON).await.unwrap(), Placed::Other);
         assert_eq!(book.tally().open, 1);
     }
 
@@ -223,7 +249,7 @@ mod tests {
         let store = MemoryStore::new();
         let (book, _) = Book::open(store.clone()).await.unwrap();
         for id in ["a", "b", "c"] {
-            book.place(&order(id)).await.unwrap();
+            book.place(&order(id), NOON).await.unwrap();
         }
         book.settle("a", Happened::Completed).await.unwrap();
         book.settle("b", Happened::Cancelled { why: "out of stock: tea".into() }).await.unwrap();

@@ -151,8 +151,9 @@ async fn place(State(desk): State<Desk>, Json(order): Json<Order>) -> Response {
 
 /// How the order stands once it is durable; `None` if its id belongs to another.
 async fn accept(desk: &Desk, order: &Order) -> Result<Option<Standing>, BoxError> {
-    let (standing, placed_at) = match desk.book.place(order).await? {
-        Placed::New => (Standing::Open, desk.timer.wall()),
+    let now = desk.timer.wall();
+    let (standing, placed_at) = match desk.book.place(order, now).await? {
+        Placed::New => (Standing::Open, now),
         Placed::Known(Entry { standing, placed_at, .. }) => (standing, placed_at),
         Placed::Other => return Ok(None),
     };

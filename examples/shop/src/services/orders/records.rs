@@ -28,7 +28,7 @@ pub(crate) async fn read(dir: &Path) -> Result<Records, Problem> {
     let damage = each(dir, ORDERS, |recorded| {
         let happened = Happened::read(recorded)?;
         let stream = recorded.stream.clone();
-        if let Some(entry) = Entry::evolve(entries.remove(&stream), happened, recorded.recorded_at) {
+        if let Some(entry) = Entry::evolve(entries.remove(&stream), happened) {
             entries.insert(stream, entry);
         }
         Ok(())
