@@ -5,6 +5,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
 
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicBool, Ordering};
@@ -12,6 +13,7 @@ use loom::thread;
 
 use super::{Acquire, Bulkhead, Permit};
 use crate::time::ManualTimer;
+use crate::{Reason, Rejected};
 
 fn bulkhead(limit: u32, queue: u32) -> Bulkhead {
     Bulkhead::builder().limit(limit).queue(queue).timer(ManualTimer::new()).build().unwrap()
@@ -49,6 +51,10 @@ impl Waiter {
         assert!(self.woken.0.load(Ordering::Acquire), "served, but not woken");
         self.poll().expect("woken, but not served")
     }
+}
+
+fn poll(acquire: &mut Acquire) -> Poll<Result<Permit, Rejected>> {
+    Pin::new(acquire).poll(&mut Context::from_waker(Waker::noop()))
 }
 
 fn assert_idle(bulkhead: &Bulkhead) {
@@ -150,6 +156,26 @@ fn loom_a_handed_over_slot_brings_what_its_last_holder_did() {
         }
         holder.join().unwrap();
         drop(waiter);
+        assert_idle(&bulkhead);
+    });
+}
+
+#[test]
+fn loom_a_slot_given_while_the_wait_ends_is_taken_or_freed_and_never_lost() {
+    loom::model(|| {
+        let (timer, wait) = (ManualTimer::new(), Duration::from_secs(1));
+        let bulkhead = Bulkhead::builder().limit(1).queue(1).max_wait(wait).timer(timer.clone()).build().unwrap();
+        let held = bulkhead.try_acquire().unwrap();
+        let mut acquire = bulkhead.acquire();
+        assert!(poll(&mut acquire).is_pending());
+        timer.advance(wait);
+        let release = thread::spawn(move || drop(held));
+        match poll(&mut acquire) {
+            Poll::Ready(Ok(permit)) => drop(permit),
+            Poll::Ready(Err(refused)) => assert_eq!(refused, Rejected::new("bulkhead", Reason::QueueTimeout)),
+            Poll::Pending => panic!("the wait is over"),
+        }
+        release.join().unwrap();
         assert_idle(&bulkhead);
     });
 }

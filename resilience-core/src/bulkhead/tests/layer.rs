@@ -104,6 +104,28 @@ impl Service<()> for NotReady<'_> {
 }
 
 #[test]
+fn an_inner_service_that_breaks_down_keeps_no_permit() {
+    struct Broken;
+    impl Service<()> for Broken {
+        type Response = ();
+        type Error = Error<&'static str>;
+        type Future = std::future::Ready<Result<(), Self::Error>>;
+
+        fn poll_ready(&mut self, _: &mut TaskContext<'_>) -> Poll<Result<(), Self::Error>> {
+            Poll::Ready(Err(Error::Service("broken")))
+        }
+
+        fn call(&mut self, (): ()) -> Self::Future {
+            unreachable!("an unready service is not called")
+        }
+    }
+    let bulkhead = bulkhead(1, 0);
+    let mut service = bulkhead.layer().layer(Broken);
+    assert_eq!(poll(pin!(service.ready())).map_ok(|_| ()), Poll::Ready(Err(Error::Service("broken"))));
+    assert_eq!(figures(&bulkhead), (1, 0, 0), "no call will come that could give it back");
+}
+
+#[test]
 fn a_waiting_service_that_is_dropped_leaves_the_queue() {
     let bulkhead = bulkhead(1, 1);
     let held = bulkhead.try_acquire().unwrap();
