@@ -1,6 +1,8 @@
 //! The models cases may name. Each drives the family's own machine, configured to the semantics of the case's profile.
 
 mod backoff;
+mod budget;
+mod retry;
 
 use std::collections::BTreeMap;
 
@@ -20,8 +22,20 @@ pub(crate) trait Model {
 pub(crate) type Make = fn(&Fields) -> Result<Box<dyn Model>, String>;
 
 /// Every model there is.
-pub(crate) const KNOWN: &[(&str, Make)] =
-    &[("backoff", backoff::delays), ("backoff_series", backoff::series), ("jitter_bounds", backoff::bounds)];
+pub(crate) const KNOWN: &[(&str, Make)] = &[
+    ("backoff", backoff::delays),
+    ("backoff_series", backoff::series),
+    ("jitter_bounds", backoff::bounds),
+    ("long_poll_empty_quota", retry::long_poll),
+    ("quota_raw", retry::bucket),
+    ("retry_after", retry::quota),
+    ("retry_attempts", retry::attempts),
+    ("retry_budget_envoy", budget::envoy),
+    ("retry_budget_failsafe", budget::failsafe),
+    ("retry_budget_finagle", budget::finagle),
+    ("retry_quota", retry::quota),
+    ("retry_throttle", retry::throttle),
+];
 
 /// Observables from pairs.
 pub(crate) fn observed<const N: usize>(pairs: [(&str, Value); N]) -> Observed {
