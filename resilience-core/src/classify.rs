@@ -37,20 +37,24 @@ impl Class {
 pub struct Classification {
     class: Class,
     retryable: bool,
+    refused: bool,
     retry_after: Option<Duration>,
 }
 
 impl Classification {
     /// The service did its work.
-    pub const SUCCESS: Self = Self { class: Class::Success, retryable: false, retry_after: None };
+    pub const SUCCESS: Self = Self { class: Class::Success, retryable: false, refused: false, retry_after: None };
     /// The service did its work too slowly.
-    pub const SLOW: Self = Self { class: Class::Slow, retryable: false, retry_after: None };
+    pub const SLOW: Self = Self { class: Class::Slow, retryable: false, refused: false, retry_after: None };
     /// The service failed in a way that may pass.
-    pub const FAILURE: Self = Self { class: Class::Failure, retryable: true, retry_after: None };
+    pub const FAILURE: Self = Self { class: Class::Failure, retryable: true, refused: false, retry_after: None };
     /// The service failed, and would fail again.
-    pub const PERMANENT: Self = Self { class: Class::Failure, retryable: false, retry_after: None };
+    pub const PERMANENT: Self = Self { class: Class::Failure, retryable: false, refused: false, retry_after: None };
+    /// Refused by our own stack: the call was never sent, so the refusal says nothing about the service, and nothing about
+    /// what became of an earlier attempt.
+    pub const REFUSED: Self = Self { class: Class::Ignore, retryable: false, refused: true, retry_after: None };
     /// Says nothing about the service, and repeating it helps nobody.
-    pub const IGNORE: Self = Self { class: Class::Ignore, retryable: false, retry_after: None };
+    pub const IGNORE: Self = Self { class: Class::Ignore, retryable: false, refused: false, retry_after: None };
 
     /// Whether a retry or a hedge may repeat the call.
     #[must_use]
@@ -74,6 +78,11 @@ impl Classification {
     /// Whether a repeated call could fare better.
     pub const fn is_retryable(&self) -> bool {
         self.retryable
+    }
+
+    /// Whether the call was refused by our own stack and never sent.
+    pub const fn is_refused(&self) -> bool {
+        self.refused
     }
 
     /// When the server wants to be called again.
@@ -122,7 +131,7 @@ impl<Res, E: AsRejected> Classify<Res, E> for ByResult {
     fn classify(&self, answer: &Result<Res, E>) -> Classification {
         match answer {
             Ok(_) => Classification::SUCCESS,
-            Err(error) if error.as_rejected().is_some() => Classification::IGNORE,
+            Err(error) if error.as_rejected().is_some() => Classification::REFUSED,
             Err(_) => Classification::FAILURE,
         }
     }
@@ -136,7 +145,8 @@ mod tests {
     #[test]
     fn a_refusal_is_neither_counted_nor_retried_by_default() {
         let refused: Result<(), Error<std::io::Error>> = Err(Rejected::new("b", Reason::Open).into());
-        assert_eq!(ByResult.classify(&refused), Classification::IGNORE);
+        assert_eq!(ByResult.classify(&refused), Classification::REFUSED);
+        assert_eq!(ByResult.classify(&refused).class(), Class::Ignore);
         let late: Result<(), Error<std::io::Error>> = Err(Elapsed::new(Duration::from_secs(1)).into());
         assert_eq!(ByResult.classify(&late), Classification::FAILURE);
     }

@@ -85,6 +85,9 @@ pub enum Reason {
     NotReplayable,
     /// Another attempt would fare no better.
     Permanent,
+    /// An attempt after the first was refused by the own stack and never sent: the circuit opened meanwhile, say. The
+    /// caller gets the answer of the last attempt that was sent.
+    Refused,
     /// The service failed to get ready for another attempt.
     NotReady,
 }
@@ -99,6 +102,7 @@ impl Reason {
             Self::MaxElapsed => "max_elapsed",
             Self::NotReplayable => "not_replayable",
             Self::Permanent => "permanent",
+            Self::Refused => "refused",
             Self::NotReady => "not_ready",
         }
     }

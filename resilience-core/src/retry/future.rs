@@ -15,7 +15,7 @@ use crate::{Classification, Classify};
 use super::event::Reason;
 use super::replay::Replay;
 use super::service::Shared;
-use super::session::{Next, Session, attempting};
+use super::session::{Next, Session, attempting, last_word};
 
 pin_project! {
     /// The answer of a [`RetryService`](super::RetryService).
@@ -32,6 +32,8 @@ pin_project! {
         copy: Result<Req, Reason>,
         // The instance for retries, made for the first of them.
         instance: Option<S>,
+        // The answer of the last attempt that was sent, kept from the moment another is scheduled; see `last_word`.
+        earlier: Option<Box<Result<S::Response, S::Error>>>,
         shared: Arc<Shared<S, C, R>>,
     }
 }
@@ -54,7 +56,7 @@ impl<S: Service<Req>, Req, C, R> ResponseFuture<S, Req, C, R> {
         copy: Result<Req, Reason>,
         shared: Arc<Shared<S, C, R>>,
     ) -> Self {
-        Self { state: State::Calling { attempt: first }, session, copy, instance: None, shared }
+        Self { state: State::Calling { attempt: first }, session, copy, instance: None, earlier: None, shared }
     }
 }
 
@@ -81,14 +83,18 @@ where
             if this.session.is_plain(this.shared.retry.shared(), &means) {
                 return Poll::Ready(answer);
             }
-            match self.as_mut().decide(answer.is_ok(), &means) {
-                Then::Return => return Poll::Ready(answer),
-                Then::Yield => {
-                    // So that a service which fails at once cannot keep the thread to itself.
-                    cx.waker().wake_by_ref();
-                    return Poll::Pending;
-                }
-                Then::Wait => {}
+            let then = self.as_mut().decide(answer.is_ok(), &means);
+            let earlier = self.as_mut().project().earlier;
+            if matches!(then, Then::Return) {
+                return Poll::Ready(last_word(answer, means.is_refused(), earlier));
+            }
+            if !means.is_refused() {
+                *earlier = Some(Box::new(answer));
+            }
+            if matches!(then, Then::Yield) {
+                // So that a service which fails at once cannot keep the thread to itself.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
             }
         }
     }

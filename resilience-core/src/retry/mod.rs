@@ -77,6 +77,10 @@
 //! pattern. Why there was no other attempt, and how many there were, is in [`Event::GaveUp`] and, for the caller, in the
 //! [`report`] of the call. An error of the service's readiness before a retry ends the call with that error.
 //!
+//! One answer is not passed on: the refusal, by the own stack, of an attempt that followed one that was sent. A refusal
+//! promises that the call was never sent, and of this call that would be false: the caller gets the answer of the last
+//! attempt that was sent.
+//!
 //! # Events
 //!
 //! | event | when | severity |

@@ -27,7 +27,7 @@ impl<Res, E: AsRejected> Classify<Res, E> for ByHint {
     fn classify(&self, answer: &Result<Res, E>) -> Classification {
         let refused = answer.as_ref().err().and_then(AsRejected::as_rejected);
         match refused.and_then(|refused| refused.retry_after()) {
-            Some(wait) => Classification::IGNORE.retryable(true).after(wait),
+            Some(wait) => Classification::REFUSED.retryable(true).after(wait),
             None => ByResult.classify(answer),
         }
     }

@@ -10,17 +10,22 @@ use crate::Classify;
 use crate::time::Sleep;
 
 use super::policy::Retry;
-use super::session::{Next, Session, attempting};
+use super::session::{Next, Session, attempting, last_word};
 
 pin_project! {
     /// An operation and its retries; made by [`Retry::run`].
     #[must_use = "futures do nothing unless polled"]
-    pub struct Run<'a, Op, Fut, C> {
+    pub struct Run<'a, Op, Fut, C>
+    where
+        Fut: Future,
+    {
         retry: &'a Retry,
         operation: Op,
         classify: C,
         // Begins with the first poll: a future that is never polled is no request.
         session: Option<Session>,
+        // The answer of the last attempt that was sent, kept from the moment another is scheduled; see `last_word`.
+        earlier: Option<Box<Fut::Output>>,
         #[pin]
         state: State<Fut>,
     }
@@ -36,9 +41,9 @@ pin_project! {
     }
 }
 
-impl<'a, Op, Fut, C> Run<'a, Op, Fut, C> {
+impl<'a, Op, Fut: Future, C> Run<'a, Op, Fut, C> {
     pub(super) fn new(retry: &'a Retry, classify: C, operation: Op) -> Self {
-        Self { retry, operation, classify, session: None, state: State::Idle }
+        Self { retry, operation, classify, session: None, earlier: None, state: State::Idle }
     }
 }
 
@@ -69,8 +74,15 @@ where
                     if session.is_plain(policy, &means) {
                         return Poll::Ready(answer);
                     }
-                    match session.decide(policy, answer.is_ok(), &means, None) {
-                        Next::Return => return Poll::Ready(answer),
+                    let next = session.decide(policy, answer.is_ok(), &means, None);
+                    if matches!(next, Next::Return) {
+                        return Poll::Ready(last_word(answer, means.is_refused(), this.earlier));
+                    }
+                    if !means.is_refused() {
+                        *this.earlier = Some(Box::new(answer));
+                    }
+                    match next {
+                        Next::Return => {}
                         Next::Soon => {
                             this.state.set(State::Idle);
                             // Yield, so that an operation which fails at once cannot keep the thread to itself.
@@ -89,7 +101,7 @@ where
     }
 }
 
-impl<Op, Fut, C> fmt::Debug for Run<'_, Op, Fut, C> {
+impl<Op, Fut: Future, C> fmt::Debug for Run<'_, Op, Fut, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Run").field("policy", self.retry.name()).field("session", &self.session).finish_non_exhaustive()
     }

@@ -80,7 +80,7 @@ impl Session {
     #[cold]
     pub(super) fn decide(&mut self, policy: &Shared, ok: bool, means: &Classification, spent: Option<Reason>) -> Next {
         if !means.is_retryable() && means.class() != Class::Failure {
-            self.recovered(policy, ok, means.class());
+            self.recovered(policy, ok, means);
             return Next::Return;
         }
         // What the last retry cost stays spent; where retries in flight are counted, it is one less.
@@ -99,15 +99,16 @@ impl Session {
     }
 
     /// An attempt after the first said something other than a failure.
-    fn recovered(&mut self, policy: &Shared, ok: bool, class: Class) {
+    fn recovered(&mut self, policy: &Shared, ok: bool, means: &Classification) {
         let attempts = self.attempt();
-        if let (Class::Success | Class::Slow, Some(permit)) = (class, self.permit.take()) {
+        if let (Class::Success | Class::Slow, Some(permit)) = (means.class(), self.permit.take()) {
             permit.succeeded();
         }
         if ok {
             policy.emit(Event::Recovered { attempts });
+        } else if means.is_refused() {
+            policy.give_up(attempts, Reason::Refused);
         } else {
-            // Refused by our own stack, say: the breaker opened meanwhile.
             policy.give_up(attempts, Reason::Permanent);
         }
     }
@@ -130,6 +131,17 @@ impl Session {
             Duration::ZERO => Next::Soon,
             delay => Next::Wait(policy.timer.sleep_until(times.now + delay)),
         })
+    }
+}
+
+/// What the caller gets, `answer` being the last and `earlier` that of the last attempt that was sent.
+///
+/// A refusal promises that the call was never sent. Of an attempt after one that was sent, and that failed with its
+/// effect unknown, the promise is true and of the call it is not: so the caller gets what is known of the call.
+pub(super) fn last_word<T>(answer: T, refused: bool, earlier: &mut Option<Box<T>>) -> T {
+    match earlier.take() {
+        Some(earlier) if refused => *earlier,
+        _ => answer,
     }
 }
 

@@ -132,13 +132,21 @@ async fn refusals_of_the_own_stack_are_not_retried_unless_asked_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_on_the_second_attempt_ends_the_call() {
+async fn a_refusal_on_the_second_attempt_ends_the_call_and_does_not_hide_the_first() {
+    // A refusal promises "never sent". The first attempt was sent, and what became of it is not known.
     let refused = Rejected::new("payments", Refusal::Open);
     let script = Script::answering([Err(Error::Service("down")), Err(refused.clone().into())]);
     let heard = Heard::default();
     let retry = steady().listener(heard.clone()).build().unwrap();
-    assert_eq!(ask(retry.layer().layer(script.handle())).await, Err(refused.into()));
-    assert_eq!(heard.all()[1], Event::GaveUp { attempts: 2, reason: Reason::Permanent });
+    assert_eq!(ask(retry.layer().layer(script.handle())).await, Err(Error::Service("down")));
+    assert_eq!(heard.all()[1], Event::GaveUp { attempts: 2, reason: Reason::Refused });
+
+    let mut answers = vec![Err(refused.clone().into()), Err(Error::Service("down"))].into_iter();
+    let answer = retry.run(|_| std::future::ready(answers.next().unwrap_or(Ok(())))).await;
+    assert_eq!(answer, Err(refused.clone().into()), "nothing was sent before it");
+    let mut answers = vec![Err(Error::Service("down")), Err(refused.into())].into_iter();
+    let answer = retry.run(|_| std::future::ready(answers.next().unwrap_or(Ok(())))).await;
+    assert_eq!(answer, Err(Error::Service("down")));
 }
 
 #[tokio::test(start_paused = true)]
