@@ -28,6 +28,16 @@ enum Repr {
 
 impl Address {
     /// The host: an IP address in its own notation (without brackets), or a name.
+    ///
+    /// ```
+    /// use resilience_discovery::Address;
+    ///
+    /// // What a TLS client verifies and a resolver takes has no brackets; the address's own text has them.
+    /// let address = Address::try_from("[2001:db8::7]:443")?;
+    /// assert_eq!(address.host(), "2001:db8::7");
+    /// assert_eq!(address.to_string(), "[2001:db8::7]:443");
+    /// # Ok::<(), resilience_discovery::InvalidAddress>(())
+    /// ```
     pub fn host(&self) -> String {
         match &self.0 {
             Repr::Socket(addr) => addr.ip().to_string(),
@@ -44,6 +54,15 @@ impl Address {
     }
 
     /// The address to connect to, unless a name has to be resolved first.
+    ///
+    /// ```
+    /// use resilience_discovery::Address;
+    ///
+    /// assert!(Address::try_from("10.0.0.7:80")?.socket_addr().is_some());
+    /// // Nothing resolves a name here: that waits, and its answer gets old.
+    /// assert_eq!(Address::try_from("localhost:80")?.socket_addr(), None);
+    /// # Ok::<(), resilience_discovery::InvalidAddress>(())
+    /// ```
     pub fn socket_addr(&self) -> Option<SocketAddr> {
         match &self.0 {
             Repr::Socket(addr) => Some(*addr),
@@ -100,6 +119,16 @@ impl fmt::Debug for Address {
 }
 
 /// The text is no address.
+///
+/// ```
+/// use resilience_discovery::Address;
+///
+/// for text in ["http://payments:80", "payments", "payments:99999", "::1"] {
+///     let error = Address::try_from(text).unwrap_err();
+///     assert_eq!(error.text(), text);
+///     assert_eq!(error.to_string(), format!("{text:?} is not an address: give host:port"));
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not an address: give host:port")]
 pub struct InvalidAddress(String);

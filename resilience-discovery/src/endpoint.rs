@@ -13,10 +13,12 @@ use crate::Address;
 /// reconnects and lists it again. Sources without identities of their own use the address as the identity.
 ///
 /// ```
+/// use std::collections::BTreeMap;
 /// use resilience_discovery::EndpointId;
 ///
-/// let id = EndpointId::from("payments-7d4f");
-/// assert_eq!(id.as_str(), "payments-7d4f");
+/// // Maps keyed by identity are asked with plain text.
+/// let breakers = BTreeMap::from([(EndpointId::from("payments-7d4f"), "closed")]);
+/// assert_eq!(breakers.get("payments-7d4f"), Some(&"closed"));
 /// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EndpointId(Arc<str>);
@@ -98,6 +100,15 @@ impl Endpoint {
     }
 
     /// An endpoint whose identity is its address, for sources that know nothing else.
+    ///
+    /// ```
+    /// use resilience_discovery::{Address, Endpoint};
+    ///
+    /// // Who moves is then another endpoint: its load and what was learned about it do not move along.
+    /// let endpoint = Endpoint::at(Address::try_from("payments.internal:8080")?);
+    /// assert_eq!(endpoint.id().as_str(), "payments.internal:8080");
+    /// # Ok::<(), resilience_discovery::InvalidAddress>(())
+    /// ```
     pub fn at(address: impl Into<Address>) -> Self {
         let address = address.into();
         Self::new(address.to_string(), address)
@@ -118,6 +129,17 @@ impl Endpoint {
     }
 
     /// Adds what the source says about it; a second value for a key replaces the first.
+    ///
+    /// ```
+    /// use resilience_discovery::{Address, Endpoint};
+    ///
+    /// let before = Endpoint::at(Address::try_from("10.0.0.7:80")?).with_metadata("version", "4.2");
+    /// let after = before.clone().with_metadata("version", "4.3");
+    /// assert_eq!(after.metadata()["version"], "4.3");
+    /// assert_eq!(before.metadata()["version"], "4.2", "a clone is changed alone");
+    /// assert!(before != after && before.id() == after.id());
+    /// # Ok::<(), resilience_discovery::InvalidAddress>(())
+    /// ```
     #[must_use]
     pub fn with_metadata(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         Arc::make_mut(&mut self.0).metadata.insert(key.into(), value.into());

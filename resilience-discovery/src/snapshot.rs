@@ -7,6 +7,25 @@ use resilience_core::time::Timestamp;
 use crate::{Endpoint, EndpointId};
 
 /// The endpoints of one service at one moment, with where the knowledge comes from. A cheap clone.
+///
+/// ```
+/// use std::time::Duration;
+/// use resilience_core::time::Timestamp;
+/// use resilience_discovery::{Address, Endpoint, EndpointSet, Rules, Update};
+///
+/// let start = Timestamp::ORIGIN;
+/// let mut set = EndpointSet::new(Rules::default(), start);
+/// set.apply(Update::Endpoints(vec![Endpoint::new("a", Address::try_from("10.0.0.7:80")?)]), start);
+/// let before = set.snapshot().clone();
+///
+/// // A failing source changes what the endpoints are worth, not which there are.
+/// set.fail(start + Duration::from_secs(5));
+/// assert_eq!(set.snapshot().version(), before.version());
+/// assert_eq!(set.snapshot().endpoints(), before.endpoints());
+/// assert!(set.snapshot().freshness().is_stale() && !before.freshness().is_stale());
+/// assert!(before.endpoint("a").is_some() && before.endpoint("b").is_none());
+/// # Ok::<(), resilience_discovery::InvalidAddress>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     pub(crate) version: u64,
@@ -45,12 +64,39 @@ impl Snapshot {
     /// Those the source no longer names, but in a way that is not believed yet; ordered by identity.
     ///
     /// They are among [`endpoints`](Self::endpoints) until the source has confirmed itself.
+    ///
+    /// ```
+    /// use resilience_core::time::Timestamp;
+    /// use resilience_discovery::{Address, Endpoint, EndpointSet, Rules, Update};
+    ///
+    /// let fleet = ["a:80", "b:80", "c:80", "d:80"].map(|at| Endpoint::at(Address::try_from(at).unwrap()));
+    /// let mut set = EndpointSet::new(Rules::default(), Timestamp::ORIGIN);
+    /// set.apply(Update::Endpoints(fleet.to_vec()), Timestamp::ORIGIN);
+    ///
+    /// // One of four is left: more likely a registry in trouble than three machines gone at once.
+    /// set.apply(Update::Endpoints(fleet[..1].to_vec()), Timestamp::ORIGIN);
+    /// assert_eq!(set.snapshot().endpoints().len(), 4);
+    /// assert_eq!(set.snapshot().suspects().len(), 3);
+    /// ```
     pub fn suspects(&self) -> &[EndpointId] {
         &self.suspects
     }
 }
 
 /// How far a snapshot can be trusted.
+///
+/// ```
+/// use std::time::Duration;
+/// use resilience_core::time::Timestamp;
+/// use resilience_discovery::{EndpointSet, Freshness, Rules, Update};
+///
+/// // "None" from the source and "nothing heard" from nobody are two things.
+/// let mut set = EndpointSet::new(Rules::default(), Timestamp::ORIGIN);
+/// assert_eq!(set.snapshot().freshness(), Freshness::Stale { since: Timestamp::ORIGIN });
+/// set.apply(Update::Endpoints(vec![]), Timestamp::ORIGIN + Duration::from_secs(1));
+/// assert_eq!(set.snapshot().freshness(), Freshness::Empty);
+/// assert_eq!(set.snapshot().freshness().label(), "empty");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Freshness {

@@ -56,6 +56,29 @@ impl BalanceBuilder {
     /// How long a call waits for an endpoint to be ready before it is refused; 3 s by default.
     ///
     /// Once one has waited this long in vain, others are refused at once until an endpoint is ready again. Zero never waits.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use resilience_core::{Error, Reason};
+    /// use resilience_discovery::{Balance, Discovery, Endpoint, StaticSource};
+    /// use tower::{ServiceExt, service_fn};
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let discovery = Discovery::builder().build(StaticSource::new([]))?;
+    /// let echo = |_: &Endpoint| service_fn(|n: u32| async move { Ok::<_, Error<std::io::Error>>(n) });
+    /// let balance = Balance::builder().wait(Duration::from_secs(1)).build(&discovery, echo)?;
+    ///
+    /// let start = tokio::time::Instant::now();
+    /// for _ in 0..100 {
+    ///     let refused = balance.clone().oneshot(7).await.unwrap_err();
+    ///     assert!(matches!(refused, Error::Rejected(rejected) if rejected.reason() == Reason::NoEndpoint));
+    /// }
+    /// // The first waited for all of them: an outage does not cost each call its patience.
+    /// assert!(start.elapsed() < Duration::from_secs(2));
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn wait(mut self, wait: Duration) -> Self {
         self.wait = wait;
@@ -74,6 +97,23 @@ impl BalanceBuilder {
     /// `make` is called once per endpoint and address, in a task of the current tokio runtime, which ends with the last
     /// clone of the balancer. It must neither block nor panic. The service it returns is cloned for each call: clones must
     /// share what is to be shared (connections, breakers), as those of every client and of this family's layers do.
+    ///
+    /// ```
+    /// use std::convert::Infallible;
+    /// use resilience_discovery::{Balance, Discovery, Endpoint, StaticSource};
+    /// use tower::service_fn;
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let discovery = Discovery::builder().name("payments").build(StaticSource::new([]))?;
+    /// let echo = |_: &Endpoint| service_fn(|n: u32| async move { Ok::<_, Infallible>(n) });
+    /// // Two balancers over one fleet: each counts its own calls, under its own name.
+    /// let payments = Balance::builder().build(&discovery, echo)?;
+    /// let refunds = Balance::builder().name("refunds").build(&discovery, echo)?;
+    /// assert_eq!((payments.name().as_str(), refunds.name().as_str()), ("payments", "refunds"));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///

@@ -7,6 +7,35 @@ use resilience_core::event::{Fact, Severity};
 use crate::Endpoint;
 
 /// A fact of balancing.
+///
+/// ```
+/// use std::{convert::Infallible, sync::mpsc::{Sender, channel}, time::Duration};
+/// use resilience_core::event::{self, Sink};
+/// use resilience_discovery::balance::{Balance, Event};
+/// use resilience_discovery::{Address, Discovery, Endpoint, StaticSource};
+///
+/// struct Added(Sender<Endpoint>);
+///
+/// impl Sink for Added {
+///     fn on_event(&self, event: &event::Event<'_>) {
+///         if let Some(Event::EndpointAdded { endpoint }) = event.fact::<Event>() {
+///             let _ = self.0.send(endpoint.clone());
+///         }
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let endpoint = Endpoint::at(Address::try_from("10.0.0.7:80")?);
+/// let discovery = Discovery::builder().build(StaticSource::new([endpoint.clone()]))?;
+/// let (added, heard) = channel();
+/// let echo = |_: &Endpoint| tower::service_fn(|n: u32| async move { Ok::<_, Infallible>(n) });
+/// let _balance = Balance::builder().listener(Added(added)).build(&discovery, echo)?;
+/// tokio::time::sleep(Duration::from_secs(1)).await;
+/// assert_eq!(heard.try_recv()?, endpoint);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event {

@@ -26,6 +26,24 @@ use crate::{Discovery, Endpoint, Freshness};
 ///
 /// Cheap to clone: clones share the endpoints, their services and their load, and each may be called on a thread of its own
 /// without a lock or a task between. See the [module](super) for how endpoints come, go and are avoided.
+///
+/// ```
+/// use resilience_core::Error;
+/// use resilience_discovery::{Address, Balance, Discovery, Endpoint, StaticSource};
+/// use tower::{ServiceExt, service_fn};
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// // Built before anything is known: the calls that come first wait, and none is lost to start-up.
+/// let fleet = StaticSource::new([Endpoint::at(Address::try_from("10.0.0.7:80")?)]);
+/// let discovery = Discovery::builder().name("payments").build(fleet)?;
+/// let echo = |_: &Endpoint| service_fn(|n: u32| async move { Ok::<_, Error<std::io::Error>>(n) });
+/// let payments = Balance::builder().build(&discovery, echo)?;
+/// assert_eq!((payments.name().as_str(), payments.snapshot().endpoints.len()), ("payments", 0));
+/// assert_eq!(payments.oneshot(7).await?, 7);
+/// # Ok(())
+/// # }
+/// ```
 pub struct Balance<S, Req> {
     pub(super) shared: Arc<Shared<S>>,
     /// The picker it used last, and which generation of the fleet's pickers that is.
@@ -140,6 +158,29 @@ impl<S, Req> Balance<S, Req> {
     }
 
     /// The endpoints it chooses from, and the load of each.
+    ///
+    /// ```
+    /// use resilience_core::Error;
+    /// use resilience_discovery::{Address, Balance, Discovery, Endpoint, StaticSource};
+    /// use tower::{Service, ServiceExt, service_fn};
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let fleet = StaticSource::new([Endpoint::at(Address::try_from("10.0.0.7:80")?)]);
+    /// let discovery = Discovery::builder().build(fleet)?;
+    /// let endless = |_: &Endpoint| service_fn(|(): ()| std::future::pending::<Result<(), Error<std::io::Error>>>());
+    /// let mut balance = Balance::builder().build(&discovery, endless)?;
+    ///
+    /// // The load is there from readiness on, before anything was sent, and goes with the answer's future.
+    /// balance.ready().await?;
+    /// assert_eq!(balance.snapshot().endpoints[0].in_flight, 1);
+    /// let answer = balance.call(());
+    /// assert_eq!(balance.snapshot().endpoints[0].in_flight, 1);
+    /// drop(answer);
+    /// assert_eq!(balance.snapshot().endpoints[0].in_flight, 0);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn snapshot(&self) -> Snapshot {
         let picker = self.shared.fleet.picker();
         let status = |(endpoint, entry): (&Endpoint, &Entry<S>)| EndpointStatus {
@@ -191,6 +232,24 @@ pub struct Snapshot {
 }
 
 /// An endpoint at one moment.
+///
+/// ```
+/// use std::{convert::Infallible, time::Duration};
+/// use resilience_discovery::{Address, Balance, Discovery, Endpoint, StaticSource};
+/// use tower::service_fn;
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let fleet = StaticSource::new([Endpoint::at(Address::try_from("10.0.0.7:80")?)]);
+/// let discovery = Discovery::builder().build(fleet)?;
+/// let echo = |_: &Endpoint| service_fn(|n: u32| async move { Ok::<_, Infallible>(n) });
+/// let balance = Balance::builder().build(&discovery, echo)?;
+/// tokio::time::sleep(Duration::from_secs(1)).await;
+/// // Readiness was asked for by the balancer itself: no call had to be the first.
+/// assert!(!balance.snapshot().endpoints[0].avoided);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct EndpointStatus {

@@ -57,6 +57,22 @@ impl DiscoveryBuilder {
     }
 
     /// Sets all the rules at once.
+    ///
+    /// ```
+    /// use resilience_discovery::{Discovery, Rules, StaticSource};
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() {
+    /// // A registry with a quorum of its own: believe it at its first word, however drastic.
+    /// let mut rules = Rules::default();
+    /// (rules.empty_confirmations, rules.max_shrink) = (1, 1.0);
+    /// assert!(Discovery::builder().rules(rules.clone()).build(StaticSource::new([])).is_ok());
+    ///
+    /// // Checked as a whole where it is used.
+    /// rules.empty_confirmations = 0;
+    /// assert!(Discovery::builder().rules(rules).build(StaticSource::new([])).is_err());
+    /// # }
+    /// ```
     #[must_use]
     pub fn rules(mut self, rules: Rules) -> Self {
         self.rules = rules;
@@ -110,6 +126,14 @@ impl DiscoveryBuilder {
     }
 
     /// Starts following `source`, in a task of the current tokio runtime that ends with the last handle.
+    ///
+    /// ```
+    /// use resilience_discovery::{Discovery, StaticSource};
+    ///
+    /// // The task needs a runtime to live in: said now, not found out when the first call has no endpoints.
+    /// let error = Discovery::builder().build(StaticSource::new([])).unwrap_err();
+    /// assert!(error.to_string().contains("runtime"));
+    /// ```
     ///
     /// # Errors
     ///

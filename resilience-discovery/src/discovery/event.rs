@@ -8,6 +8,32 @@ use resilience_core::event::{Fact, Severity};
 use crate::{Changes, SourceError};
 
 /// A fact of discovery.
+///
+/// ```
+/// use std::sync::mpsc::{Sender, channel};
+/// use resilience_core::event::{self, Sink};
+/// use resilience_discovery::{Address, Discovery, Endpoint, StaticSource, discovery::Event};
+///
+/// struct Sizes(Sender<usize>);
+///
+/// impl Sink for Sizes {
+///     fn on_event(&self, event: &event::Event<'_>) {
+///         if let Some(Event::Updated { endpoints, .. }) = event.fact::<Event>() {
+///             let _ = self.0.send(*endpoints);
+///         }
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (sizes, heard) = channel();
+/// let fleet = StaticSource::new([Endpoint::at(Address::try_from("10.0.0.7:80")?)]);
+/// let discovery = Discovery::builder().listener(Sizes(sizes)).build(fleet)?;
+/// discovery.first().await;
+/// assert_eq!(heard.try_recv()?, 1);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event {

@@ -44,6 +44,15 @@ impl Default for Rules {
 impl Rules {
     /// Checks that the rules can work.
     ///
+    /// ```
+    /// use resilience_discovery::Rules;
+    ///
+    /// let mut rules = Rules::default();
+    /// assert!(rules.validate().is_ok());
+    /// rules.max_shrink = 50.0; // a share, not a percentage
+    /// assert!(rules.validate().unwrap_err().to_string().contains("max_shrink"));
+    /// ```
+    ///
     /// # Errors
     ///
     /// When `empty_confirmations` is zero, or `max_shrink` is not within 0 and 1.
@@ -59,6 +68,14 @@ impl Rules {
 }
 
 /// What one input changed.
+///
+/// ```
+/// use resilience_discovery::{Changes, Freshness};
+///
+/// // News about trust alone leaves the endpoints, and so the snapshot's version, as they were.
+/// let changes = Changes { freshness: Some(Freshness::Live), ..Changes::default() };
+/// assert!(!changes.is_empty() && !changes.endpoints_changed());
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Changes {
     /// Endpoints that are in use from now on.
@@ -195,6 +212,24 @@ impl EndpointSet {
     }
 
     /// When [`tick`](Self::tick) has something to do.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use resilience_core::time::Timestamp;
+    /// use resilience_discovery::{Address, Endpoint, EndpointSet, Rules, Update};
+    ///
+    /// let now = Timestamp::ORIGIN;
+    /// let [a, b] = ["a:80", "b:80"].map(|at| Endpoint::at(Address::try_from(at).unwrap()));
+    /// let mut set = EndpointSet::new(Rules::default(), now);
+    /// set.apply(Update::Endpoints(vec![a.clone()]), now);
+    /// assert_eq!(set.next_wake_up(), None, "the first endpoints are published at once");
+    ///
+    /// // Later ones are gathered; nothing happens before the machine is told that time has passed.
+    /// assert!(set.apply(Update::Endpoints(vec![a, b]), now).is_empty());
+    /// let due = set.next_wake_up().unwrap();
+    /// assert_eq!(due, now + Duration::from_millis(100));
+    /// assert_eq!(set.tick(due).added.len(), 1);
+    /// ```
     pub fn next_wake_up(&self) -> Option<Timestamp> {
         let patience = self.patience();
         let missing = self.held.values().filter_map(|held| held.missing);

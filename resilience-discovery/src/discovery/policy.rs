@@ -19,6 +19,33 @@ use crate::{Freshness, Snapshot, Source};
 ///
 /// A cheap clone; clones share the knowledge, and the task ends with the last of them. Nothing here fails: when the
 /// source does, the last good endpoints stay, and [`Snapshot::freshness`] says so.
+///
+/// ```
+/// use std::time::Duration;
+/// use resilience_core::time::SharedTimer;
+/// use resilience_discovery::{Address, Discovery, Endpoint, Source, SourceError, Update};
+///
+/// /// A registry that answers once, and is down from then on.
+/// struct Once(Vec<Endpoint>);
+///
+/// impl Source for Once {
+///     async fn next(&mut self, _: &SharedTimer) -> Result<Update, SourceError> {
+///         let endpoints = std::mem::take(&mut self.0);
+///         if endpoints.is_empty() { Err(SourceError::new("no leader")) } else { Ok(Update::Endpoints(endpoints)) }
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let fleet = vec![Endpoint::at(Address::try_from("10.0.0.7:80")?)];
+/// let discovery = Discovery::builder().build(Once(fleet.clone()))?;
+/// tokio::time::sleep(Duration::from_secs(3600)).await;
+/// let snapshot = discovery.snapshot();
+/// assert_eq!(snapshot.endpoints(), fleet);
+/// assert!(snapshot.freshness().is_stale());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Discovery {
     shared: Arc<Shared>,
@@ -65,6 +92,30 @@ impl Discovery {
     /// Waits until a source has been heard for the first time, and says what it said.
     ///
     /// Waits for ever if none ever is; cancelling it costs nothing.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use resilience_core::time::SharedTimer;
+    /// use resilience_discovery::{Discovery, Source, SourceError, Update};
+    ///
+    /// /// The registry is not up yet.
+    /// struct Down;
+    ///
+    /// impl Source for Down {
+    ///     async fn next(&mut self, _: &SharedTimer) -> Result<Update, SourceError> {
+    ///         Err(SourceError::new("connection refused"))
+    ///     }
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let discovery = Discovery::builder().build(Down)?;
+    /// // A failure is no word from the source: bound the wait, and start without endpoints.
+    /// assert!(tokio::time::timeout(Duration::from_secs(60), discovery.first()).await.is_err());
+    /// assert_eq!(discovery.snapshot().version(), 0);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn first(&self) -> Snapshot {
         let mut snapshots = self.shared.snapshots.clone();
         // The task that sends lives as long as `self`, so the channel stays open; were it closed, what is there is all.
@@ -100,6 +151,21 @@ impl fmt::Debug for Discovery {
 /// The snapshots of a [`Discovery`], one after the other; a slow reader sees the latest, not each one between.
 ///
 /// Keeps the discovery going as a handle does.
+///
+/// ```
+/// use resilience_discovery::{Address, Discovery, Endpoint, StaticSource};
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let fleet = StaticSource::new([Endpoint::at(Address::try_from("10.0.0.7:80")?)]);
+/// let discovery = Discovery::builder().build(fleet)?;
+/// let mut subscription = discovery.subscribe();
+/// // What is known now comes first, though it is nothing: a follower has one code path.
+/// assert_eq!(subscription.next().await.version(), 0);
+/// assert_eq!(subscription.next().await.endpoints().len(), 1);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Subscription {
     snapshots: watch::Receiver<Snapshot>,

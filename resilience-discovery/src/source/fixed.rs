@@ -9,13 +9,17 @@ use crate::Endpoint;
 ///
 /// ```
 /// use std::net::SocketAddr;
-/// use resilience_discovery::{Endpoint, StaticSource};
+/// use resilience_core::time::{ManualTimer, SharedTimer};
+/// use resilience_discovery::{Endpoint, Source, StaticSource, Update};
 ///
-/// let source = StaticSource::new([
-///     Endpoint::at(SocketAddr::from(([10, 0, 0, 7], 8080))),
-///     Endpoint::at(SocketAddr::from(([10, 0, 0, 8], 8080))),
-/// ]);
-/// # let _ = source;
+/// # futures::executor::block_on(async {
+/// let fleet = [7, 8].map(|host| Endpoint::at(SocketAddr::from(([10, 0, 0, host], 8080))));
+/// let mut source = StaticSource::new(fleet.clone());
+/// let timer = SharedTimer::from(ManualTimer::new());
+/// assert_eq!(source.next(&timer).await?, Update::Endpoints(fleet.to_vec()));
+/// // It never speaks again, and promises no heartbeat: silence does not make these endpoints stale.
+/// assert_eq!(source.heartbeat(), None);
+/// # Ok::<(), resilience_discovery::SourceError>(()) }).unwrap();
 /// ```
 #[derive(Clone, Debug)]
 pub struct StaticSource {

@@ -65,12 +65,56 @@ pub trait Source: Send + 'static {
     ///
     /// A source that has been silent for twice this long is taken to be dead, though its connection may look open: the
     /// pending `next` is dropped, counted as a failure and called again. `None`, the default, promises nothing.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use resilience_core::time::SharedTimer;
+    /// use resilience_discovery::{Discovery, Freshness, Source, SourceError, Update};
+    ///
+    /// /// Speaks once, promises to go on, and hangs: a connection that died without a word.
+    /// struct Hung(Option<Update>);
+    ///
+    /// impl Source for Hung {
+    ///     async fn next(&mut self, _: &SharedTimer) -> Result<Update, SourceError> {
+    ///         match self.0.take() {
+    ///             Some(update) => Ok(update),
+    ///             None => std::future::pending().await,
+    ///         }
+    ///     }
+    ///
+    ///     fn heartbeat(&self) -> Option<Duration> {
+    ///         Some(Duration::from_secs(5))
+    ///     }
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let discovery = Discovery::builder().build(Hung(Some(Update::Endpoints(vec![]))))?;
+    /// assert_eq!(discovery.first().await.freshness(), Freshness::Empty);
+    /// tokio::time::sleep(Duration::from_secs(11)).await;
+    /// assert!(discovery.snapshot().freshness().is_stale());
+    /// # Ok(())
+    /// # }
+    /// ```
     fn heartbeat(&self) -> Option<Duration> {
         None
     }
 }
 
 /// What a source says.
+///
+/// ```
+/// use resilience_core::time::Timestamp;
+/// use resilience_discovery::{Address, Endpoint, EndpointSet, Rules, Update};
+///
+/// let mut set = EndpointSet::new(Rules::default(), Timestamp::ORIGIN);
+/// // Nothing was said that could be unchanged.
+/// assert!(set.apply(Update::Unchanged, Timestamp::ORIGIN).is_empty());
+///
+/// let [old, new] = ["10.0.0.7:80", "10.0.0.8:80"].map(|at| Endpoint::new("a", Address::try_from(at).unwrap()));
+/// let changes = set.apply(Update::Endpoints(vec![old.clone(), new]), Timestamp::ORIGIN);
+/// assert_eq!(changes.added, [old], "one identity, one endpoint");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Update {
@@ -83,6 +127,17 @@ pub enum Update {
 }
 
 /// An attempt to hear from a source failed. What was known stays in use.
+///
+/// ```
+/// use std::time::Duration;
+/// use resilience_discovery::SourceError;
+///
+/// // By default the discovery's backoff says when to try again; a registry that says so itself is obeyed.
+/// assert_eq!(SourceError::new("no leader").retry_after(), None);
+/// let error = SourceError::new("too many requests").with_retry_after(Duration::from_secs(7));
+/// assert_eq!(error.retry_after(), Some(Duration::from_secs(7)));
+/// assert_eq!(error.to_string(), "too many requests");
+/// ```
 pub struct SourceError {
     cause: Box<dyn StdError + Send + Sync>,
     retry_after: Option<Duration>,

@@ -51,10 +51,24 @@ use crate::Endpoint;
 /// Every ten seconds it confirms what it said last, list or error, which is what shows that the file system still answers.
 ///
 /// ```
-/// use resilience_discovery::FileSource;
+/// use resilience_discovery::{Discovery, FileSource};
 ///
-/// let source = FileSource::new("endpoints.toml");
-/// # let _ = source;
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let (path, next) = (directory.path().join("endpoints.toml"), directory.path().join("next"));
+/// std::fs::write(&path, "[[endpoints]]\naddress = \"10.0.0.7:80\"\n")?;
+/// let discovery = Discovery::builder().build(FileSource::new(&path))?;
+/// assert_eq!(discovery.first().await.endpoints().len(), 1);
+///
+/// // The way to replace it: write beside it, then rename.
+/// let mut changes = discovery.subscribe();
+/// changes.next().await;
+/// std::fs::write(&next, "[[endpoints]]\naddress = \"10.0.0.7:80\"\n[[endpoints]]\naddress = \"10.0.0.8:80\"\n")?;
+/// std::fs::rename(&next, &path)?;
+/// assert_eq!(changes.next().await.endpoints().len(), 2);
+/// # Ok(())
+/// # }
 /// ```
 #[derive(Debug)]
 pub struct FileSource {
@@ -205,6 +219,16 @@ impl FileSourceBuilder {
     }
 
     /// The source.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use resilience_discovery::FileSource;
+    ///
+    /// // Read over a network file system: look less often than every 200 ms.
+    /// assert!(FileSource::builder("endpoints.toml").interval(Duration::from_secs(2)).build().is_ok());
+    /// let error = FileSource::builder("endpoints.toml").interval(Duration::ZERO).build().unwrap_err();
+    /// assert!(error.to_string().contains("interval"));
+    /// ```
     ///
     /// # Errors
     ///

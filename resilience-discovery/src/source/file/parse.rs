@@ -9,6 +9,23 @@ use serde::de::Error as _;
 use crate::{Address, Endpoint, EndpointId};
 
 /// How a file lists endpoints.
+///
+/// ```
+/// use resilience_core::time::SharedTimer;
+/// use resilience_discovery::{FileSource, Format, Source, Update};
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// // The name does not say what it is, and would be taken for TOML.
+/// let path = directory.path().join("endpoints");
+/// std::fs::write(&path, r#"{ "endpoints": [] }"#)?;
+/// let mut source = FileSource::builder(&path).format(Format::Json).build()?;
+/// assert_eq!(source.next(&SharedTimer::default()).await?, Update::Endpoints(vec![]));
+/// assert!(FileSource::new(&path).next(&SharedTimer::default()).await.is_err());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// A TOML file with an array of tables `endpoints`.
@@ -26,6 +43,22 @@ impl Format {
 }
 
 /// A file is no list of endpoints.
+///
+/// ```
+/// use resilience_core::time::SharedTimer;
+/// use resilience_discovery::{FileSource, Source};
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// let path = directory.path().join("endpoints.toml");
+/// std::fs::write(&path, "[[endpoints]]\naddress = \"a:80\"\nwieght = 3\n")?;
+/// // A source passes it on as text, after the file's name.
+/// let error = FileSource::new(&path).next(&SharedTimer::default()).await.unwrap_err().to_string();
+/// assert!(error.contains("endpoints.toml: line 3: unknown field `wieght`"), "{error}");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {reason}")]
 pub struct ParseError {
