@@ -55,7 +55,8 @@ impl BalanceBuilder {
 
     /// How long a call waits for an endpoint to be ready before it is refused; 3 s by default.
     ///
-    /// Once one has waited this long in vain, others are refused at once until an endpoint is ready again. Zero never waits.
+    /// Once one has waited this long in vain, others are refused at once until an endpoint is ready again. Zero waits no
+    /// longer than the timer's resolution, 1 ms with tokio's.
     ///
     /// ```
     /// use std::time::Duration;
@@ -94,7 +95,7 @@ impl BalanceBuilder {
 
     /// Balances over the endpoints of `discovery`; `make` makes the service for one of them.
     ///
-    /// `make` is called once per endpoint and address, in a task of the current tokio runtime, which ends with the last
+    /// `make` is called per endpoint and address, and again when the service broke, in a task of the current tokio runtime, which ends with the last
     /// clone of the balancer. It must neither block nor panic. The service it returns is cloned for each call: clones must
     /// share what is to be shared (connections, breakers), as those of every client and of this family's layers do.
     ///
