@@ -84,6 +84,7 @@ pub mod event;
 mod lift;
 mod name;
 pub mod observe;
+mod rejected;
 pub mod retry;
 pub mod rng;
 #[allow(dead_code, unused_imports, unreachable_pub)] // A façade: which half a build uses depends on its features.
@@ -92,10 +93,11 @@ pub mod time;
 pub mod timeout;
 
 pub use self::classify::{ByResult, Class, Classification, Classify};
-pub use self::error::{AsRejected, ConfigError, Elapsed, Error, Reason, Rejected};
+pub use self::error::{AsRejected, ConfigError, Elapsed, Error};
 #[cfg(feature = "tower")]
 pub use self::lift::{LiftFuture, LiftLayer, LiftService, LowerFuture, LowerLayer, LowerService};
 pub use self::name::Name;
+pub use self::rejected::{Reason, Rejected};
 
 /// The README's example compiles and runs.
 #[cfg(doctest)]

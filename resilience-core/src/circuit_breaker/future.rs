@@ -7,7 +7,8 @@ use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
-use super::policy::{CircuitBreaker, Permit};
+use super::permit::Permit;
+use super::policy::CircuitBreaker;
 use crate::{AsRejected, ByResult, Classify, Rejected};
 
 pin_project! {

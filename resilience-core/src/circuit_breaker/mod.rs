@@ -113,6 +113,7 @@ mod future;
 #[cfg(feature = "tower")]
 mod layer;
 mod machine;
+mod permit;
 mod policy;
 #[cfg(feature = "tower")]
 mod service;
@@ -125,7 +126,8 @@ pub use self::future::ResponseFuture;
 #[cfg(feature = "tower")]
 pub use self::layer::CircuitBreakerLayer;
 pub use self::machine::{Cause, State, Transition};
-pub use self::policy::{CircuitBreaker, Permit, Snapshot};
+pub use self::permit::Permit;
+pub use self::policy::{CircuitBreaker, Snapshot};
 #[cfg(feature = "tower")]
 pub use self::service::CircuitBreakerService;
 

@@ -6,13 +6,14 @@ use std::fmt;
 use super::config::{Abandoned, CircuitBreakerBuilder, Trip};
 use super::event::Event;
 use super::machine::{Admission, Cause, Machine, Rules, State, Transition, Word};
+use super::permit::Permit;
 use super::shards;
-use super::window::{Record, TimeWindow};
+use super::window::TimeWindow;
 use crate::event::Listeners;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, lock};
 use crate::time::{SharedTimer, Timestamp};
-use crate::{Class, Name, Reason, Rejected};
+use crate::{Name, Reason, Rejected};
 
 /// A circuit breaker: refuses calls to a dependency that is taken to be down, and finds out when it is back.
 ///
@@ -20,23 +21,23 @@ use crate::{Class, Name, Reason, Rejected};
 /// [module documentation](super) for the rules.
 #[derive(Clone)]
 pub struct CircuitBreaker {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
-struct Shared {
+pub(super) struct Shared {
     /// The state as every call sees it; see [`Word`].
-    word: AtomicU64,
+    pub(super) word: AtomicU64,
     /// When an open or half-open state ends by itself, in nanoseconds. Written under the lock before `word`.
     until: AtomicU64,
-    window: Option<TimeWindow>,
-    trip: Trip,
-    abandoned: Abandoned,
-    name: Name,
-    timer: SharedTimer,
-    listeners: Listeners,
+    pub(super) window: Option<TimeWindow>,
+    pub(super) trip: Trip,
+    pub(super) abandoned: Abandoned,
+    pub(super) name: Name,
+    pub(super) timer: SharedTimer,
+    pub(super) listeners: Listeners,
     cold: Mutex<Cold>,
     rejected: AtomicU64,
-    stale: AtomicU64,
+    pub(super) stale: AtomicU64,
 }
 
 struct Cold {
@@ -120,7 +121,7 @@ impl CircuitBreaker {
         // Acquire pairs with the Release in `change`: a call admitted by a closed circuit sees all that closed it.
         let word = Word(self.shared.word.load(Ordering::Acquire));
         let (generation, probe) = if word.is_closed() { (word.generation(), false) } else { self.acquire_cold(word)? };
-        Ok(Permit { breaker: self.clone(), generation, probe, settled: false })
+        Ok(Permit::new(self.clone(), generation, probe))
     }
 
     #[cold]
@@ -238,127 +239,12 @@ impl CircuitBreaker {
         self.change(|machine| ((), [Some(machine.force(state, now, until(now))), None]));
     }
 
-    #[inline]
-    fn settle(&self, generation: u32, probe: bool, answer: Answer) {
-        // The common case writes nothing: a success, nothing in a row to forget, nobody listening.
-        if let (Answer::Class(Class::Success), Trip::Consecutive(_)) = (answer, self.shared.trip)
-            && self.shared.listeners.is_empty()
-            && self.shared.word.load(Ordering::Acquire) == Word::new(State::Closed, generation).0
-            && !probe
-        {
-            return;
-        }
-        self.settle_and_tell(generation, probe, answer);
-    }
-
-    fn settle_and_tell(&self, generation: u32, probe: bool, answer: Answer) {
-        let counted = if probe {
-            let now = self.shared.timer.now();
-            self.change(|machine| match machine.settle_probe(generation, answer.as_probe(), now) {
-                Some(transitions) => (true, transitions),
-                None => (false, [None, None]),
-            })
-        } else {
-            self.settle_closed(generation, answer)
-        };
-        let shared = &self.shared;
-        if !counted {
-            shared.stale.fetch_add(1, Ordering::Relaxed);
-        }
-        let fact = || match answer {
-            _ if !counted => Event::Stale,
-            Answer::Class(class) => Event::Settled { class },
-            Answer::GaveUp => Event::Abandoned,
-        };
-        shared.listeners.emit(&shared.name, || shared.timer.now(), fact);
-    }
-
-    /// Whether the answer of a call admitted by the closed circuit of `generation` still counted.
-    fn settle_closed(&self, generation: u32, answer: Answer) -> bool {
-        let record = match (answer, self.shared.abandoned) {
-            (Answer::Class(Class::Success), _) => Record::Success,
-            (Answer::Class(Class::Failure | Class::Slow), _) | (Answer::GaveUp, Abandoned::Failure) => Record::Failure,
-            (Answer::GaveUp, Abandoned::WhenNothingElse) => Record::GaveUp,
-            (Answer::Class(Class::Ignore), _) | (Answer::GaveUp, Abandoned::Ignore) => {
-                return Word(self.shared.word.load(Ordering::Acquire)).is_closed_in(generation);
-            }
-        };
-        match self.shared.trip {
-            Trip::Consecutive(limit) => self.settle_consecutive(generation, record, limit),
-            Trip::Rate { ratio, minimum, .. } => self.settle_rate(generation, record, ratio, minimum),
-        }
-    }
-
-    fn settle_consecutive(&self, generation: u32, record: Record, limit: u32) -> bool {
-        let word = &self.shared.word;
-        // Acquire, here and below: pairs with the Release in `change`, as in `try_acquire`.
-        let mut seen = Word(word.load(Ordering::Acquire));
-        loop {
-            if !seen.is_closed_in(generation) {
-                return false;
-            }
-            let next = match record {
-                Record::Success => seen.after_success(),
-                Record::Failure => seen.after_failure(),
-                Record::GaveUp => seen.after_giving_up(),
-            };
-            // The common case, a success with nothing to forget, writes nothing.
-            if next == seen {
-                break;
-            }
-            // Relaxed on success: the counts in the word order nothing else; a trip takes the lock.
-            match word.compare_exchange_weak(seen.0, next.0, Ordering::Relaxed, Ordering::Acquire) {
-                Ok(_) => {
-                    seen = next;
-                    break;
-                }
-                Err(now) => seen = Word(now),
-            }
-        }
-        let cause = if record == Record::Failure && seen.failures() >= limit {
-            Cause::Consecutive { failures: seen.failures() }
-        } else if record == Record::GaveUp && seen.failures() == 0 && seen.gave_up() >= limit {
-            Cause::Abandoned { calls: seen.gave_up().into() }
-        } else {
-            return true;
-        };
-        self.open(generation, cause, self.shared.timer.now());
-        true
-    }
-
-    fn settle_rate(&self, generation: u32, record: Record, ratio: f64, minimum: u64) -> bool {
-        let shared = &self.shared;
-        let seen = Word(shared.word.load(Ordering::Acquire));
-        if !seen.is_closed_in(generation) {
-            return false;
-        }
-        let Some(window) = &shared.window else { return true };
-        let now = shared.timer.now();
-        window.record(shards::mine(), generation, now, record);
-        // A success can open the circuit only when failures wait for the window to fill, and then `watch` says so.
-        if record == Record::Success && !seen.is_watched() {
-            return true;
-        }
-        let counts = window.counts(generation, now);
-        let high = counts.failure_rate() >= ratio && counts.failures > 0;
-        if high && counts.calls >= minimum {
-            self.open(generation, Cause::Rate { failures: counts.failures, calls: counts.calls }, now);
-        } else if counts.calls == 0 && counts.gave_up >= minimum {
-            self.open(generation, Cause::Abandoned { calls: counts.gave_up }, now);
-        } else if seen.is_watched() != high {
-            // Relaxed: `watch` is a hint about the window, and lost races are made good by the next failure.
-            let next = seen.watched(high).0;
-            let _ = shared.word.compare_exchange(seen.0, next, Ordering::Relaxed, Ordering::Relaxed);
-        }
-        true
-    }
-
-    fn open(&self, generation: u32, cause: Cause, now: Timestamp) {
+    pub(super) fn open(&self, generation: u32, cause: Cause, now: Timestamp) {
         self.change(|machine| ((), [machine.trip(generation, cause, now), None]));
     }
 
     /// Applies one step of the machine, publishes its word, and reports what happened.
-    fn change<R>(&self, step: impl FnOnce(&mut Machine) -> (R, [Option<Transition>; 2])) -> R {
+    pub(super) fn change<R>(&self, step: impl FnOnce(&mut Machine) -> (R, [Option<Transition>; 2])) -> R {
         let shared = &self.shared;
         let mut cold = lock(&shared.cold);
         let (result, transitions) = step(&mut cold.machine);
@@ -397,76 +283,6 @@ impl fmt::Debug for CircuitBreaker {
         f.debug_struct("CircuitBreaker")
             .field("name", self.name())
             .field("state", &self.state())
-            .finish_non_exhaustive()
-    }
-}
-
-/// How a call ended.
-#[derive(Clone, Copy)]
-enum Answer {
-    Class(Class),
-    GaveUp,
-}
-
-impl Answer {
-    /// A probe that was given up says nothing: its place is free for the next.
-    const fn as_probe(self) -> Class {
-        match self {
-            Self::Class(class) => class,
-            Self::GaveUp => Class::Ignore,
-        }
-    }
-}
-
-/// Leave to make one call; made by [`CircuitBreaker::try_acquire`].
-///
-/// Settle it with what the answer meant. Dropped unsettled, the call counts as given up by its caller, and as failed if
-/// the thread is panicking.
-#[must_use = "dropping a permit counts the call as given up"]
-pub struct Permit {
-    breaker: CircuitBreaker,
-    generation: u32,
-    probe: bool,
-    settled: bool,
-}
-
-impl Permit {
-    /// Reports what the answer meant.
-    #[inline]
-    pub fn settle(mut self, class: Class) {
-        self.settled = true;
-        self.breaker.settle(self.generation, self.probe, Answer::Class(class));
-    }
-
-    /// Whether the call is one of a half-open circuit's probes.
-    pub fn is_probe(&self) -> bool {
-        self.probe
-    }
-}
-
-impl Drop for Permit {
-    #[inline]
-    fn drop(&mut self) {
-        if !self.settled {
-            self.give_up();
-        }
-    }
-}
-
-impl Permit {
-    #[cold]
-    fn give_up(&self) {
-        let answer = if std::thread::panicking() { Answer::Class(Class::Failure) } else { Answer::GaveUp };
-        self.breaker.settle_and_tell(self.generation, self.probe, answer);
-    }
-}
-
-impl fmt::Debug for Permit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Permit")
-            .field("breaker", self.breaker.name())
-            .field("generation", &self.generation)
-            .field("probe", &self.probe)
             .finish_non_exhaustive()
     }
 }

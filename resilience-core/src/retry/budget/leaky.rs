@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::ConfigError;
 use crate::time::Timestamp;
 
-use super::rule::{Input, TOKEN, millionths};
+use super::word::{Input, TOKEN, millionths};
 
 const SLICES: usize = 10;
 

@@ -25,6 +25,7 @@ mod builder;
 mod leaky;
 mod permit;
 mod rule;
+mod word;
 
 use std::fmt;
 
@@ -40,7 +41,7 @@ pub use self::rule::{Costs, Kind, Ratio, Rule, Share, Throttle};
 
 use self::leaky::Slices;
 use self::permit::Purse;
-use self::rule::{Floor, Input, Word};
+use self::word::{Floor, Input, Word};
 
 /// A bound on retries that everything which repeats calls can share. Clones are one budget.
 ///

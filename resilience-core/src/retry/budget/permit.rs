@@ -1,7 +1,8 @@
 //! What a budget hands out: given back by dropping.
 
 use super::RetryBudget;
-use super::rule::{Input, Kind};
+use super::rule::Kind;
+use super::word::Input;
 
 /// One retry or hedge, paid for from the moment it is scheduled.
 ///

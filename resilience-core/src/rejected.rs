@@ -1,0 +1,122 @@
+//! A refusal: who, why, and when to come back.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::time::Duration;
+
+use crate::Name;
+
+/// The call was refused by a policy and never sent.
+///
+/// ```
+/// use std::time::Duration;
+/// use resilience_core::{Reason, Rejected};
+///
+/// let refused = Rejected::new("payments", Reason::Open).with_retry_after(Duration::from_secs(3));
+/// assert_eq!(refused.to_string(), "refused by payments: circuit is open, retry after 3s");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejected {
+    policy: Name,
+    reason: Reason,
+    retry_after: Option<Duration>,
+}
+
+impl Rejected {
+    /// A refusal by `policy`, without a hint when to come back.
+    pub fn new(policy: impl Into<Name>, reason: Reason) -> Self {
+        Self { policy: policy.into(), reason, retry_after: None }
+    }
+
+    /// Adds when a new call has a chance.
+    #[must_use]
+    pub fn with_retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
+    }
+
+    /// The policy that refused.
+    pub fn policy(&self) -> &Name {
+        &self.policy
+    }
+
+    /// Why it refused.
+    pub fn reason(&self) -> Reason {
+        self.reason
+    }
+
+    /// How long to wait before a new call has a chance; `None` if the policy cannot know.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+}
+
+impl fmt::Display for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "refused by {}: {}", self.policy, self.reason)?;
+        match self.retry_after {
+            Some(wait) => write!(f, ", retry after {wait:?}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl StdError for Rejected {}
+
+/// Why a policy refused a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Reason {
+    /// The circuit is open: recent calls failed.
+    Open,
+    /// The circuit is half-open and its probes are all in flight.
+    Probing,
+    /// The circuit was opened by hand and stays open until it is closed by hand.
+    Isolated,
+    /// Every slot and every place in the queue is taken.
+    Full {
+        /// Calls that may run at once.
+        limit: u32,
+        /// Calls that wait.
+        queued: u32,
+    },
+    /// The call waited in a queue for as long as it may.
+    QueueTimeout,
+    /// The rate limit has no permit for this call.
+    RateLimited,
+    /// The deadline of the request had passed before it was sent, or would pass before it could be.
+    Deadline,
+    /// Nobody who could answer is known, or none of them is ready.
+    NoEndpoint,
+}
+
+impl Reason {
+    /// The reason as a label for metrics: few values, never data.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Probing => "probing",
+            Self::Isolated => "isolated",
+            Self::Full { .. } => "full",
+            Self::QueueTimeout => "queue_timeout",
+            Self::RateLimited => "rate_limited",
+            Self::Deadline => "deadline",
+            Self::NoEndpoint => "no_endpoint",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Open => f.write_str("circuit is open"),
+            Self::Probing => f.write_str("circuit is half-open and probing"),
+            Self::Isolated => f.write_str("circuit is isolated"),
+            Self::Full { limit, queued } => write!(f, "all {limit} slots taken and {queued} calls waiting"),
+            Self::QueueTimeout => f.write_str("waited too long in the queue"),
+            Self::RateLimited => f.write_str("rate limit reached"),
+            Self::Deadline => f.write_str("deadline passed before the call was sent"),
+            Self::NoEndpoint => f.write_str("no endpoint is ready"),
+        }
+    }
+}
