@@ -33,6 +33,18 @@ impl Class {
 }
 
 /// A class, whether a repeated call could fare better, and when the server wants to be called again.
+///
+/// ```
+/// use std::time::Duration;
+/// use resilience_core::{Class, Classification};
+///
+/// assert!(Classification::FAILURE.is_retryable());
+/// assert!(!Classification::PERMANENT.is_retryable()); // the same to a breaker, not to a retry
+/// assert_eq!(Classification::PERMANENT.class(), Class::Failure);
+///
+/// let overloaded = Classification::FAILURE.after(Duration::from_secs(3)); // a 503 with `Retry-After: 3`
+/// assert_eq!(overloaded.retry_after(), Some(Duration::from_secs(3)));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Classification {
     class: Class,
@@ -124,6 +136,15 @@ where
 /// A refusal says nothing about the service behind it, and retrying it at once would work against the policy that
 /// refused; so it is neither counted nor retried. Where a refusal that says when to come back may be tried again then,
 /// classify with [`retry::ByHint`](crate::retry::ByHint).
+///
+/// ```
+/// use resilience_core::{ByResult, Classification, Classify, Error, Reason, Rejected};
+///
+/// let refused: Result<(), Error<&str>> = Err(Rejected::new("stock", Reason::Open).into());
+/// assert_eq!(ByResult.classify(&refused), Classification::REFUSED);
+/// let failed: Result<(), Error<&str>> = Err(Error::Service("connection reset"));
+/// assert_eq!(ByResult.classify(&failed), Classification::FAILURE);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ByResult;
 

@@ -17,6 +17,15 @@ use std::time::Duration;
 use crate::Rejected;
 
 /// No answer came in time. Whether the call took effect is unknown.
+///
+/// ```
+/// use std::time::Duration;
+/// use resilience_core::{Elapsed, Error};
+///
+/// let late: Error<std::io::Error> = Elapsed::new(Duration::from_millis(250)).into();
+/// assert_eq!(late.to_string(), "no answer within 250ms");
+/// assert!(!late.is_rejected()); // it was sent, and may have taken effect
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Elapsed {
     limit: Duration,
@@ -45,6 +54,18 @@ impl StdError for Elapsed {}
 /// An error of the whole stack over a service that fails with `E`.
 ///
 /// [`LiftLayer`](crate::LiftLayer), innermost in the stack, turns the service's error into this one.
+///
+/// ```
+/// use resilience_core::{Error, Reason, Rejected};
+///
+/// let answer = |error: Error<&str>| match error {
+///     Error::Rejected(refused) => format!("503 {refused}"),
+///     Error::Elapsed(late) => format!("504 {late}"),
+///     Error::Service(own) => format!("500 {own}"),
+/// };
+/// assert_eq!(answer(Rejected::new("stock", Reason::Open).into()), "503 refused by stock: circuit is open");
+/// assert_eq!(answer(Error::Service("out of paper")), "500 out of paper");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Error<E> {
     /// Refused by a policy, never sent.
@@ -118,6 +139,29 @@ impl<E> From<Elapsed> for Error<E> {
 /// Lets outer layers recognise a refusal or a timeout inside the stack's error.
 ///
 /// Given for [`Error<E>`], boxed errors and `Infallible`; three lines for an enum of your own.
+///
+/// ```
+/// use resilience_core::circuit_breaker::CircuitBreaker;
+/// use resilience_core::{AsRejected, Rejected};
+///
+/// #[derive(Debug)]
+/// enum Failed { Refused(Rejected), Declined }
+///
+/// impl From<Rejected> for Failed {
+///     fn from(rejected: Rejected) -> Self { Self::Refused(rejected) }
+/// }
+/// impl AsRejected for Failed {
+///     fn as_rejected(&self) -> Option<&Rejected> { if let Self::Refused(rejected) = self { Some(rejected) } else { None } }
+/// }
+///
+/// # futures::executor::block_on(async {
+/// let breaker = CircuitBreaker::builder().consecutive_failures(1).build()?;
+/// breaker.isolate();
+/// let refused = breaker.call(async { Err::<(), _>(Failed::Declined) }).await.unwrap_err();
+/// assert!(refused.as_rejected().is_some()); // and so whatever is outside does not take it for a failure of the service
+/// # Ok::<(), resilience_core::ConfigError>(())
+/// # }).unwrap();
+/// ```
 pub trait AsRejected {
     /// The refusal, if that is what this error is.
     fn as_rejected(&self) -> Option<&Rejected>;
@@ -175,6 +219,13 @@ fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Optio
 /// A builder was given a value that cannot work.
 ///
 /// Returned by `build()` and nowhere else: a policy that was built does not fail for its configuration later.
+///
+/// ```
+/// use resilience_core::bulkhead::Bulkhead;
+///
+/// let error = Bulkhead::builder().limit(0).build().unwrap_err();
+/// assert_eq!((error.field(), error.rule()), ("limit", "must be above zero"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     field: &'static str,

@@ -32,6 +32,25 @@ use crate::Name;
 use crate::time::Timestamp;
 
 /// Something that happened in a policy.
+///
+/// ```
+/// use resilience_core::Name;
+/// use resilience_core::event::{Fact, Listeners, Severity};
+/// use resilience_core::time::Timestamp;
+///
+/// #[derive(Debug)]
+/// struct Evicted { entries: u32 }
+///
+/// impl Fact for Evicted {
+///     fn pattern(&self) -> &'static str { "cache" }
+///     fn name(&self) -> &'static str { "evicted" }
+/// }
+///
+/// let listeners = Listeners::default(); // a policy of your own reports as the ones in here do
+/// listeners.emit(&Name::from("prices"), || Timestamp::ORIGIN, || Evicted { entries: 3 });
+/// assert_eq!(Evicted { entries: 3 }.severity(), Severity::Debug);
+/// assert_eq!(Evicted { entries: 3 }.reason(), None);
+/// ```
 pub trait Fact: Any + fmt::Debug {
     /// The pattern's noun, as in its module: `circuit_breaker`.
     fn pattern(&self) -> &'static str;
@@ -66,6 +85,18 @@ pub trait Fact: Any + fmt::Debug {
 }
 
 /// How much a fact matters to whoever operates the program.
+///
+/// ```
+/// use resilience_core::Reason;
+/// use resilience_core::event::{Fact, Severity};
+/// use resilience_core::{circuit_breaker, timeout};
+///
+/// assert!(Severity::Error > Severity::Warn); // so that a sink can leave out what is below its level
+/// let refused = circuit_breaker::Event::Rejected { reason: Reason::Open };
+/// assert_eq!(refused.severity(), Severity::Debug); // one of thousands, while the circuit is open
+/// let refused = timeout::Event::Rejected { reason: Reason::Deadline };
+/// assert_eq!(refused.severity(), Severity::Warn);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
     /// Ordinary traffic.
@@ -79,6 +110,29 @@ pub enum Severity {
 }
 
 /// A fact with its policy and its time.
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::sync::atomic::{AtomicU32, Ordering};
+/// use resilience_core::bulkhead::{self, Bulkhead};
+/// use resilience_core::event::{Event, Sink};
+///
+/// #[derive(Default)]
+/// struct Limit(AtomicU32);
+/// impl Sink for Limit {
+///     fn on_event(&self, event: &Event<'_>) {
+///         if let Some(bulkhead::Event::Resized { limit }) = event.fact() {
+///             self.0.store(*limit, Ordering::Relaxed);
+///         }
+///     }
+/// }
+///
+/// let seen = Arc::new(Limit::default());
+/// let bulkhead = Bulkhead::builder().limit(8).listener(seen.clone()).build()?;
+/// bulkhead.resize(4)?;
+/// assert_eq!(seen.0.load(Ordering::Relaxed), 4);
+/// # Ok::<(), resilience_core::ConfigError>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Event<'a> {
     /// The policy it happened in.
@@ -100,6 +154,28 @@ impl Event<'_> {
 /// Hears what happens in a policy.
 ///
 /// Called on the path of the call, after the policy's locks are released: be quick. A panic in here is caught.
+///
+/// ```
+/// use std::sync::{Arc, Mutex};
+/// use resilience_core::circuit_breaker::CircuitBreaker;
+/// use resilience_core::event::{Event, Sink};
+///
+/// #[derive(Default)]
+/// struct Log(Mutex<Vec<String>>);
+/// impl Sink for Log {
+///     fn on_event(&self, event: &Event<'_>) {
+///         let line = format!("{} {} {}", event.policy, event.fact.name(), event.fact.reason().unwrap_or("-"));
+///         self.0.lock().unwrap().push(line);
+///     }
+/// }
+///
+/// let log = Arc::new(Log::default());
+/// let breaker = CircuitBreaker::builder().name("stock").listener(log.clone()).build()?;
+/// breaker.isolate();
+/// assert!(breaker.try_acquire().is_err());
+/// assert_eq!(*log.0.lock().unwrap(), ["stock isolated manual", "stock rejected isolated"]);
+/// # Ok::<(), resilience_core::ConfigError>(())
+/// ```
 pub trait Sink: Send + Sync + 'static {
     /// Something happened.
     fn on_event(&self, event: &Event<'_>);
@@ -149,6 +225,16 @@ impl Listeners {
     }
 
     /// Tells every sink; builds neither the fact nor its time when there is none.
+    ///
+    /// ```
+    /// use resilience_core::event::{Fact, Listeners};
+    /// use resilience_core::{Name, timeout};
+    ///
+    /// let nobody = Listeners::default();
+    /// nobody.emit(&Name::from("report"), || unreachable!("no clock is read"), || -> timeout::Event {
+    ///     unreachable!("no fact is made")
+    /// });
+    /// ```
     #[inline]
     pub fn emit<F: Fact>(&self, policy: &Name, at: impl FnOnce() -> Timestamp, fact: impl FnOnce() -> F) {
         if !self.sinks.is_empty() {

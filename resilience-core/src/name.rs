@@ -28,6 +28,14 @@ enum Repr {
 
 impl Name {
     /// A name known at compile time.
+    ///
+    /// ```
+    /// use resilience_core::Name;
+    ///
+    /// const STOCK: Name = Name::from_static("stock"); // fit for a constant: cloning it counts nothing
+    /// let tenant = Name::from(format!("{STOCK}-7"));
+    /// assert_eq!(tenant.as_str(), "stock-7");
+    /// ```
     pub const fn from_static(name: &'static str) -> Self {
         Self(Repr::Static(name))
     }

@@ -29,6 +29,16 @@ impl Rejected {
     }
 
     /// Adds when a new call has a chance.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use resilience_core::{Error, Reason, Rejected};
+    ///
+    /// let refused = Rejected::new("quota", Reason::RateLimited);
+    /// assert_eq!(refused.retry_after(), None);
+    /// let error: Error<std::io::Error> = refused.with_retry_after(Duration::from_millis(200)).into();
+    /// assert_eq!(error.retry_after(), Some(Duration::from_millis(200))); // for a `Retry-After` header
+    /// ```
     #[must_use]
     pub fn with_retry_after(mut self, wait: Duration) -> Self {
         self.retry_after = Some(wait);
@@ -64,6 +74,14 @@ impl fmt::Display for Rejected {
 impl StdError for Rejected {}
 
 /// Why a policy refused a call.
+///
+/// ```
+/// use resilience_core::Reason;
+///
+/// let full = Reason::Full { limit: 64, queued: 16 };
+/// assert_eq!(full.to_string(), "all 64 slots taken and 16 calls waiting"); // for people: with the figures
+/// assert_eq!(full.label(), "full"); // for metrics: without
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reason {

@@ -37,6 +37,18 @@ use self::carried::Carried;
 pub use self::scope::Scoped;
 
 /// The moment after which an answer is of no use.
+///
+/// ```
+/// use std::time::Duration;
+/// use resilience_core::context::Deadline;
+/// use resilience_core::time::Timestamp;
+///
+/// let start = Timestamp::ORIGIN;
+/// let deadline = Deadline::at(start + Duration::from_secs(2));
+/// assert_eq!(deadline.remaining(start), Some(Duration::from_secs(2)));
+/// assert_eq!(deadline.remaining(deadline.timestamp()), None); // on the dot is too late
+/// assert_eq!(Deadline::at(Timestamp::NEVER).remaining(start), Some(Duration::from_nanos(u64::MAX)));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Deadline(Timestamp);
 
@@ -64,6 +76,15 @@ impl From<Timestamp> for Deadline {
 }
 
 /// How bad it is to refuse a request, after "Site Reliability Engineering", chapter 21.
+///
+/// ```
+/// use resilience_core::context::Criticality;
+///
+/// assert_eq!(Criticality::default(), Criticality::Critical);
+/// let shed_below = Criticality::Critical; // what a server under load may decide
+/// assert!(Criticality::SheddablePlus < shed_below);
+/// assert!(Criticality::CriticalPlus >= shed_below);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Criticality {
     /// Partial unavailability is expected: crawlers, speculative work.
@@ -78,6 +99,19 @@ pub enum Criticality {
 }
 
 /// Proof of the latest ownership: a number that grows with each owner, checked where the write happens.
+///
+/// ```
+/// use resilience_core::context::FencingToken;
+///
+/// let mut newest = FencingToken::new(33); // kept beside the data, by the store that is written to
+/// let mut write = |token: FencingToken| {
+///     let may = token >= newest;
+///     newest = newest.max(token);
+///     may
+/// };
+/// assert!(write(FencingToken::new(34)));
+/// assert!(!write(FencingToken::new(33))); // the owner before wakes up from a long pause, and is refused
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FencingToken(u64);
 
@@ -94,6 +128,18 @@ impl FencingToken {
 }
 
 /// A request's context, to be built at the edge and to be handed to another task.
+///
+/// ```
+/// use resilience_core::context::{Context, Criticality};
+///
+/// let context = Context::new();
+/// assert_eq!((context.deadline(), context.attempt()), (None, 1));
+/// assert_eq!(context.criticality(), Criticality::Critical);
+///
+/// let context = context.with_idempotency_key("order-17").with_correlation_id("checkout-9");
+/// assert_eq!(context.idempotency_key().map(|key| &**key), Some("order-17"));
+/// assert_eq!(context.causation_id(), None);
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Context {
     ambient: Ambient,
@@ -107,12 +153,38 @@ impl Context {
     }
 
     /// The context of the call in progress; `timer` turns a timeout not yet resolved into a deadline.
+    ///
+    /// ```
+    /// use resilience_core::context::{self, Context, Criticality};
+    /// use resilience_core::time::SharedTimer;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let request = Context::new().with_criticality(Criticality::Sheddable).scope(async {
+    ///     let context = Context::capture(&SharedTimer::default());
+    ///     let alone = tokio::spawn(async { context::criticality() });
+    ///     let taken_along = tokio::spawn(context.scope(async { context::criticality() }));
+    ///     (alone.await.unwrap(), taken_along.await.unwrap())
+    /// });
+    /// assert_eq!(request.await, (Criticality::Critical, Criticality::Sheddable));
+    /// # }
+    /// ```
     pub fn capture(timer: &SharedTimer) -> Self {
         let _ = deadline(timer);
         Self { ambient: ambient::get(), carried: carried::get() }
     }
 
     /// Sets the deadline; an earlier one stays.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use resilience_core::context::{Context, Deadline};
+    /// use resilience_core::time::Timestamp;
+    ///
+    /// let soon = Deadline::at(Timestamp::ORIGIN + Duration::from_secs(1));
+    /// let late = Deadline::at(Timestamp::ORIGIN + Duration::from_secs(60));
+    /// assert_eq!(Context::new().with_deadline(soon).with_deadline(late).deadline(), Some(soon));
+    /// ```
     #[must_use]
     pub fn with_deadline(mut self, deadline: impl Into<Deadline>) -> Self {
         self.ambient.time.deadline = self.ambient.time.deadline.min(deadline.into().0);
@@ -197,6 +269,17 @@ impl Context {
     }
 
     /// Runs `work` in this context.
+    ///
+    /// ```
+    /// use resilience_core::context::{self, Context};
+    ///
+    /// let second = Context::new().with_attempt(2).run(|| {
+    ///     Context::new().run(|| assert_eq!(context::attempt(), 1)); // replaces what is around it, inherits nothing
+    ///     context::attempt()
+    /// });
+    /// assert_eq!(second, 2);
+    /// assert_eq!(context::attempt(), 1);
+    /// ```
     pub fn run<R>(&self, work: impl FnOnce() -> R) -> R {
         let _ambient = ambient::enter(self.ambient);
         let _carried = carried::enter(self.carried.clone());
@@ -214,6 +297,23 @@ impl Context {
 }
 
 /// The deadline of the call in progress, if it has one. Reads the clock only if a timeout is still to be resolved.
+///
+/// ```
+/// use std::time::Duration;
+/// use resilience_core::Error;
+/// use resilience_core::context;
+/// use resilience_core::time::{ManualTimer, SharedTimer, Timer};
+/// use resilience_core::timeout::Timeout;
+///
+/// # futures::executor::block_on(async {
+/// let timer = ManualTimer::new();
+/// let shared = SharedTimer::from(timer.clone());
+/// let timeout = Timeout::builder().limit(Duration::from_secs(2)).timer(timer.clone()).build()?;
+/// let seen = timeout.call(async { Ok::<_, Error<()>>(context::deadline(&shared)) }).await.unwrap();
+/// assert_eq!(seen.unwrap().remaining(timer.now()), Some(Duration::from_secs(2)));
+/// # Ok::<(), resilience_core::ConfigError>(())
+/// # }).unwrap();
+/// ```
 pub fn deadline(timer: &SharedTimer) -> Option<Deadline> {
     let mut time = ambient::time();
     if time.resolve(|| timer.now()) {

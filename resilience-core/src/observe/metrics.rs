@@ -18,6 +18,22 @@ use crate::event::{Event, Fact, Sink};
 /// | `resilience.<pattern>.<what>` | histogram, seconds | `policy` |
 ///
 /// Handles are registered once per policy and series, then only counted up.
+///
+/// ```
+/// use metrics_util::debugging::DebuggingRecorder;
+/// use resilience_core::circuit_breaker::CircuitBreaker;
+/// use resilience_core::observe::MetricsSink;
+///
+/// let recorder = DebuggingRecorder::new();
+/// metrics::with_local_recorder(&recorder, || {
+///     let breaker = CircuitBreaker::builder().name("stock").listener(MetricsSink).build()?;
+///     breaker.isolate();
+///     Ok::<(), resilience_core::ConfigError>(())
+/// })?;
+/// let series: Vec<_> = recorder.snapshotter().snapshot().into_vec();
+/// assert_eq!(series.len(), 1 + 4); // resilience.circuit_breaker.isolated, and .state for each of the four states
+/// # Ok::<(), resilience_core::ConfigError>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct MetricsSink;
 

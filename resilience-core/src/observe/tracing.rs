@@ -5,6 +5,18 @@ use crate::event::{Event, Severity, Sink};
 /// Writes each fact as a `tracing` event with the target `resilience`.
 ///
 /// Fields: `policy`, `pattern`, `event`, and where the fact has them `reason`, `outcome`, `state` and `seconds`.
+///
+/// ```
+/// use resilience_core::circuit_breaker::CircuitBreaker;
+/// use resilience_core::observe::TracingSink;
+/// use resilience_core::{Class, circuit_breaker::State};
+///
+/// let breaker = CircuitBreaker::builder().name("stock").consecutive_failures(1).listener(TracingSink).build()?;
+/// breaker.try_acquire().unwrap().settle(Class::Failure);
+/// // ERROR resilience: policy="stock" pattern="circuit_breaker" event="opened" reason="consecutive" state="open"
+/// assert_eq!(breaker.state(), State::Open);
+/// # Ok::<(), resilience_core::ConfigError>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TracingSink;
 

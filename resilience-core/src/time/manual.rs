@@ -52,6 +52,20 @@ impl ManualTimer {
     }
 
     /// Moves time forward and wakes whoever's time has come.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use futures::FutureExt;
+    /// use resilience_core::time::{ManualTimer, Timer};
+    ///
+    /// let timer = ManualTimer::new();
+    /// let mut sleep = Box::pin(timer.sleep_until(timer.now() + Duration::from_secs(2)));
+    /// assert!(sleep.as_mut().now_or_never().is_none());
+    /// timer.advance(Duration::from_millis(1999));
+    /// assert_eq!(timer.sleepers(), 1); // a millisecond early wakes nobody
+    /// timer.advance(Duration::from_millis(1));
+    /// assert!(sleep.now_or_never().is_some());
+    /// ```
     pub fn advance(&self, duration: Duration) {
         let due = {
             let mut state = self.lock();

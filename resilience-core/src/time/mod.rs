@@ -44,6 +44,25 @@ pub use self::tokio::TokioTimer;
 ///
 /// Implementations must be monotonic: `now` never goes back. A sleep must complete once `now() >= at`, never before,
 /// and at once if that already holds.
+///
+/// ```
+/// use std::sync::Arc;
+/// use resilience_core::time::{ManualTimer, SharedTimer, Sleep, Timer, Timestamp, WallTime};
+/// use resilience_core::timeout::Timeout;
+///
+/// struct Runtime(ManualTimer); // stands for the timer of your runtime
+///
+/// impl Timer for Runtime {
+///     fn now(&self) -> Timestamp { self.0.now() }
+///     fn sleep_until(&self, at: Timestamp) -> Sleep { Sleep::boxed(self.0.sleep_until(at)) }
+///     fn wall(&self) -> WallTime { self.0.wall() }
+/// }
+///
+/// let timer: Arc<dyn Timer> = Arc::new(Runtime(ManualTimer::new()));
+/// let timeout = Timeout::builder().limit(std::time::Duration::from_secs(1)).timer(timer).build()?;
+/// # let _ = timeout;
+/// # Ok::<(), resilience_core::ConfigError>(())
+/// ```
 pub trait Timer: Send + Sync + 'static {
     /// The time on this timer's clock.
     fn now(&self) -> Timestamp;
@@ -58,6 +77,20 @@ pub trait Timer: Send + Sync + 'static {
 /// The timer a policy holds: tokio's without indirection, any other behind an `Arc`.
 ///
 /// Builders take `impl Into<SharedTimer>`, so a [`ManualTimer`] or any [`Timer`] in an `Arc` can be handed in directly.
+///
+/// ```
+/// use std::time::Duration;
+/// use futures::FutureExt;
+/// use resilience_core::time::{ManualTimer, SharedTimer};
+///
+/// let clock = ManualTimer::new();
+/// let timer = SharedTimer::from(clock.clone());
+/// let mut second = std::pin::pin!(timer.sleep(Duration::from_secs(1)));
+/// let mut for_ever = std::pin::pin!(timer.sleep(Duration::MAX));
+/// clock.advance(Duration::from_secs(1));
+/// assert!(second.as_mut().now_or_never().is_some());
+/// assert!(for_ever.as_mut().now_or_never().is_none());
+/// ```
 #[derive(Clone)]
 pub struct SharedTimer(Repr);
 

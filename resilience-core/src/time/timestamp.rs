@@ -8,6 +8,18 @@ use std::time::Duration;
 ///
 /// It has no `now`: a rule that needs the time takes it as an argument. Arithmetic saturates, so that `Duration::MAX`
 /// means "never" instead of a panic. It is eight bytes, and fits an atomic.
+///
+/// ```
+/// use std::time::Duration;
+/// use resilience_core::time::Timestamp;
+///
+/// let start = Timestamp::ORIGIN + Duration::from_secs(10);
+/// let end = start + Duration::from_secs(5);
+/// assert_eq!(end - start, Duration::from_secs(5));
+/// assert_eq!(start - end, Duration::ZERO); // not a panic, and not 584 years
+/// assert_eq!(start + Duration::MAX, Timestamp::NEVER);
+/// assert_eq!(start.before(Duration::MAX), Timestamp::ORIGIN);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp(u64);
 
@@ -70,6 +82,16 @@ impl fmt::Debug for Timestamp {
 /// Calendar time in milliseconds since the Unix epoch, for records and messages to other machines.
 ///
 /// Clocks of different machines disagree and jump; nothing in this family decides by it.
+///
+/// ```
+/// use std::time::Duration;
+/// use resilience_core::time::{ManualTimer, Timer};
+///
+/// let timer = ManualTimer::new();
+/// let written = timer.wall();
+/// timer.advance(Duration::from_secs(3));
+/// assert_eq!(timer.wall().as_unix_millis() - written.as_unix_millis(), 3000); // the calendar goes along in tests
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct WallTime(u64);
 

@@ -11,6 +11,18 @@ use super::{Sleep, SleepRepr, Timer, Timestamp, WallTime};
 /// paused runtime's time stands still at its creation, which may lie before that first use, and must not be cut off.
 ///
 /// Sleeping needs a tokio runtime with time enabled, as `tokio::time::sleep` does; reading the time does not.
+///
+/// ```
+/// use std::time::Duration;
+/// use resilience_core::time::{Timer, TokioTimer};
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() {
+/// let start = TokioTimer.now();
+/// tokio::time::advance(Duration::from_secs(60)).await; // takes no time
+/// assert_eq!(TokioTimer.now().since(start), Duration::from_secs(60));
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TokioTimer;
 
