@@ -9,6 +9,15 @@ use crate::time::SharedTimer;
 use crate::{ConfigError, Name};
 
 /// Sets up a [`Bulkhead`]; made by [`Bulkhead::builder`].
+///
+/// ```
+/// use std::time::Duration;
+/// use resilience_core::bulkhead::Bulkhead;
+///
+/// let error = Bulkhead::builder().limit(8).max_wait(Duration::from_secs(1)).build().unwrap_err();
+/// assert_eq!(error.to_string(), "max_wait needs a queue to wait in");
+/// assert_eq!(Bulkhead::builder().build().unwrap_err().to_string(), "limit must be set");
+/// ```
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct BulkheadBuilder {
@@ -62,6 +71,25 @@ impl BulkheadBuilder {
     }
 
     /// How long a call may wait. Default: until its deadline, and without one for as long as it takes.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use futures::FutureExt;
+    /// use resilience_core::Reason;
+    /// use resilience_core::bulkhead::Bulkhead;
+    /// use resilience_core::time::ManualTimer;
+    ///
+    /// let timer = ManualTimer::new();
+    /// let bulkhead = Bulkhead::builder().limit(1).queue(8).max_wait(Duration::from_millis(50)).timer(timer.clone()).build()?;
+    /// let _running = bulkhead.try_acquire();
+    /// let mut waiting = Box::pin(bulkhead.acquire());
+    /// assert!(waiting.as_mut().now_or_never().is_none());
+    /// timer.advance(Duration::from_millis(50));
+    /// let refused = waiting.now_or_never().unwrap().unwrap_err();
+    /// assert_eq!(refused.reason(), Reason::QueueTimeout);
+    /// assert_eq!(bulkhead.snapshot().queued, 0); // its place is free again
+    /// # Ok::<(), resilience_core::ConfigError>(())
+    /// ```
     pub fn max_wait(mut self, max_wait: Duration) -> Self {
         self.max_wait = Some(max_wait);
         self

@@ -6,6 +6,18 @@ use crate::Reason;
 use crate::event::{Fact, Severity};
 
 /// Something that happened in a [`Bulkhead`](super::Bulkhead).
+///
+/// ```
+/// use std::time::Duration;
+/// use resilience_core::bulkhead::Event;
+/// use resilience_core::event::Fact;
+///
+/// // A metrics sink makes histograms of these two: what overload costs, and what to divide the limit by.
+/// let waited = Duration::from_millis(3);
+/// assert_eq!(Event::Admitted { waited }.duration(), Some(("queue.wait", waited)));
+/// let held = Duration::from_millis(12);
+/// assert_eq!(Event::Released { held }.duration(), Some(("permit.held", held)));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {

@@ -10,6 +10,20 @@ use crate::time::Timestamp;
 use crate::{ConfigError, Name, Rejected};
 
 /// A limit on the calls that run at once. Clones share it.
+///
+/// ```
+/// use resilience_core::Reason;
+/// use resilience_core::bulkhead::Bulkhead;
+///
+/// let reads = Bulkhead::builder().name("stock").limit(1).build()?;
+/// let writes = reads.clone();
+/// let permit = reads.try_acquire().unwrap();
+/// let refused = writes.try_acquire().unwrap_err(); // one limit, whoever holds the clones
+/// assert_eq!(refused.reason(), Reason::Full { limit: 1, queued: 0 });
+/// drop(permit);
+/// assert!(writes.try_acquire().is_ok());
+/// # Ok::<(), resilience_core::ConfigError>(())
+/// ```
 #[derive(Clone)]
 pub struct Bulkhead {
     pub(super) shared: Arc<Shared>,
@@ -35,6 +49,17 @@ pub struct Snapshot {
 ///
 /// Admissions are not among them: counting them would be a second shared write on the path of every call. A listener
 /// that pays for them hears of each.
+///
+/// ```
+/// use resilience_core::bulkhead::Bulkhead;
+///
+/// let bulkhead = Bulkhead::builder().limit(1).build()?;
+/// let _running = bulkhead.try_acquire();
+/// assert!(bulkhead.try_acquire().is_err());
+/// let seen = bulkhead.snapshot();
+/// assert_eq!((seen.in_flight, seen.totals.full, seen.totals.queued), (1, 1, 0));
+/// # Ok::<(), resilience_core::ConfigError>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Totals {
@@ -63,6 +88,20 @@ impl Bulkhead {
     /// # Errors
     ///
     /// [`Reason::Full`](crate::Reason::Full) if there is none. A slot for which somebody waits is not free.
+    ///
+    /// ```
+    /// use futures::FutureExt;
+    /// use resilience_core::bulkhead::Bulkhead;
+    ///
+    /// let bulkhead = Bulkhead::builder().limit(1).queue(1).build()?;
+    /// let running = bulkhead.try_acquire().unwrap();
+    /// let mut waiting = Box::pin(bulkhead.acquire());
+    /// assert!(waiting.as_mut().now_or_never().is_none());
+    /// drop(running);
+    /// assert!(bulkhead.try_acquire().is_err()); // the slot is free, but it has been promised
+    /// assert!(waiting.now_or_never().unwrap().is_ok());
+    /// # Ok::<(), resilience_core::ConfigError>(())
+    /// ```
     #[inline]
     pub fn try_acquire(&self) -> Result<Permit, Rejected> {
         match self.shared.try_take() {
@@ -97,6 +136,21 @@ impl Bulkhead {
     /// Runs `future` with a permit, without tower; waits for one as [`acquire`](Self::acquire) does.
     ///
     /// `future` is not polled before it has its permit, and is dropped before the permit is given back.
+    ///
+    /// ```
+    /// use resilience_core::bulkhead::Bulkhead;
+    /// use resilience_core::Error;
+    ///
+    /// # futures::executor::block_on(async {
+    /// let bulkhead = Bulkhead::builder().limit(1).build()?;
+    /// let outer = bulkhead.call(async {
+    ///     assert_eq!(bulkhead.snapshot().in_flight, 1);
+    ///     bulkhead.call(async { Ok::<_, Error<()>>("never sent") }).await
+    /// });
+    /// assert!(outer.await.unwrap_err().is_rejected()); // a call inside a call of the same bulkhead needs a second slot
+    /// assert_eq!(bulkhead.snapshot().in_flight, 0);
+    /// # Ok::<_, resilience_core::ConfigError>(()) }).unwrap();
+    /// ```
     pub fn call<F: Future>(&self, future: F) -> ResponseFuture<F> {
         ResponseFuture::acquiring(future, self.acquire())
     }
@@ -115,6 +169,20 @@ impl Bulkhead {
     /// # Errors
     ///
     /// If `limit` is zero or above 4,194,303, as in the builder.
+    ///
+    /// ```
+    /// use resilience_core::bulkhead::Bulkhead;
+    ///
+    /// let bulkhead = Bulkhead::builder().limit(2).build()?;
+    /// let (first, second) = (bulkhead.try_acquire().unwrap(), bulkhead.try_acquire().unwrap());
+    /// bulkhead.resize(1)?; // both go on
+    /// assert_eq!((bulkhead.snapshot().in_flight, bulkhead.snapshot().limit), (2, 1));
+    /// drop(first);
+    /// assert!(bulkhead.try_acquire().is_err());
+    /// drop(second);
+    /// assert!(bulkhead.try_acquire().is_ok());
+    /// # Ok::<(), resilience_core::ConfigError>(())
+    /// ```
     pub fn resize(&self, limit: u32) -> Result<(), ConfigError> {
         self.shared.resize(checked_limit(limit)?);
         self.shared.emit(|| Event::Resized { limit });
@@ -156,6 +224,17 @@ impl fmt::Debug for Bulkhead {
 }
 
 /// A slot in a [`Bulkhead`]. Dropping it gives the slot back.
+///
+/// ```
+/// use resilience_core::bulkhead::Bulkhead;
+///
+/// let bulkhead = Bulkhead::builder().limit(1).build()?;
+/// let permit = bulkhead.try_acquire().unwrap(); // owned, not borrowed: it may move to the thread that does the work
+/// let worker = std::thread::spawn(move || permit.bulkhead().snapshot().in_flight);
+/// assert_eq!(worker.join().unwrap(), 1);
+/// assert_eq!(bulkhead.snapshot().in_flight, 0);
+/// # Ok::<(), resilience_core::ConfigError>(())
+/// ```
 #[must_use = "a permit that is dropped at once limits nothing"]
 pub struct Permit {
     bulkhead: Bulkhead,

@@ -17,6 +17,27 @@ pub(crate) enum Trip {
 }
 
 /// What a call counts as whose caller gave it up before the answer came: a dropped future, an outer timeout.
+///
+/// ```
+/// use resilience_core::circuit_breaker::{Abandoned, CircuitBreaker, State};
+/// use resilience_core::Class;
+///
+/// let breaker = || CircuitBreaker::builder().consecutive_failures(2);
+/// let hung = breaker().build()?;
+/// (0..2).for_each(|_| drop(hung.try_acquire())); // nobody waits for the answers, and none comes
+/// assert_eq!(hung.state(), State::Open);
+///
+/// let alive = breaker().build()?;
+/// alive.try_acquire().unwrap().settle(Class::Failure); // an answer, if a bad one
+/// (0..2).for_each(|_| drop(alive.try_acquire()));
+/// assert_eq!(alive.state(), State::Closed);
+///
+/// let strict = breaker().abandoned(Abandoned::Failure).build()?;
+/// strict.try_acquire().unwrap().settle(Class::Failure);
+/// drop(strict.try_acquire());
+/// assert_eq!(strict.state(), State::Open);
+/// # Ok::<(), resilience_core::ConfigError>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Abandoned {
     /// As nothing.
@@ -94,6 +115,18 @@ impl CircuitBreakerBuilder {
     ///
     /// The cheapest rule (no clock is read while the circuit is closed), and the right one where traffic is low or a
     /// dependency is either up or down.
+    ///
+    /// ```
+    /// use resilience_core::Class::{Failure, Ignore};
+    /// use resilience_core::circuit_breaker::CircuitBreaker;
+    ///
+    /// let breaker = CircuitBreaker::builder().consecutive_failures(3).build()?;
+    /// for class in [Failure, Failure, Ignore, Failure] {
+    ///     breaker.try_acquire().unwrap().settle(class); // what says nothing does not end the row; a success would
+    /// }
+    /// assert!(breaker.try_acquire().is_err());
+    /// # Ok::<(), resilience_core::ConfigError>(())
+    /// ```
     pub fn consecutive_failures(mut self, failures: u32) -> Self {
         self.consecutive = Some(failures);
         self
@@ -112,12 +145,41 @@ impl CircuitBreakerBuilder {
     /// How far back the rate looks. Default: 30 s. At least 1 ms.
     ///
     /// Kept in 16 buckets, so it really looks back between 15/16 of this and all of it.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use resilience_core::Class;
+    /// use resilience_core::circuit_breaker::CircuitBreaker;
+    /// use resilience_core::time::ManualTimer;
+    ///
+    /// let timer = ManualTimer::new();
+    /// let breaker = CircuitBreaker::builder().window(Duration::from_secs(10)).timer(timer.clone()).build()?;
+    /// breaker.try_acquire().unwrap().settle(Class::Failure);
+    /// assert_eq!(breaker.snapshot().failures, 1);
+    /// timer.advance(Duration::from_secs(10));
+    /// assert_eq!(breaker.snapshot().failures, 0);
+    /// # Ok::<(), resilience_core::ConfigError>(())
+    /// ```
     pub fn window(mut self, window: Duration) -> Self {
         self.window = window;
         self
     }
 
     /// Calls the window must hold before the rate means anything. Default: 20.
+    ///
+    /// ```
+    /// use resilience_core::Class::{Failure, Success};
+    /// use resilience_core::circuit_breaker::{CircuitBreaker, State};
+    ///
+    /// let breaker = CircuitBreaker::builder().failure_rate(0.5).minimum_calls(4).build()?;
+    /// for class in [Failure, Failure, Success] {
+    ///     breaker.try_acquire().unwrap().settle(class);
+    /// }
+    /// assert_eq!(breaker.state(), State::Closed); // two of three failed, but three calls prove nothing
+    /// breaker.try_acquire().unwrap().settle(Success);
+    /// assert_eq!(breaker.state(), State::Open); // a success made them enough
+    /// # Ok::<(), resilience_core::ConfigError>(())
+    /// ```
     pub fn minimum_calls(mut self, calls: u32) -> Self {
         self.minimum = calls;
         self
@@ -148,6 +210,23 @@ impl CircuitBreakerBuilder {
     /// How long probes may take to decide before the circuit opens again. Default: 10 s.
     ///
     /// Always finite in effect: without it one hung probe would keep the circuit half-open for ever.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use resilience_core::circuit_breaker::{CircuitBreaker, State};
+    /// use resilience_core::time::ManualTimer;
+    ///
+    /// let timer = ManualTimer::new();
+    /// let breaker = CircuitBreaker::builder().probes(1).half_open_for(Duration::from_secs(10)).timer(timer.clone()).build()?;
+    /// breaker.open_for(Duration::from_secs(5));
+    /// timer.advance(Duration::from_secs(5));
+    /// let hangs = breaker.try_acquire().unwrap();
+    /// assert!(hangs.is_probe());
+    /// timer.advance(Duration::from_secs(10));
+    /// assert!(breaker.try_acquire().is_err());
+    /// assert_eq!(breaker.state(), State::Open);
+    /// # Ok::<(), resilience_core::ConfigError>(())
+    /// ```
     pub fn half_open_for(mut self, limit: Duration) -> Self {
         self.half_open_for = limit;
         self

@@ -5,6 +5,31 @@ use crate::event::{Fact, Severity};
 use crate::{Class, Reason};
 
 /// What happened in a breaker.
+///
+/// ```
+/// use std::sync::{Arc, Mutex};
+/// use resilience_core::Class;
+/// use resilience_core::circuit_breaker::{Cause, CircuitBreaker, Event, State};
+/// use resilience_core::event::{self, Sink};
+///
+/// #[derive(Default)]
+/// struct Changes(Mutex<Vec<(State, Cause)>>);
+/// impl Sink for Changes {
+///     fn on_event(&self, event: &event::Event<'_>) {
+///         if let Some(Event::Changed(transition)) = event.fact() {
+///             self.0.lock().unwrap().push((transition.to, transition.cause));
+///         }
+///     }
+/// }
+///
+/// let changes = Arc::new(Changes::default());
+/// let breaker = CircuitBreaker::builder().consecutive_failures(1).listener(changes.clone()).build()?;
+/// breaker.try_acquire().unwrap().settle(Class::Failure);
+/// breaker.close();
+/// let seen = [(State::Open, Cause::Consecutive { failures: 1 }), (State::Closed, Cause::Manual)];
+/// assert_eq!(*changes.0.lock().unwrap(), seen);
+/// # Ok::<(), resilience_core::ConfigError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {

@@ -24,6 +24,31 @@ impl CircuitBreaker {
 
 impl<C> CircuitBreakerLayer<C> {
     /// Decides with `classify` what an answer means.
+    ///
+    /// ```
+    /// use resilience_core::circuit_breaker::{CircuitBreaker, State};
+    /// use resilience_core::{Classification, LiftLayer};
+    /// use tower::{ServiceBuilder, ServiceExt, service_fn};
+    ///
+    /// # type Error = resilience_core::Error<std::convert::Infallible>;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let breaker = CircuitBreaker::builder().consecutive_failures(1).build()?;
+    /// let service = ServiceBuilder::new()
+    ///     .layer(breaker.layer().classify(|answer: &Result<u16, Error>| match answer {
+    ///         Ok(500..) | Err(_) => Classification::FAILURE,
+    ///         Ok(400..) => Classification::IGNORE, // a mistake of ours proves neither health nor illness
+    ///         Ok(_) => Classification::SUCCESS,
+    ///     }))
+    ///     .layer(LiftLayer)
+    ///     .service(service_fn(async |status: u16| Ok(status)));
+    /// assert_eq!(service.clone().oneshot(404).await?, 404);
+    /// assert_eq!(breaker.state(), State::Closed);
+    /// assert_eq!(service.oneshot(503).await?, 503); // passes unchanged, and opens the circuit
+    /// assert_eq!(breaker.state(), State::Open);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn classify<D>(self, classify: D) -> CircuitBreakerLayer<D> {
         CircuitBreakerLayer { breaker: self.breaker, classify }

@@ -15,6 +15,25 @@ use crate::sync::atomic::Ordering;
 ///
 /// Settle it with what the answer meant. Dropped unsettled, the call counts as given up by its caller, and as failed if
 /// the thread is panicking.
+///
+/// ```
+/// use std::time::Duration;
+/// use resilience_core::Class;
+/// use resilience_core::circuit_breaker::{CircuitBreaker, State};
+/// use resilience_core::time::ManualTimer;
+///
+/// let timer = ManualTimer::new();
+/// let breaker = CircuitBreaker::builder().consecutive_failures(1).probes(1).timer(timer.clone()).build()?;
+/// let straggler = breaker.try_acquire().unwrap();
+/// breaker.try_acquire().unwrap().settle(Class::Failure);
+/// timer.advance(Duration::from_secs(5));
+/// let probe = breaker.try_acquire().unwrap();
+/// straggler.settle(Class::Success); // from before the outage: does not speak for the probe
+/// assert_eq!((breaker.state(), breaker.snapshot().stale), (State::HalfOpen, 1));
+/// probe.settle(Class::Success);
+/// assert_eq!(breaker.state(), State::Closed);
+/// # Ok::<(), resilience_core::ConfigError>(())
+/// ```
 #[must_use = "dropping a permit counts the call as given up"]
 pub struct Permit {
     breaker: CircuitBreaker,

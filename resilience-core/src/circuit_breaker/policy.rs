@@ -19,6 +19,17 @@ use crate::{Name, Reason, Rejected};
 ///
 /// Cloning is cheap, and clones are one breaker: the same state seen from everywhere. See the
 /// [module documentation](super) for the rules.
+///
+/// ```
+/// use resilience_core::Class;
+/// use resilience_core::circuit_breaker::{CircuitBreaker, State};
+///
+/// let reads = CircuitBreaker::builder().name("stock").consecutive_failures(1).build()?;
+/// let writes = reads.clone();
+/// writes.try_acquire().unwrap().settle(Class::Failure);
+/// assert_eq!(reads.state(), State::Open); // what one of them learns, both know
+/// # Ok::<(), resilience_core::ConfigError>(())
+/// ```
 #[derive(Clone)]
 pub struct CircuitBreaker {
     pub(super) shared: Arc<Shared>,
@@ -50,6 +61,19 @@ struct Cold {
 }
 
 /// A breaker's state at one moment, for people and tests.
+///
+/// ```
+/// use resilience_core::Class;
+/// use resilience_core::circuit_breaker::CircuitBreaker;
+///
+/// let breaker = CircuitBreaker::builder().failure_rate(0.9).build()?;
+/// breaker.try_acquire().unwrap().settle(Class::Success);
+/// breaker.try_acquire().unwrap().settle(Class::Failure);
+/// breaker.try_acquire().unwrap().settle(Class::Ignore); // is in neither count
+/// let seen = breaker.snapshot();
+/// assert_eq!((seen.calls, seen.failures, seen.opened), (2, 1, 0));
+/// # Ok::<(), resilience_core::ConfigError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Snapshot {
@@ -116,6 +140,22 @@ impl CircuitBreaker {
     /// # Errors
     ///
     /// [`Rejected`] when the circuit is open, isolated, or half-open with all its probes taken.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use resilience_core::circuit_breaker::CircuitBreaker;
+    /// use resilience_core::time::ManualTimer;
+    /// use resilience_core::{Class, Reason};
+    ///
+    /// let timer = ManualTimer::new();
+    /// let breaker = CircuitBreaker::builder().consecutive_failures(1).timer(timer.clone()).build()?;
+    /// breaker.try_acquire().unwrap().settle(Class::Failure);
+    /// timer.advance(Duration::from_secs(2));
+    /// let refused = breaker.try_acquire().unwrap_err();
+    /// assert_eq!(refused.reason(), Reason::Open);
+    /// assert_eq!(refused.retry_after(), Some(Duration::from_secs(3))); // what is left of the five
+    /// # Ok::<(), resilience_core::ConfigError>(())
+    /// ```
     #[inline]
     pub fn try_acquire(&self) -> Result<Permit, Rejected> {
         // Acquire pairs with the Release in `change`: a call admitted by a closed circuit sees all that closed it.
@@ -188,6 +228,22 @@ impl CircuitBreaker {
     }
 
     /// Where the circuit stands. An open circuit whose wait is over stays open until a call asks.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use resilience_core::circuit_breaker::{CircuitBreaker, State};
+    /// use resilience_core::time::ManualTimer;
+    ///
+    /// let timer = ManualTimer::new();
+    /// let breaker = CircuitBreaker::builder().timer(timer.clone()).build()?;
+    /// breaker.open_for(Duration::from_secs(1));
+    /// timer.advance(Duration::from_secs(60));
+    /// assert_eq!(breaker.state(), State::Open);
+    /// let probe = breaker.try_acquire();
+    /// assert_eq!(breaker.state(), State::HalfOpen);
+    /// # drop(probe);
+    /// # Ok::<(), resilience_core::ConfigError>(())
+    /// ```
     pub fn state(&self) -> State {
         Word(self.shared.word.load(Ordering::Acquire)).state()
     }
@@ -220,6 +276,22 @@ impl CircuitBreaker {
     }
 
     /// Opens the circuit until [`close`](Self::close) is called.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use resilience_core::Reason;
+    /// use resilience_core::circuit_breaker::CircuitBreaker;
+    /// use resilience_core::time::ManualTimer;
+    ///
+    /// let timer = ManualTimer::new();
+    /// let breaker = CircuitBreaker::builder().name("reports").timer(timer.clone()).build()?;
+    /// breaker.isolate(); // somebody works on the report server
+    /// timer.advance(Duration::from_secs(86_400));
+    /// assert_eq!(breaker.try_acquire().unwrap_err().reason(), Reason::Isolated); // and no wait ends it
+    /// breaker.close();
+    /// assert!(breaker.try_acquire().is_ok());
+    /// # Ok::<(), resilience_core::ConfigError>(())
+    /// ```
     pub fn isolate(&self) {
         self.force(State::Isolated, |_| Timestamp::NEVER);
     }

@@ -8,6 +8,15 @@ use crate::time::SharedTimer;
 use crate::{ConfigError, Name};
 
 /// Sets up a [`Timeout`]; made by [`Timeout::builder`].
+///
+/// ```
+/// use std::time::Duration;
+/// use resilience_core::timeout::Timeout;
+///
+/// assert_eq!(Timeout::builder().build().unwrap_err().to_string(), "limit must be set");
+/// assert!(Timeout::builder().limit(Duration::ZERO).build().is_err());
+/// assert!(Timeout::builder().limit(Duration::MAX).build().is_ok()); // for ever, but it still heeds a deadline
+/// ```
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct TimeoutBuilder {

@@ -6,6 +6,18 @@ use crate::Reason;
 use crate::event::{Fact, Severity};
 
 /// Something that happened in a [`Timeout`](super::Timeout).
+///
+/// ```
+/// use std::time::Duration;
+/// use resilience_core::Reason;
+/// use resilience_core::event::Fact;
+/// use resilience_core::timeout::Event;
+///
+/// let elapsed = Event::Elapsed { limit: Duration::from_secs(2) };
+/// assert_eq!((elapsed.name(), elapsed.reason()), ("elapsed", None));
+/// let rejected = Event::Rejected { reason: Reason::Deadline };
+/// assert_eq!((rejected.name(), rejected.reason()), ("rejected", Some("deadline")));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {

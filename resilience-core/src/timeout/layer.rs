@@ -5,6 +5,30 @@ use tower_layer::Layer;
 use super::{Timeout, TimeoutService};
 
 /// Ends calls that take too long; made by [`Timeout::layer`] or, for no more than a limit, by `TimeoutLayer::new`.
+///
+/// ```
+/// use std::time::Duration;
+/// use resilience_core::LiftLayer;
+/// use resilience_core::context;
+/// use resilience_core::time::SharedTimer;
+/// use resilience_core::timeout::TimeoutLayer;
+/// use tower::{ServiceBuilder, ServiceExt, service_fn};
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let service = ServiceBuilder::new()
+///     .layer(TimeoutLayer::new(Duration::from_secs(5))) // the caller's patience
+///     .layer(TimeoutLayer::new(Duration::from_secs(1))) // one attempt
+///     .layer(LiftLayer)
+///     .service(service_fn(async |timer: SharedTimer| {
+///         let left = context::deadline(&timer).and_then(|deadline| deadline.remaining(timer.now()));
+///         Ok::<_, std::convert::Infallible>(left)
+///     }));
+/// let left = service.oneshot(SharedTimer::default()).await?;
+/// assert_eq!(left, Some(Duration::from_secs(1))); // what is inside sees the smaller of both
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct TimeoutLayer {
     timeout: Timeout,

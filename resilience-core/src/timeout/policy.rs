@@ -11,6 +11,25 @@ use crate::time::SharedTimer;
 use crate::{Name, Reason, Rejected};
 
 /// A limit on how long an answer may take. Cheap to clone; it has no state to share.
+///
+/// ```
+/// use std::time::Duration;
+/// use resilience_core::context::Context;
+/// use resilience_core::time::{ManualTimer, Timer};
+/// use resilience_core::timeout::Timeout;
+/// use resilience_core::{Error, Reason};
+///
+/// # futures::executor::block_on(async {
+/// let timer = ManualTimer::new();
+/// let timeout = Timeout::builder().limit(Duration::from_secs(2)).timer(timer.clone()).build()?;
+/// let too_late = Context::new().with_deadline(timer.now()).scope(async {
+///     timeout.call(async { Ok::<(), Error<()>>(unreachable!("is not sent")) }).await
+/// });
+/// let Err(Error::Rejected(refused)) = too_late.await else { unreachable!() };
+/// assert_eq!(refused.reason(), Reason::Deadline);
+/// # Ok::<(), resilience_core::ConfigError>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Debug)]
 pub struct Timeout {
     name: Name,
