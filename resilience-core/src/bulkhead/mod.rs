@@ -1,8 +1,26 @@
 //! A limit on the calls that run at once, with a short queue in front.
 //!
+//! # Why
+//!
 //! A dependency that becomes slow holds every call longer, and soon all the tasks, connections and memory of its caller
 //! are waiting for it. A bulkhead gives each dependency its own share: so many calls at once, so many waiting, and a
 //! refusal for the rest while there is still capacity to do something else.
+//!
+//! # Behaviour
+//!
+//! The limit is hard: at no moment do more calls hold a permit, whatever is raced, cancelled or resized. Slots go to
+//! waiters in the order of their arrival, and no newcomer overtakes them. Without waiters, a permit costs one
+//! compare-exchange when it is taken and one when it is given back; only callers who wait share a lock, and waiting
+//! allocates nothing once the queue has grown (a longest wait or a deadline adds a timer of its own).
+//!
+//! A permit is given back when the answer is there, when the call is dropped, when it panics, and when a service that
+//! was ready is dropped without a call. A waiter may leave at any time; a slot it was just given goes to the next.
+//!
+//! As a layer, the permit is taken in `poll_ready`, before the inner service is asked whether it is ready: a caller in
+//! the queue holds no inner permit. Where slots and queue are full, the service is ready at once, and the `call` that
+//! follows is refused.
+//!
+//! # Example
 //!
 //! ```
 //! use resilience_core::bulkhead::Bulkhead;
@@ -24,23 +42,6 @@
 //! # Ok::<_, resilience_core::ConfigError>(()) }).unwrap();
 //! ```
 //!
-//! # Who gets in
-//!
-//! The limit is hard: at no moment do more calls hold a permit, whatever is raced, cancelled or resized. Slots go to
-//! waiters in the order of their arrival, and no newcomer overtakes them. Without waiters, a permit costs one
-//! compare-exchange when it is taken and one when it is given back; only callers who wait share a lock, and waiting
-//! allocates nothing once the queue has grown (a longest wait or a deadline adds a timer of its own).
-//!
-//! A permit is given back when the answer is there, when the call is dropped, when it panics, and when a service that
-//! was ready is dropped without a call. A waiter may leave at any time; a slot it was just given goes to the next.
-//!
-//! # As a layer
-//!
-//! The permit is taken in `poll_ready`, before the inner service is asked whether it is ready: a caller in the queue
-//! holds no inner permit. Where slots and queue are full, the service is ready at once, and the `call` that follows is
-//! refused. Keep the time between readiness and call short: a ready service holds its permit. The body of a streamed
-//! response is not covered, the permit goes back with its head.
-//!
 //! # Defaults
 //!
 //! | option | default | why |
@@ -50,6 +51,12 @@
 //! | `max_wait` | none: until the deadline | a queue of `queue` calls is bounded already |
 //! | `name` | `bulkhead` | |
 //! | `timer` | tokio's | so that `tokio::time::pause` drives it |
+//!
+//! # Events
+//!
+//! [`Event`], as `resilience.bulkhead.*`: `admitted` with the wait and `released` with the time held, both as histograms,
+//! too; `queued`; `rejected` (warning) with its reason; `resized` (info). With a listener the clock is read
+//! when a permit is taken and given back; without one, only for waits that have an end.
 //!
 //! # Errors
 //!
@@ -66,15 +73,16 @@
 //! `poll_ready` sees what the caller's [`scope`](crate::context::Context::scope) has set, but not yet the limit of a
 //! timeout layer outside, which begins with the call. Set `max_wait` where that gap matters.
 //!
-//! # Events
-//!
-//! [`Event::Admitted`], [`Event::Queued`], [`Event::Rejected`], [`Event::Released`], [`Event::Resized`]. With a listener
-//! the clock is read when a permit is taken and given back; without one, only for waits that have an end.
-//!
-//! # Beside other layers
+//! # Interplay
 //!
 //! Put it inside retry and circuit breaker, so that each attempt takes its own permit and an open circuit takes none,
-//! and outside of a per-attempt timeout, whose time should not pass in the queue.
+//! and outside of a per-attempt timeout, whose time should not pass in the queue. A breaker outside does not count its
+//! refusals, and a retry outside does not repeat them: they are the own stack's.
+//!
+//! # Limits
+//!
+//! 4,194,303 calls at once and 1,048,575 that wait. A service that is ready holds its permit, so keep the time between
+//! readiness and call short. The body of a streamed response is not covered: the permit goes back with its head.
 
 mod config;
 mod event;

@@ -85,7 +85,8 @@
 //! # Errors
 //!
 //! [`Rejected`](crate::Rejected) with [`Open`](crate::Reason::Open), [`Probing`](crate::Reason::Probing) or
-//! [`Isolated`](crate::Reason::Isolated); `retry_after` is the rest of the wait. The service's errors pass unchanged.
+//! [`Isolated`](crate::Reason::Isolated). An open circuit's refusal says the rest of the wait as `retry_after`; the others
+//! cannot know. The service's errors pass unchanged.
 //!
 //! # Interplay
 //!

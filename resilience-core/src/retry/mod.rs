@@ -1,5 +1,7 @@
 //! Tries again what failed, when that is likely to help and cannot hurt.
 //!
+//! # Why
+//!
 //! A failed call is often worth a second one: a connection broke, a leader moved, one replica of three was restarting.
 //! It is also how a small failure becomes a large one. Callers that each try three times treble the load on a service
 //! that cannot carry what it has; callers that come back at the same moment knock it over again; callers that wait past
@@ -7,11 +9,28 @@
 //! fare better ([`Classify`](crate::Classify)), may it be sent twice ([`Replay`]), is there time ([`Backoff`], the
 //! request's deadline), and can the service afford it ([`RetryBudget`]).
 //!
+//! # Behaviour
+//!
+//! After each failed attempt, in this order, so that nothing is paid for a retry that cannot be: it could fare better
+//! (`Permanent` otherwise), attempts are left (`Attempts`), a copy of the request is left (`NotReplayable`), the wait ends
+//! before the deadline (`Deadline`) and before [`max_elapsed`](RetryBuilder::max_elapsed) (`MaxElapsed`), the budget
+//! grants it (`Budget`). A wait that would end past the deadline is not begun: the caller gets the error now.
+//!
+//! A request is copied before an attempt only if another can follow it: not for the last one, and not while the budget
+//! is empty. A call sent while the budget is empty is therefore not retried, even if the budget has recovered when it
+//! fails; in an outage that saves a copy of every request, at the price of a retry here and there.
+//!
+//! An answer with a `Retry-After` counts as the server asking for less: [`Hint`] bounds the wait,
+//! [`throttled_backoff`](RetryBuilder::throttled_backoff) applies, and the budget may have
+//! [another price](budget::Kind::Throttled) for it. [`ByHint`] lets refusals of our own stack, a rate limiter's say, be
+//! heeded in the same way.
+//!
+//! Dropping a call drops the attempt or the wait under way. A retry that was paid for and not yet sent is refunded; one
+//! that was sent is not.
+//!
 //! # Example
 //!
 //! ```
-//! # #[cfg(feature = "tower")]
-//! # {
 //! use std::time::Duration;
 //! use resilience_core::LiftLayer;
 //! use resilience_core::retry::{Backoff, Retry, RetryBudget};
@@ -37,7 +56,6 @@
 //! assert_eq!(budget.snapshot().withdrawn, 1);
 //! # Ok(())
 //! # }
-//! # }
 //! ```
 //!
 //! Without tower: [`Retry::run`].
@@ -55,21 +73,17 @@
 //! | [`classify`](RetryLayer::classify) | [`ByResult`](crate::ByResult) | errors may pass; our own refusals are not retried |
 //! | [`replay`](RetryLayer::replay) | by `Clone` | whether a request may be sent twice only its owner knows: set [`retry_if`](RetryLayer::retry_if) where it may not |
 //!
-//! # What decides
+//! # Events
 //!
-//! After each failed attempt, in this order, so that nothing is paid for a retry that cannot be: it could fare better
-//! (`Permanent` otherwise), attempts are left (`Attempts`), a copy of the request is left (`NotReplayable`), the wait ends
-//! before the deadline (`Deadline`) and before [`max_elapsed`](RetryBuilder::max_elapsed) (`MaxElapsed`), the budget
-//! grants it (`Budget`). A wait that would end past the deadline is not begun: the caller gets the error now.
+//! [`Event`], as `resilience.retry.*`:
 //!
-//! A request is copied before an attempt only if another can follow it: not for the last one, and not while the budget
-//! is empty. A call sent while the budget is empty is therefore not retried, even if the budget has recovered when it
-//! fails; in an outage that saves a copy of every request, at the price of a retry here and there.
+//! | event | when | severity |
+//! |---|---|---|
+//! | [`Retrying`](Event::Retrying) | another attempt was scheduled | warn |
+//! | [`Recovered`](Event::Recovered) | an attempt after the first was answered | info |
+//! | [`GaveUp`](Event::GaveUp) | the last failure went to the caller | warn; debug if no retry was in question |
 //!
-//! An answer with a `Retry-After` counts as the server asking for less: [`Hint`] bounds the wait,
-//! [`throttled_backoff`](RetryBuilder::throttled_backoff) applies, and the budget may have
-//! [another price](budget::Kind::Throttled) for it. [`ByHint`] lets refusals of our own stack, a rate limiter's say, be
-//! heeded in the same way.
+//! A call whose first attempt is answered makes none.
 //!
 //! # Errors
 //!
@@ -81,16 +95,6 @@
 //! promises that the call was never sent, and of this call that would be false: the caller gets the answer of the last
 //! attempt that was sent.
 //!
-//! # Events
-//!
-//! | event | when | severity |
-//! |---|---|---|
-//! | [`Retrying`](Event::Retrying) | another attempt was scheduled | warn |
-//! | [`Recovered`](Event::Recovered) | an attempt after the first was answered | info |
-//! | [`GaveUp`](Event::GaveUp) | the last failure went to the caller | warn; debug if no retry was in question |
-//!
-//! A call whose first attempt is answered makes none.
-//!
 //! # Interplay
 //!
 //! - Inside the total timeout, which bounds all attempts; outside the per-attempt one. The deadline of the first is seen
@@ -98,19 +102,17 @@
 //! - Outside the circuit breaker, which then sees each attempt; a breaker that opens between two attempts ends the call,
 //!   since its refusal is not retried.
 //! - Retry at one layer only. Of three services in a row that each try three times, the last gets 27 calls. Where two
-//!   must, let them share a budget.
+//!   layers of one program must, let them share a budget.
 //! - Inner layers read the number of the attempt from the [context](crate::context::attempt).
 //!
-//! # Cancellation
-//!
-//! Dropping a call drops the attempt or the wait under way. A retry that was paid for and not yet sent is refunded; one
-//! that was sent is not.
-//!
-//! # Cost
+//! # Limits
 //!
 //! A call whose first attempt is answered costs one reference count and one copy of the request. It allocates nothing,
 //! reads no clock (unless `max_elapsed` is set), clones no service, and writes nothing that callers share while the
 //! budget is full. A retry clones the stack below once for the call.
+//!
+//! Retries are sequential; a slow first attempt is not raced. What runs behind a buffer, on another task, neither sees
+//! the attempt's number nor tells a [`report`]. A [`Backoff::sequence`] keeps its first 1,024 delays.
 
 mod backoff;
 pub mod budget;

@@ -1,9 +1,20 @@
 //! A limit on how long an answer may take, that every layer below can see.
 //!
+//! # Why
+//!
 //! A timeout that only its own layer knows about wastes the work of all the others: a retry below it starts an attempt
 //! that can never be used, a queue holds a caller who has long given up. So this layer does two things. It drops the
 //! call when time is up, and it puts the deadline into the [request context](crate::context), where retries, queues and
 //! the layers that write headers read what is left.
+//!
+//! # Behaviour
+//!
+//! Time counts from the first poll of the answer, which in every ordinary use is the moment of the call, to the poll that
+//! finds the answer. Nothing is measured until something has to wait: a call answered at its first poll reads no clock and makes
+//! no timer. If the answer and the end of time come in the same poll, the answer wins. Tokio's timers tick in
+//! milliseconds and never early, so under that timer the end comes up to a millisecond late.
+//!
+//! # Example
 //!
 //! ```
 //! use std::time::Duration;
@@ -28,16 +39,6 @@
 //! # });
 //! ```
 //!
-//! # When time counts
-//!
-//! From the first poll of the answer, which in every ordinary use is the moment of the call, to the poll that finds the
-//! answer. Nothing is measured until something has to wait: a call answered at its first poll reads no clock and makes
-//! no timer. If the answer and the end of time come in the same poll, the answer wins. Tokio's timers tick in
-//! milliseconds and never early, so under that timer the end comes at most a millisecond late.
-//!
-//! Readiness is not covered: tower asks a service whether it is ready before there is a call whose time could run. Bound
-//! that wait where it arises, with [`Bulkhead`](crate::bulkhead::Bulkhead)'s queue and `max_wait`.
-//!
 //! # Defaults
 //!
 //! | option | default | why |
@@ -45,6 +46,10 @@
 //! | `limit` | none, must be given | no figure is right for both a cache and a report |
 //! | `name` | `timeout` | |
 //! | `timer` | tokio's | so that `tokio::time::pause` drives it |
+//!
+//! # Events
+//!
+//! [`Event`], as `resilience.timeout.*`: `elapsed`, and `rejected` with its reason; both are warnings.
 //!
 //! # Errors
 //!
@@ -55,16 +60,19 @@
 //!
 //! The call's future is dropped before the error can be seen, so whatever it held is free by then.
 //!
-//! # Events
-//!
-//! [`Event::Elapsed`] and [`Event::Rejected`].
-//!
-//! # Beside other layers
+//! # Interplay
 //!
 //! The earliest deadline wins. A timeout inside another one shows the layers below it the smaller of both; a deadline
 //! that a server took from a request's headers and set with [`Context`](crate::context::Context) ends calls under this
 //! layer, too, and is reported as [`Elapsed`](crate::Elapsed) with this layer's own limit. Outside a retry the limit
 //! holds for all attempts together, inside for each of them.
+//!
+//! # Limits
+//!
+//! A call is dropped, not interrupted: one that blocks its thread is found late when it yields, and a server that works
+//! on an abandoned request does not stop by itself; send it the deadline. Readiness is not covered: tower asks a service
+//! whether it is ready before there is a call whose time could run. Bound that wait where it arises, with
+//! [`Bulkhead`](crate::bulkhead::Bulkhead)'s queue and `max_wait`.
 
 mod config;
 mod event;

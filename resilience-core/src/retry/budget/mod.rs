@@ -1,8 +1,12 @@
 //! How many retries a client may add to its traffic, whatever fails.
 //!
+//! # Why
+//!
 //! Three attempts per request are harmless while one request in a hundred fails, and triple the load on a service that
 //! is down: the retries keep it down after the cause is gone. A budget bounds what all requests together may add, and
 //! the bound is the same object for everything that repeats calls, retry and hedge alike: clones share.
+//!
+//! # Example
 //!
 //! ```
 //! use resilience_core::retry::budget::{Kind, RetryBudget};
@@ -15,11 +19,17 @@
 //! # Ok::<(), resilience_core::ConfigError>(())
 //! ```
 //!
+//! # Behaviour
+//!
 //! A withdrawal is a [`Permit`] and counts from the moment the retry is scheduled, not from when it is sent: a thousand
 //! retries that wait in their backoff are a thousand retries (envoyproxy/envoy#30205). Dropped unspent, it is refunded.
 //!
 //! The default rule writes nothing while the bucket is full, which is its steady state: requests then share one cache
-//! line that all may read. Other rules are in [`Rule`].
+//! line that all may read. Other rules are in [`Rule`]; the defaults and their reasons are with the
+//! [builder](RetryBudgetBuilder).
+//!
+//! A budget has no events of its own: a refusal shows as [`GaveUp`](super::Event::GaveUp) with the reason `budget`, and
+//! in the [`Snapshot`]. It bounds one process; a fleet of a hundred clients has a hundred budgets.
 
 mod builder;
 mod leaky;
@@ -46,6 +56,18 @@ use self::word::{Floor, Input, Word};
 /// A bound on retries that everything which repeats calls can share. Clones are one budget.
 ///
 /// The [module](self) explains it.
+///
+/// ```
+/// use resilience_core::retry::budget::{Kind, RetryBudget};
+///
+/// let budget = RetryBudget::builder().ratio(0.5).reserve(10).start(0).build()?;
+/// assert!(!budget.may_withdraw());
+/// drop(budget.request());
+/// drop(budget.request()); // two requests pay in half a retry each
+/// assert!(budget.withdraw(Kind::Failure).is_some());
+/// assert_eq!(budget.snapshot().withdrawn, 1);
+/// # Ok::<(), resilience_core::ConfigError>(())
+/// ```
 #[derive(Clone)]
 pub struct RetryBudget {
     shared: Arc<Shared>,
