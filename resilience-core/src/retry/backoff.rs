@@ -57,6 +57,21 @@ impl Backoff {
     }
 
     /// `step` before the first retry, twice that before the second, and so on up to `cap`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use resilience_core::retry::{Backoff, Jitter, Series};
+    ///
+    /// let ms = Duration::from_millis;
+    /// let waits = |backoff: Backoff| {
+    ///     let (backoff, mut series) = (backoff.jitter(Jitter::None), Series::default());
+    ///     [(); 4].map(|()| backoff.delay(&mut series, 0.5).as_millis())
+    /// };
+    /// assert_eq!(waits(Backoff::constant(ms(100))), [100, 100, 100, 100]);
+    /// assert_eq!(waits(Backoff::linear(ms(100), ms(250))), [100, 200, 250, 250]);
+    /// assert_eq!(waits(Backoff::exponential(ms(100), ms(2000)).factor(3.0)), [100, 300, 900, 2000]);
+    /// assert_eq!(waits(Backoff::sequence([ms(10), ms(500)])), [10, 500, 500, 500]);
+    /// ```
     pub fn linear(step: Duration, cap: Duration) -> Self {
         Self::of(Curve::Linear(step), cap, cap)
     }
@@ -75,6 +90,15 @@ impl Backoff {
     }
 
     /// `delay(n)` before retry `n`, which counts from 1, up to `cap`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use resilience_core::retry::{Backoff, Jitter, Series};
+    ///
+    /// let squares = Backoff::from_fn(|n| Duration::from_millis(u64::from(n * n)), Duration::from_millis(8)).jitter(Jitter::None);
+    /// let mut series = Series::default();
+    /// assert_eq!([(); 3].map(|()| squares.delay(&mut series, 0.0).as_millis()), [1, 4, 8]);
+    /// ```
     pub fn from_fn(delay: impl Fn(u32) -> Duration + Send + Sync + 'static, cap: Duration) -> Self {
         Self::of(Curve::Function(Arc::new(delay)), cap, cap)
     }
@@ -216,6 +240,19 @@ impl fmt::Debug for Backoff {
 /// | `Decorrelated` | `base + (3 * previous - base) * u`, not above the curve's limit | the same |
 /// | `PollyV2` | `(f(t) - f(previous t)) * base / 1.4`, `f(t) = 2^t * tanh(sqrt(4t))`, `t = retry - 1 + u` | Polly 8, `DecorrelatedJitterBackoffV2` |
 /// | `Around(s)` | `d * (1 - s + 2s * u)` | gRPC (0.2), Polly's linear (0.25), Resilience4j (0.5) |
+///
+/// ```
+/// use std::time::Duration;
+/// use resilience_core::retry::{Backoff, Jitter, Series};
+///
+/// let spread = |jitter| {
+///     let backoff = Backoff::constant(Duration::from_millis(100)).jitter(jitter);
+///     [0.0, 0.5].map(|unit| backoff.delay(&mut Series::default(), unit).as_millis())
+/// };
+/// assert_eq!(spread(Jitter::Full), [0, 50]); // some come back at once: they are what spreads the rest
+/// assert_eq!(spread(Jitter::Equal), [50, 75]);
+/// assert_eq!(spread(Jitter::Around(0.2)), [80, 100]);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub enum Jitter {
@@ -235,6 +272,16 @@ pub enum Jitter {
 }
 
 /// Where a session is in its series of delays.
+///
+/// ```
+/// use std::time::Duration;
+/// use resilience_core::retry::{Backoff, Jitter, Series};
+///
+/// let backoff = Backoff::exponential(Duration::from_secs(1), Duration::from_secs(60)).jitter(Jitter::None);
+/// let mut kept = Series::after(3, Duration::from_secs(4)); // as read back by a job that outlived its process
+/// assert_eq!(backoff.delay(&mut kept, 0.5), Duration::from_secs(8));
+/// assert_eq!(kept.retries(), 4);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Series {
     /// Delays drawn so far.

@@ -13,6 +13,20 @@ use super::machine::{Hint, Rules};
 use super::policy::Retry;
 
 /// Builds a [`Retry`]. The defaults and their reasons are in the [module's table](super#defaults).
+///
+/// ```
+/// use std::time::Duration;
+/// use resilience_core::retry::{Backoff, Retry};
+///
+/// let preset = Retry::builder().build()?;
+/// assert_eq!(preset.budget().unwrap().snapshot().available, 100.0); // bounded, though nobody asked
+///
+/// let error = Retry::builder().attempts(0).build().unwrap_err();
+/// assert_eq!(error.to_string(), "attempts must be at least 1: the first attempt counts");
+/// let inverted = Backoff::exponential(Duration::from_secs(9), Duration::from_secs(1));
+/// assert_eq!(Retry::builder().backoff(inverted).build().unwrap_err().field(), "backoff.base");
+/// # Ok::<(), resilience_core::ConfigError>(())
+/// ```
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct RetryBuilder {
@@ -56,6 +70,19 @@ impl RetryBuilder {
     }
 
     /// Attempts in all, the first included; at least 1, which switches retries off.
+    ///
+    /// ```
+    /// use resilience_core::Error;
+    /// use resilience_core::retry::{Backoff, Retry};
+    ///
+    /// # futures::executor::block_on(async {
+    /// let retry = Retry::builder().attempts(3).backoff(Backoff::none()).build()?;
+    /// let mut sent = 0;
+    /// let answer = retry.run(|_| { sent += 1; async { Err::<(), _>(Error::Service("down")) } }).await;
+    /// assert_eq!((answer, sent), (Err(Error::Service("down")), 3)); // three in all, not three more
+    /// # Ok::<(), resilience_core::ConfigError>(())
+    /// # }).unwrap();
+    /// ```
     pub fn attempts(mut self, attempts: u32) -> Self {
         self.rules.attempts = attempts;
         self
@@ -85,12 +112,45 @@ impl RetryBuilder {
     /// the request's deadline is the better one, since it holds for all layers together.
     ///
     /// It starts no timer and cuts nothing short; it reads the clock once more for each call.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use resilience_core::Error;
+    /// use resilience_core::retry::{self, Backoff, Jitter, Reason, Retry};
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> Result<(), resilience_core::ConfigError> {
+    /// let second = Backoff::constant(Duration::from_secs(1)).jitter(Jitter::None);
+    /// let retry = Retry::builder().attempts(9).backoff(second).max_elapsed(Duration::from_millis(1500)).build()?;
+    /// let (_, report) = retry::report(retry.run(async |_| Err::<(), _>(Error::Service("down")))).await;
+    /// let report = report.unwrap();
+    /// assert_eq!((report.attempts, report.gave_up), (2, Some(Reason::MaxElapsed))); // the next wait would end at 2 s
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn max_elapsed(mut self, longest: Duration) -> Self {
         self.rules.max_elapsed = Some(longest);
         self
     }
 
     /// The budget to draw on, shared with whoever else holds a clone. Unless set, the policy has one of its own.
+    ///
+    /// ```
+    /// use resilience_core::Error;
+    /// use resilience_core::retry::{self, Backoff, Reason, Retry, RetryBudget};
+    ///
+    /// # futures::executor::block_on(async {
+    /// let budget = RetryBudget::builder().reserve(1).build()?;
+    /// let policy = || Retry::builder().backoff(Backoff::none()).budget(budget.clone()).build();
+    /// let (reads, writes) = (policy()?, policy()?);
+    /// let down = async |_| Err::<(), _>(Error::Service("down"));
+    /// let (_, report) = retry::report(reads.run(down)).await;
+    /// assert_eq!(report.unwrap().attempts, 2); // of three: the second retry was not granted
+    /// let (_, report) = retry::report(writes.run(down)).await;
+    /// assert_eq!(report.unwrap().gave_up, Some(Reason::Budget)); // what one has used up, the other has not
+    /// # Ok::<(), resilience_core::ConfigError>(())
+    /// # }).unwrap();
+    /// ```
     pub fn budget(mut self, budget: RetryBudget) -> Self {
         self.budget = Budget::Shared(budget);
         self
@@ -104,6 +164,25 @@ impl RetryBuilder {
     }
 
     /// Fixes the sequence of the jitter, for tests and simulations. Drawn from the system's entropy unless set.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use resilience_core::retry::{Backoff, Jitter, Retry};
+    /// use resilience_core::Error;
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> Result<(), resilience_core::ConfigError> {
+    /// let mut waits = Vec::new();
+    /// for _ in 0..2 {
+    ///     let retry = Retry::builder().seed(7).build()?;
+    ///     let start = tokio::time::Instant::now();
+    ///     let _ = retry.run(async |_| Err::<(), _>(Error::Service("down"))).await;
+    ///     waits.push(start.elapsed());
+    /// }
+    /// assert_eq!(waits[0], waits[1]);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
         self

@@ -7,6 +7,15 @@ use crate::event::{Fact, Severity};
 /// A fact about one call that did not end with its first attempt, or failed for good.
 ///
 /// A call that is answered at its first attempt says nothing, so a healthy service costs no event.
+///
+/// ```
+/// use resilience_core::event::{Fact, Severity};
+/// use resilience_core::retry::{Event, Reason};
+///
+/// let severity = |reason| Event::GaveUp { attempts: 1, reason }.severity();
+/// assert_eq!(severity(Reason::Permanent), Severity::Debug); // a caller's own mistake is ordinary traffic
+/// assert_eq!(severity(Reason::Budget), Severity::Warn);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
@@ -70,6 +79,23 @@ impl Fact for Event {
 }
 
 /// Why a failed call was not tried again.
+///
+/// ```
+/// use resilience_core::retry::{self, Backoff, Retry};
+/// use resilience_core::{Error, Rejected};
+///
+/// # futures::executor::block_on(async {
+/// let retry = Retry::builder().backoff(Backoff::none()).build()?;
+/// let opens_meanwhile = async |attempt| match attempt {
+///     1 => Err(Error::Service("no answer")),
+///     _ => Err::<(), _>(Rejected::new("stock", resilience_core::Reason::Open).into()),
+/// };
+/// let (answer, report) = retry::report(retry.run(opens_meanwhile)).await;
+/// assert_eq!(report.unwrap().gave_up, Some(retry::Reason::Refused));
+/// assert_eq!(answer, Err(Error::Service("no answer"))); // "never sent" would be a lie: the first attempt was
+/// # Ok::<(), resilience_core::ConfigError>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reason {

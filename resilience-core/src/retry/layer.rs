@@ -53,6 +53,32 @@ impl<C, R> RetryLayer<C, R> {
     }
 
     /// Copies requests by `replay`, any [`Replay`](super::Replay): for requests that are not `Clone`, or not always.
+    ///
+    /// ```
+    /// use std::cell::Cell;
+    /// use resilience_core::LiftLayer;
+    /// use resilience_core::retry::{Backoff, Retry};
+    /// use tower::{ServiceBuilder, ServiceExt, service_fn};
+    ///
+    /// struct Upload { body: Option<&'static [u8]> } // a stream, once it is too long to keep
+    ///
+    /// # futures::executor::block_on(async {
+    /// let buffered = |upload: &Upload| upload.body.map(|body| Upload { body: Some(body) });
+    /// let sent = Cell::new(0);
+    /// let service = ServiceBuilder::new()
+    ///     .layer(Retry::builder().attempts(3).backoff(Backoff::none()).build()?.layer().replay(buffered))
+    ///     .layer(LiftLayer)
+    ///     .service(service_fn(|_: Upload| {
+    ///         sent.set(sent.get() + 1);
+    ///         async { Err::<(), _>("reset") }
+    ///     }));
+    /// assert!(service.clone().oneshot(Upload { body: None }).await.is_err());
+    /// assert_eq!(sent.get(), 1);
+    /// assert!(service.oneshot(Upload { body: Some(b"short") }).await.is_err());
+    /// assert_eq!(sent.get(), 1 + 3);
+    /// # Ok::<(), resilience_core::ConfigError>(())
+    /// # }).unwrap();
+    /// ```
     pub fn replay<Q>(self, replay: Q) -> RetryLayer<C, Q> {
         RetryLayer { retry: self.retry, classify: self.classify, replay }
     }

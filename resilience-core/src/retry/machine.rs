@@ -19,6 +19,30 @@ pub(crate) struct Rules {
 }
 
 /// What a retry does with the server's wish when to be called again, `t` being the delay of the backoff.
+///
+/// ```
+/// use std::time::Duration;
+/// use resilience_core::Classification;
+/// use resilience_core::retry::{Backoff, Hint, Jitter, Retry};
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let tomorrow = |answer: &Result<(), &str>| match answer {
+///     Ok(()) => Classification::SUCCESS,
+///     Err(_) => Classification::FAILURE.after(Duration::from_secs(86_400)),
+/// };
+/// let curve = Backoff::exponential(Duration::from_secs(1), Duration::from_secs(20)).jitter(Jitter::None);
+/// let mut waits = Vec::new();
+/// for hint in [Hint::Clamped, Hint::Within(Duration::from_secs(5)), Hint::Ignored] {
+///     let retry = Retry::builder().attempts(2).backoff(curve.clone()).hint(hint).build()?;
+///     let start = tokio::time::Instant::now();
+///     let _ = retry.run_with(tomorrow, async |_| Err("overloaded")).await;
+///     waits.push(start.elapsed().as_secs());
+/// }
+/// assert_eq!(waits, [20, 6, 1]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Hint {

@@ -19,6 +19,21 @@ use super::run::Run;
 /// Tries again what failed, within limits. Clones are one policy.
 ///
 /// The [module](super) explains it.
+///
+/// ```
+/// use resilience_core::Error;
+/// use resilience_core::retry::{Backoff, Retry};
+///
+/// # futures::executor::block_on(async {
+/// let retry = Retry::builder().backoff(Backoff::none()).build()?;
+/// let clone = retry.clone();
+/// let flaky = async |attempt| if attempt == 1 { Err(Error::Service("reset")) } else { Ok("answer") };
+/// assert_eq!(clone.run(flaky).await, Ok("answer"));
+/// let seen = retry.snapshot(); // clones are counted together
+/// assert_eq!((seen.retries, seen.recovered, seen.gave_up), (1, 1, 0));
+/// # Ok::<(), resilience_core::ConfigError>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone)]
 pub struct Retry {
     shared: Arc<Shared>,

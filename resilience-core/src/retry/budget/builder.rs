@@ -61,6 +61,20 @@ impl RetryBudgetBuilder {
     }
 
     /// Retries per second that are granted even when the bucket is empty. Reads the clock only then.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use resilience_core::retry::budget::{Kind, RetryBudget};
+    /// use resilience_core::time::ManualTimer;
+    ///
+    /// let timer = ManualTimer::new();
+    /// let budget = RetryBudget::builder().reserve(0).floor(1).timer(timer.clone()).build()?;
+    /// let retry = || budget.withdraw(Kind::Failure).map(|mut permit| permit.spend()).is_some();
+    /// assert_eq!([retry(), retry()], [true, false]);
+    /// timer.advance(Duration::from_secs(1));
+    /// assert_eq!([retry(), retry()], [true, false]);
+    /// # Ok::<(), resilience_core::ConfigError>(())
+    /// ```
     pub fn floor(mut self, retries_per_second: u32) -> Self {
         self.floor = retries_per_second;
         self

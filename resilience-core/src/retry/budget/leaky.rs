@@ -13,6 +13,21 @@ const SLICES: usize = 10;
 ///
 /// The only rule that needs a lock and a clock reading for each request: prefer [`Ratio`](super::Ratio) unless deposits
 /// must not be saved for a worse day.
+///
+/// ```
+/// use std::time::Duration;
+/// use resilience_core::retry::budget::{Leaky, RetryBudget, Rule};
+/// use resilience_core::time::ManualTimer;
+///
+/// let timer = ManualTimer::new();
+/// let rule = Leaky { min_per_second: 0, ratio: 0.5, ..Leaky::default() };
+/// let budget = RetryBudget::builder().rule(Rule::Leaky(rule)).timer(timer.clone()).build()?;
+/// (0..4).for_each(|_| drop(budget.request()));
+/// assert_eq!(budget.snapshot().available, 2.0);
+/// timer.advance(Duration::from_secs(10));
+/// assert_eq!(budget.snapshot().available, 0.0); // not to be saved for a worse day
+/// # Ok::<(), resilience_core::ConfigError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Leaky {
     /// How long a deposit counts; a second to a minute.

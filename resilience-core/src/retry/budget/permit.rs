@@ -9,6 +9,22 @@ use super::word::Input;
 /// Dropped before [`spend`](Self::spend), it is refunded: the backoff was cancelled, the deadline came first, the
 /// service never got ready. Spent, it is gone, whatever comes of it, except that [`succeeded`](Self::succeeded) pays
 /// back what the budget's rule gives for a recovery.
+///
+/// ```
+/// use resilience_core::retry::budget::{Costs, Kind, RetryBudget, Rule};
+///
+/// let budget = RetryBudget::builder().rule(Rule::Costs(Costs::AWS_2_0)).build()?;
+/// let left = || budget.snapshot().available;
+/// let mut failed = budget.withdraw(Kind::TimedOut).unwrap();
+/// failed.spend();
+/// drop(failed);
+/// assert_eq!(left(), 490.0); // sent: gone
+/// budget.withdraw(Kind::Failure).unwrap().succeeded();
+/// assert_eq!(left(), 490.0); // succeeded: its price of 5 is back
+/// drop(budget.withdraw(Kind::Failure));
+/// assert_eq!(left(), 490.0); // never sent: refunded
+/// # Ok::<(), resilience_core::ConfigError>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "an unused permit is refunded when dropped"]
 pub struct Permit {
@@ -59,6 +75,18 @@ impl Drop for Permit {
 }
 
 /// A request in flight; made by [`RetryBudget::request`], over when dropped.
+///
+/// ```
+/// use resilience_core::retry::budget::{Kind, RetryBudget, Rule, Share};
+///
+/// let share = Share { ratio: 0.5, floor: 0, counts_itself: true };
+/// let budget = RetryBudget::builder().rule(Rule::Share(share)).build()?;
+/// let in_flight = [budget.request(), budget.request()];
+/// assert!(budget.withdraw(Kind::Failure).is_some());
+/// drop(in_flight);
+/// assert!(budget.withdraw(Kind::Failure).is_none()); // half of nothing
+/// # Ok::<(), resilience_core::ConfigError>(())
+/// ```
 #[derive(Debug, Default)]
 #[must_use = "the request counts as in flight until this is dropped"]
 pub struct Request {

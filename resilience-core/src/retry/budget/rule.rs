@@ -27,6 +27,19 @@ pub enum Rule {
 }
 
 /// Each request pays in `ratio` of a retry; the bucket holds `reserve`.
+///
+/// ```
+/// use resilience_core::retry::budget::{Kind, RetryBudget};
+///
+/// let budget = RetryBudget::builder().ratio(0.2).reserve(1).build()?;
+/// (0..1000).for_each(|_| drop(budget.request())); // a quiet day saves up no more than the reserve
+/// assert_eq!(budget.snapshot().available, 1.0);
+/// let mut retry = budget.withdraw(Kind::Failure).unwrap();
+/// retry.spend();
+/// (0..4).for_each(|_| drop(budget.request()));
+/// assert!(budget.withdraw(Kind::Failure).is_none()); // the fifth request pays for it
+/// # Ok::<(), resilience_core::ConfigError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ratio {
     /// Retries per request, in the long run. 0.2: what Finagle, Envoy and failsafe-go agree on.
@@ -79,6 +92,17 @@ impl Costs {
 }
 
 /// Retries are sent only while more than half of the tokens are left.
+///
+/// ```
+/// use resilience_core::retry::budget::{Kind, RetryBudget, Rule, Throttle};
+///
+/// let budget = RetryBudget::builder().rule(Rule::Throttle(Throttle { max_tokens: 10, ratio: 0.1 })).build()?;
+/// (0..4).for_each(|_| budget.failed());
+/// assert!(budget.withdraw(Kind::Failure).is_some()); // 6 of 10, and a retry costs nothing
+/// budget.failed();
+/// assert!(budget.withdraw(Kind::Failure).is_none()); // 5 is not more than half
+/// # Ok::<(), resilience_core::ConfigError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Throttle {
     /// Tokens in the beginning and at most. gRPC allows 1 to 1,000.
@@ -88,6 +112,17 @@ pub struct Throttle {
 }
 
 /// Retries in flight, from scheduling to answer, are at most `ratio` of the requests in flight, or `floor`.
+///
+/// ```
+/// use resilience_core::retry::budget::{Kind, RetryBudget, Rule, Share};
+///
+/// let budget = RetryBudget::builder().rule(Rule::Share(Share::ENVOY)).build()?;
+/// let retries: Vec<_> = (0..4).map_while(|_| budget.withdraw(Kind::Failure)).collect();
+/// assert_eq!(retries.len(), 3); // the floor: a client with little traffic may retry, too
+/// drop(retries);
+/// assert_eq!(budget.snapshot().available, 3.0);
+/// # Ok::<(), resilience_core::ConfigError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Share {
     /// The share, 0.2 in Envoy and failsafe-go.
@@ -106,6 +141,15 @@ impl Share {
 }
 
 /// What a retry follows, and so what it costs.
+///
+/// ```
+/// use resilience_core::retry::budget::{Costs, Kind, RetryBudget, Rule};
+///
+/// let budget = RetryBudget::builder().rule(Rule::Costs(Costs { capacity: 10, ..Costs::AWS_2_1 })).build()?;
+/// assert!(budget.withdraw(Kind::Failure).is_none()); // costs 14
+/// assert!(budget.withdraw(Kind::Throttled).is_some()); // costs 5
+/// # Ok::<(), resilience_core::ConfigError>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// The service failed.
@@ -113,6 +157,7 @@ pub enum Kind {
     Failure,
     /// The service asked for less: its answer says when to come back.
     Throttled,
-    /// No answer came in time.
+    /// No answer came in time. A [`Retry`](crate::retry::Retry) sees what an answer means and not why, and takes this for a
+    /// failure; the kind is for callers who withdraw themselves.
     TimedOut,
 }
