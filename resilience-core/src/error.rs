@@ -151,14 +151,16 @@ impl<E> From<Elapsed> for Error<E> {
 ///     fn from(rejected: Rejected) -> Self { Self::Refused(rejected) }
 /// }
 /// impl AsRejected for Failed {
-///     fn as_rejected(&self) -> Option<&Rejected> { if let Self::Refused(rejected) = self { Some(rejected) } else { None } }
+///     fn as_rejected(&self) -> Option<&Rejected> {
+///         if let Self::Refused(rejected) = self { Some(rejected) } else { None }
+///     }
 /// }
 ///
 /// # futures::executor::block_on(async {
-/// let breaker = CircuitBreaker::builder().consecutive_failures(1).build()?;
+/// let breaker = CircuitBreaker::builder().build()?;
 /// breaker.isolate();
 /// let refused = breaker.call(async { Err::<(), _>(Failed::Declined) }).await.unwrap_err();
-/// assert!(refused.as_rejected().is_some()); // and so whatever is outside does not take it for a failure of the service
+/// assert!(refused.as_rejected().is_some()); // what is outside does not take it for a failure of the service
 /// # Ok::<(), resilience_core::ConfigError>(())
 /// # }).unwrap();
 /// ```

@@ -80,7 +80,8 @@ impl BulkheadBuilder {
     /// use resilience_core::time::ManualTimer;
     ///
     /// let timer = ManualTimer::new();
-    /// let bulkhead = Bulkhead::builder().limit(1).queue(8).max_wait(Duration::from_millis(50)).timer(timer.clone()).build()?;
+    /// let bulkhead = Bulkhead::builder().limit(1).queue(8).max_wait(Duration::from_millis(50));
+    /// let bulkhead = bulkhead.timer(timer.clone()).build()?;
     /// let _running = bulkhead.try_acquire();
     /// let mut waiting = Box::pin(bulkhead.acquire());
     /// assert!(waiting.as_mut().now_or_never().is_none());

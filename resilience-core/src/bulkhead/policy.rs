@@ -147,7 +147,7 @@ impl Bulkhead {
     ///     assert_eq!(bulkhead.snapshot().in_flight, 1);
     ///     bulkhead.call(async { Ok::<_, Error<()>>("never sent") }).await
     /// });
-    /// assert!(outer.await.unwrap_err().is_rejected()); // a call inside a call of the same bulkhead needs a second slot
+    /// assert!(outer.await.unwrap_err().is_rejected()); // a call inside a call needs a second slot
     /// assert_eq!(bulkhead.snapshot().in_flight, 0);
     /// # Ok::<_, resilience_core::ConfigError>(()) }).unwrap();
     /// ```

@@ -217,7 +217,7 @@ impl CircuitBreakerBuilder {
     /// use resilience_core::time::ManualTimer;
     ///
     /// let timer = ManualTimer::new();
-    /// let breaker = CircuitBreaker::builder().probes(1).half_open_for(Duration::from_secs(10)).timer(timer.clone()).build()?;
+    /// let breaker = CircuitBreaker::builder().half_open_for(Duration::from_secs(10)).timer(timer.clone()).build()?;
     /// breaker.open_for(Duration::from_secs(5));
     /// timer.advance(Duration::from_secs(5));
     /// let hangs = breaker.try_acquire().unwrap();
