@@ -134,7 +134,7 @@ impl<S: EventStore> Run<S> {
         };
         let mut run = Self::new(shared, id, definition, inbox);
         run.tell(created)?;
-        run.decide()?;
+        run.decide(run.began)?;
         match run.commit().await {
             Ok(()) => {
                 run.shared.emit(|| Fact::Started { saga: run.id.clone() });
@@ -177,8 +177,9 @@ impl<S: EventStore> Run<S> {
 
     async fn drive_to_end(&mut self) -> Ended {
         loop {
-            self.take_in()?;
-            self.decide()?;
+            let now = self.shared.clock.now();
+            self.take_in(now)?;
+            self.decide(now)?;
             if !self.unsaid.is_empty() || !self.replies.is_empty() {
                 self.commit().await.map_err(|failed| match failed {
                     Failed::Exists => Error::Fenced,
@@ -270,8 +271,7 @@ impl<S: EventStore> Run<S> {
     }
 
     /// Turns what was seen into events.
-    fn take_in(&mut self) -> Result<(), Error> {
-        let now = self.shared.clock.now();
+    fn take_in(&mut self, now: Tick) -> Result<(), Error> {
         let mut bytes = 0;
         while bytes < RECORD_BYTES
             && let Some((seen, reply)) = self.seen.pop_front()
@@ -301,12 +301,12 @@ impl<S: EventStore> Run<S> {
     }
 
     /// Decides, until nothing is left to decide.
-    fn decide(&mut self) -> Result<(), Error> {
+    fn decide(&mut self, now: Tick) -> Result<(), Error> {
         if self.shared.is_draining() {
             return Ok(());
         }
         loop {
-            let commands = decide(&self.state, self.shared.clock.now());
+            let commands = decide(&self.state, now);
             self.wake_at = commands.wake_at;
             if commands.cancel {
                 self.cancel.fire();

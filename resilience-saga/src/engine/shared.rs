@@ -8,7 +8,7 @@ use resilience_core::Name;
 use resilience_core::event::Listeners;
 use resilience_core::rng::SharedRng;
 use resilience_cqrs::{EventStore, Version};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use super::action::Surroundings;
 use super::clock::Clock;
@@ -45,8 +45,8 @@ pub(crate) struct Shared<S> {
 pub(crate) struct Runs {
     live: Mutex<HashMap<SagaId, Live>>,
     mode: watch::Sender<Mode>,
-    /// How many are live, for whoever waits for the last.
-    count: watch::Sender<usize>,
+    /// Told when the last run has ended.
+    idle: Notify,
     pub(super) recovery: watch::Sender<Option<Result<Recovery, Error>>>,
 }
 
@@ -69,7 +69,7 @@ impl Runs {
         Self {
             live: Mutex::default(),
             mode: watch::Sender::new(Mode::Running),
-            count: watch::Sender::new(0),
+            idle: Notify::new(),
             recovery: watch::Sender::new(None),
         }
     }
@@ -86,7 +86,7 @@ impl<S> Shared<S> {
     }
 
     pub(super) fn live(&self) -> usize {
-        *self.runs.count.borrow()
+        self.runs.lock().len()
     }
 
     pub(super) fn is_draining(&self) -> bool {
@@ -120,7 +120,15 @@ impl<S> Shared<S> {
 
     /// Completes when no saga is in memory.
     pub(super) async fn empty(&self) {
-        let _ = self.runs.count.subscribe().wait_for(|count| *count == 0).await;
+        loop {
+            let mut idle = std::pin::pin!(self.runs.idle.notified());
+            // Registered before the map is looked at, so that an end between the two is not missed.
+            idle.as_mut().enable();
+            if self.runs.lock().is_empty() {
+                return;
+            }
+            idle.await;
+        }
     }
 
     pub(super) async fn recovered(&self) -> Result<Recovery, Error> {
@@ -191,12 +199,7 @@ impl<S: EventStore> Shared<S> {
             match replied.await {
                 Ok(Ok(())) => return Ok(ended),
                 Ok(Err(error)) => return Err(error),
-                // The run ended without an answer: with an error that it tells everybody, or because it was over.
-                Err(_) => {
-                    if let Some(Err(error)) = &*ended.borrow() {
-                        return Err(error.clone());
-                    }
-                }
+                Err(_) => after_silence(ended).await?,
             }
         }
         Err(Error::Stopped)
@@ -224,11 +227,7 @@ impl<S: EventStore> Shared<S> {
             };
             match replied.await {
                 Ok(result) => return result,
-                Err(_) => {
-                    if let Some(Err(error)) = &*live.ended.borrow() {
-                        return Err(error.clone());
-                    }
-                }
+                Err(_) => after_silence(live.ended).await?,
             }
         }
         Err(Error::Stopped)
@@ -267,8 +266,6 @@ impl<S: EventStore> Shared<S> {
                 Entry::Occupied(_) => return None,
                 Entry::Vacant(entry) => entry.insert(live.clone()),
             };
-            // Under the lock, so that the count never lags behind the map.
-            self.runs.count.send_modify(|count| *count += 1);
         }
         let (shared, id) = (self.clone(), id.clone());
         let mut end = End { shared: shared.clone(), id: id.clone(), told, ended: None };
@@ -299,6 +296,16 @@ impl<S: EventStore> Shared<S> {
     }
 }
 
+/// What to make of a run that ended without an answer: it failed, and tells everybody; or it was over before the request
+/// reached it, and the request is to be made again.
+async fn after_silence(mut ended: watch::Receiver<Option<Ended>>) -> Result<(), Error> {
+    match ended.wait_for(Option::is_some).await.as_deref() {
+        Ok(Some(Err(error))) => Err(error.clone()),
+        Ok(_) => Ok(()),
+        Err(_) => Err(Error::Stopped),
+    }
+}
+
 /// Takes a run out of the map and tells how it ended, also if it is dropped with its runtime.
 struct End<S: EventStore> {
     shared: Arc<Shared<S>>,
@@ -313,10 +320,13 @@ impl<S: EventStore> Drop for End<S> {
         if let Err(error) = &ended {
             self.shared.lost(&self.id, error);
         }
-        {
+        let last = {
             let mut runs = self.shared.runs.lock();
             runs.remove(&self.id);
-            self.shared.runs.count.send_modify(|count| *count -= 1);
+            runs.is_empty()
+        };
+        if last {
+            self.shared.runs.idle.notify_waiters();
         }
         // After the run has left the map: whoever asks again from here on finds the saga in the store.
         self.told.send_replace(Some(ended));
