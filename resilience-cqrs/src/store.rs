@@ -20,6 +20,22 @@ use crate::log::{
 /// - Nothing is visible to any reader, waiter or conflict reply before it is durable.
 /// - All conditions of an append are about the state right before it.
 /// - Clones are one store.
+///
+/// ```
+/// use resilience_cqrs::{Append, EventStore, Expected, MemoryStore, NewEvent, Position, Version};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = MemoryStore::new();
+/// let other = store.clone();
+/// let both = Append::new()
+///     .events("a", Expected::NoStream, [NewEvent::new("Opened", "")])
+///     .events("b", Expected::Exists, [NewEvent::new("Closed", "")]);
+/// assert!(store.append(both).await.is_err());
+/// // One expectation failed, so the other stream has nothing either, on any clone.
+/// assert_eq!(other.read_stream(&"a".into(), Version::EMPTY, 10).await?, []);
+/// assert_eq!(other.head(), Position::ORIGIN);
+/// # Ok(()) }
+/// ```
 pub trait EventStore: Clone + Send + Sync + 'static {
     /// Appends events and changes rows in one transaction, if every expectation and condition holds.
     ///
@@ -90,6 +106,25 @@ pub trait EventStore: Clone + Send + Sync + 'static {
 }
 
 /// A part of the log, as a reader asked for it.
+///
+/// ```
+/// use resilience_cqrs::{Append, EventStore, Expected, MemoryStore, NewEvent, Position, Query};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = MemoryStore::new();
+/// let events = (0..5).map(|n| NewEvent::new("Counted", n.to_string()));
+/// store.append(Append::new().events("s", Expected::Any, events)).await?;
+/// let (mut at, mut seen) = (Position::ORIGIN, 0);
+/// loop {
+///     let page = store.read(at, &Query::all(), 2).await?;
+///     (at, seen) = (page.next, seen + page.events.len());
+///     if page.is_last() {
+///         break;
+///     }
+/// }
+/// assert_eq!((at, seen), (store.head(), 5));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
     /// The events, in the order of the log.

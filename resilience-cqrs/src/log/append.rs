@@ -20,6 +20,14 @@ pub enum Expected {
 
 impl Expected {
     /// Whether a stream at `actual` is as expected.
+    ///
+    /// ```
+    /// use resilience_cqrs::{Expected, Version};
+    ///
+    /// assert!(Expected::NoStream.admits(Version::EMPTY));
+    /// assert!(Expected::Exact(Version::EMPTY).admits(Version::EMPTY), "the same as no stream");
+    /// assert!(!Expected::Exact(Version::new(3)).admits(Version::new(2)), "fewer is a conflict too");
+    /// ```
     pub fn admits(self, actual: Version) -> bool {
         match self {
             Self::Any => true,
@@ -61,22 +69,76 @@ pub enum Condition {
 
 impl Condition {
     /// No event that `query` matches lies after `after`.
+    ///
+    /// ```
+    /// use resilience_cqrs::{Append, Condition, EventStore, Expected, Marker, MemoryStore, NewEvent, Query};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// // A name may be taken once in the whole log, whatever the stream.
+    /// let claim = |stream: &str| {
+    ///     Append::new()
+    ///         .require(Condition::no_match(Query::tags(["user:ann"]), Marker::START))
+    ///         .events(stream, Expected::NoStream, [NewEvent::new("Claimed", "").tag("user:ann")])
+    /// };
+    /// let store = MemoryStore::new();
+    /// store.append(claim("claim-1")).await?;
+    /// assert!(store.append(claim("claim-2")).await.unwrap_err().as_conflict().is_some());
+    /// # Ok(()) }
+    /// ```
     pub fn no_match(query: Query, after: Marker) -> Self {
         Self::NoMatch { query, after }
     }
 
     /// The row has exactly this value.
+    ///
+    /// ```
+    /// use resilience_cqrs::{Append, Condition, EventStore, MemoryStore, RowChange};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let store = MemoryStore::new();
+    /// store.append(Append::new().row(RowChange::put("lease", "k", "ann"))).await?;
+    /// // Conditions are about the state before the append: its own change does not make it hold.
+    /// let steal = Append::new().row(RowChange::put("lease", "k", "bob")).require(Condition::row_is("lease", "k", "bob"));
+    /// assert!(store.append(steal).await.is_err());
+    /// assert_eq!(store.row("lease", b"k").await?.as_deref(), Some(&b"ann"[..]));
+    /// # Ok(()) }
+    /// ```
     pub fn row_is(space: impl Into<Space>, key: impl Into<Bytes>, value: impl Into<Bytes>) -> Self {
         Self::Row { space: space.into(), key: key.into(), equals: Some(value.into()) }
     }
 
     /// The row does not exist.
+    ///
+    /// ```
+    /// use resilience_cqrs::{Append, Condition, EventStore, MemoryStore, RowChange};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let store = MemoryStore::new();
+    /// let first = || Append::new().require(Condition::row_absent("lease", "k")).row(RowChange::put("lease", "k", ""));
+    /// store.append(first()).await?;
+    /// // An empty value is a value.
+    /// assert!(store.append(first()).await.is_err());
+    /// # Ok(()) }
+    /// ```
     pub fn row_absent(space: impl Into<Space>, key: impl Into<Bytes>) -> Self {
         Self::Row { space: space.into(), key: key.into(), equals: None }
     }
 }
 
 /// A small keyed row, changed in the append's own transaction.
+///
+/// ```
+/// use resilience_cqrs::{Append, EventStore, MemoryStore, RowChange};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = MemoryStore::new();
+/// // Made in the order given: the last word on a row counts.
+/// let changes = [RowChange::put("s", "a", "1"), RowChange::delete("s", "a"), RowChange::put("s", "b", "2")];
+/// store.append(Append::new().rows(changes)).await?;
+/// assert_eq!(store.row("s", b"a").await?, None);
+/// assert_eq!(store.rows("s", None, 10).await?.len(), 1);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RowChange {
     /// Sets a row, whether it existed or not.
@@ -152,6 +214,14 @@ impl Append {
     }
 
     /// Adds events to a stream. A stream may be named once in an append.
+    ///
+    /// ```
+    /// use resilience_cqrs::{Append, Expected, limits::Invalid};
+    ///
+    /// // Is the second expectation about the stream before the first part, or after it? Neither: say it in one part.
+    /// let twice = Append::new().events("a", Expected::NoStream, []).events("a", Expected::Any, []);
+    /// assert_eq!(twice.validate(), Err(Invalid::StreamTwice));
+    /// ```
     pub fn events(
         mut self,
         stream: impl Into<StreamId>,
@@ -186,12 +256,34 @@ impl Append {
     /// The same id with other events, tags, payloads or row changes is refused as misuse. If a second attempt of yours
     /// may differ in those (a fresh timestamp in the payload), say with [`fingerprint`](Self::fingerprint) what makes it
     /// the same command.
+    ///
+    /// ```
+    /// use resilience_cqrs::{Append, AppendError, EventStore, Expected, MemoryStore, NewEvent};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let open = |owner| Append::new().events("a", Expected::NoStream, [NewEvent::new("Opened", owner)]).command_id("c1");
+    /// let store = MemoryStore::new();
+    /// let first = store.append(open("ann")).await?;
+    /// let second = store.append(open("ann")).await?; // though the stream exists by now
+    /// assert!(second.already_committed && second.last == first.last);
+    /// assert!(matches!(store.append(open("bob")).await, Err(AppendError::IdMisuse { .. })));
+    /// # Ok(()) }
+    /// ```
     pub fn command_id(mut self, id: impl Into<CommandId>) -> Self {
         self.command = Some(id.into());
         self
     }
 
     /// Sets what the command is recognised by, in place of what it writes; see [`command_id`](Self::command_id).
+    ///
+    /// ```
+    /// use resilience_cqrs::{Append, Expected, NewEvent};
+    ///
+    /// let at = |time: &'static str| Append::new().events("a", Expected::Any, [NewEvent::new("Paid", time)]).command_id("c1");
+    /// assert_ne!(at("10:00").command(), at("10:01").command());
+    /// // The time is not what makes it this command.
+    /// assert_eq!(at("10:00").fingerprint(b"pay a").command(), at("10:01").fingerprint(b"pay a").command());
+    /// ```
     pub fn fingerprint(mut self, of: &[u8]) -> Self {
         self.digest = Some(digest::of_bytes(of));
         self
@@ -233,6 +325,22 @@ impl Append {
 }
 
 /// An append that is durable.
+///
+/// ```
+/// use resilience_cqrs::{Append, EventStore, Expected, MemoryStore, NewEvent, Position, Version};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = MemoryStore::new();
+/// let two = [NewEvent::new("Opened", ""), NewEvent::new("Deposited", "5")];
+/// let done = store.append(Append::new().events("a", Expected::NoStream, two)).await?;
+/// assert_eq!((done.first, done.last, done.len()), (Position::new(1), Position::new(2), 2));
+/// assert_eq!((done.version("a"), done.version("b")), (Some(Version::new(2)), None));
+///
+/// // Nothing but a question, and it has a place in the log all the same.
+/// let asked = store.append(Append::new().events("a", Expected::Exists, [])).await?;
+/// assert!(asked.is_empty() && asked.last == done.last);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Appended {
     /// The position of the first of its events.
@@ -265,6 +373,19 @@ impl Appended {
 }
 
 /// A command that was committed, as the log remembers it.
+///
+/// ```
+/// use resilience_cqrs::{Append, EventStore, Expected, MemoryStore, NewEvent};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = MemoryStore::new();
+/// assert_eq!(store.committed(&"c1".into()).await?, None);
+/// let open = Append::new().events("a", Expected::NoStream, [NewEvent::new("Opened", "")]).command_id("c1");
+/// store.append(open).await?;
+/// // Asked before deciding again: the answer is there, and nothing has to be decided.
+/// assert!(store.committed(&"c1".into()).await?.is_some_and(|done| done.appended.already_committed));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Committed {
     /// The number its content is recognised by.

@@ -57,6 +57,17 @@ pub enum AppendError {
 
 impl AppendError {
     /// Whether a further attempt may succeed: after deciding again if it was a conflict, later otherwise.
+    ///
+    /// ```
+    /// use resilience_cqrs::{Append, EventStore, Expected, MemoryStore, NewEvent};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+    /// let store = MemoryStore::builder().capacity(0).build();
+    /// let append = |name: &str| Append::new().events(name, Expected::Any, [NewEvent::new("Opened", "")]);
+    /// assert!(store.append(append("a")).await.unwrap_err().is_retryable(), "full, until there is room");
+    /// assert!(!store.append(append("")).await.unwrap_err().is_retryable(), "no name, ever");
+    /// # }
+    /// ```
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Conflict(_) | Self::Full => true,
@@ -66,6 +77,19 @@ impl AppendError {
     }
 
     /// Whether the events may be in the log although the append was not acknowledged.
+    ///
+    /// ```
+    /// use resilience_cqrs::testing::{Fault, FaultyStore};
+    /// use resilience_cqrs::{Append, EventStore, Expected, MemoryStore, NewEvent};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+    /// // The first answer gets lost. Without a command id, to repeat it would be to do it twice.
+    /// let store = FaultyStore::new(MemoryStore::new()).on_append(|nth| (nth == 1).then_some(Fault::AnswerLost));
+    /// let pay = Append::new().events("a", Expected::Any, [NewEvent::new("Paid", "5")]).command_id("c1");
+    /// assert!(store.append(pay.clone()).await.unwrap_err().may_have_committed());
+    /// assert!(store.append(pay).await.is_ok_and(|done| done.already_committed));
+    /// # }
+    /// ```
     pub fn may_have_committed(&self) -> bool {
         matches!(self, Self::Unavailable(Unavailable { written: Written::Unknown, .. }))
     }
@@ -88,6 +112,19 @@ pub struct Conflict {
 
 impl Conflict {
     /// The violated expectation of this stream, if it is among them.
+    ///
+    /// ```
+    /// use resilience_cqrs::{Append, EventStore, Expected, MemoryStore, NewEvent, Version};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let store = MemoryStore::new();
+    /// store.append(Append::new().events("a", Expected::Any, [NewEvent::new("Opened", "")])).await?;
+    /// let late = Append::new().events("a", Expected::Exact(Version::EMPTY), []).events("b", Expected::NoStream, []);
+    /// let error = store.append(late).await.unwrap_err();
+    /// let conflict = error.as_conflict().unwrap();
+    /// assert!(conflict.of_stream("a").is_some() && conflict.of_stream("b").is_none());
+    /// # Ok(()) }
+    /// ```
     pub fn of_stream(&self, name: &str) -> Option<&Violation> {
         let of = |violation: &&Violation| matches!(violation, Violation::Stream { stream, .. } if stream == name);
         self.violations.iter().find(of)

@@ -40,6 +40,13 @@ impl NewEvent {
     }
 
     /// Adds a tag; one that is there already is not added twice.
+    ///
+    /// ```
+    /// use resilience_cqrs::NewEvent;
+    ///
+    /// let event = NewEvent::new("StudentEnrolled", "").tags(["student:s1", "course:c1"]).tag("student:s1");
+    /// assert_eq!(event.tags, ["student:s1", "course:c1"]);
+    /// ```
     #[must_use]
     pub fn tag(mut self, tag: impl Into<Tag>) -> Self {
         let tag = tag.into();
@@ -64,6 +71,19 @@ impl NewEvent {
 }
 
 /// An event as the log has it.
+///
+/// ```
+/// use resilience_cqrs::{Append, EventStore, Expected, MemoryStore, NewEvent, Position, Query, Version};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = MemoryStore::new();
+/// store.append(Append::new().events("a", Expected::Any, [NewEvent::new("Opened", "")])).await?;
+/// store.append(Append::new().events("b", Expected::Any, [NewEvent::new("Opened", "")])).await?;
+/// // Second in the log, first in its stream.
+/// let page = store.read(Position::new(1), &Query::all(), 10).await?;
+/// assert_eq!((page.events[0].position, page.events[0].version), (Position::new(2), Version::new(1)));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recorded {
     /// Its place in the log.

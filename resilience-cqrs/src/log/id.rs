@@ -48,6 +48,14 @@ impl Position {
     }
 
     /// How many events lie after `earlier`, up to and including this one; 0 if there are none.
+    ///
+    /// ```
+    /// use resilience_cqrs::Position;
+    ///
+    /// // The lag of a reader; one that is ahead of an old head has none.
+    /// assert_eq!(Position::new(10).since(Position::new(7)), 3);
+    /// assert_eq!(Position::new(7).since(Position::new(10)), 0);
+    /// ```
     pub const fn since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
@@ -237,11 +245,28 @@ text! {
 
 text! {
     /// Names what kind of thing happened, in the words of the domain: `MoneyDeposited`.
+    ///
+    /// ```
+    /// use resilience_cqrs::{EventType, NewEvent};
+    ///
+    /// const DEPOSITED: EventType = EventType::from_static("MoneyDeposited");
+    /// assert_eq!(NewEvent::new(DEPOSITED, "").kind.as_str(), "MoneyDeposited");
+    /// ```
     EventType
 }
 
 text! {
     /// Marks an event as being about something, so that a decision can ask for all events about it: `course:c1`.
+    ///
+    /// ```
+    /// use std::collections::BTreeSet;
+    /// use resilience_cqrs::Tag;
+    ///
+    /// // Ordered and found by their text.
+    /// let tags = BTreeSet::from([Tag::from("student:s1"), Tag::from("course:c1")]);
+    /// assert_eq!(tags.first().map(Tag::as_str), Some("course:c1"));
+    /// assert!(tags.contains("student:s1"));
+    /// ```
     Tag
 }
 
@@ -250,10 +275,28 @@ text! {
     ///
     /// Whoever issues the command chooses it before the first attempt and keeps it for every further one; an
     /// `Idempotency-Key` of a request serves well.
+    ///
+    /// ```
+    /// use resilience_cqrs::{Append, CommandId};
+    ///
+    /// // Any text makes one, but an empty header does not pass for an id.
+    /// let id = CommandId::from("");
+    /// assert_eq!(Append::new().command_id(id).validate().unwrap_err().to_string(), "the name of a command id is empty");
+    /// ```
     CommandId
 }
 
 text! {
     /// Names a table of small keyed rows that live beside the log: heads, timers, checkpoints, read models.
+    ///
+    /// ```
+    /// use resilience_cqrs::{EventStore, MemoryStore, Space};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// // A space is not set up: one that nobody wrote to is empty.
+    /// const HEADS: Space = Space::from_static("heads");
+    /// assert_eq!(MemoryStore::new().rows(HEADS.as_str(), None, 10).await?, []);
+    /// # Ok(()) }
+    /// ```
     Space
 }

@@ -27,6 +27,18 @@ pub const PAGE_BYTES: usize = 16 << 20;
 pub const MISSED_EVENTS: usize = 64;
 
 /// Why an append was refused before anything was looked at: it can never succeed as it is.
+///
+/// ```
+/// use resilience_cqrs::limits::{self, Invalid};
+/// use resilience_cqrs::{Append, Expected, NewEvent};
+///
+/// let named = |name: String| Append::new().events(name, Expected::Any, [NewEvent::new("Opened", "")]).validate();
+/// assert_eq!(named("s".repeat(limits::NAME_BYTES)), Ok(()));
+/// assert_eq!(
+///     named("s".repeat(limits::NAME_BYTES + 1)),
+///     Err(Invalid::TooLong { what: "stream", bytes: 256, limit: 255 }),
+/// );
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Invalid {

@@ -30,16 +30,42 @@ impl Query {
     }
 
     /// Every event that any of `items` matches; none at all if there are no items.
+    ///
+    /// ```
+    /// use resilience_cqrs::Query;
+    ///
+    /// // An empty list of wishes is not a wish for everything.
+    /// assert!(!Query::any([]).matches(&"Opened".into(), &[]));
+    /// assert!(!Query::any([]).is_all());
+    /// ```
     pub fn any(items: impl IntoIterator<Item = QueryItem>) -> Self {
         Self { items: items.into_iter().collect() }
     }
 
     /// Every event of any of these types.
+    ///
+    /// ```
+    /// use resilience_cqrs::Query;
+    ///
+    /// let query = Query::types(["Opened", "Closed"]);
+    /// assert!(query.matches(&"Closed".into(), &["owner:ann".into()]), "whatever its tags");
+    /// assert!(!query.matches(&"Deposited".into(), &[]));
+    /// ```
     pub fn types<T: Into<EventType>>(types: impl IntoIterator<Item = T>) -> Self {
         Self { items: vec![QueryItem::new().types(types)] }
     }
 
     /// Every event with all of these tags.
+    ///
+    /// ```
+    /// use resilience_cqrs::{Query, QueryItem};
+    ///
+    /// // Tags of one item must all be there; for either of two, ask for two items.
+    /// let both = Query::tags(["course:c1", "student:s1"]);
+    /// assert!(!both.matches(&"StudentEnrolled".into(), &["course:c1".into()]));
+    /// let either = Query::tags(["course:c1"]).or(QueryItem::new().tags(["student:s1"]));
+    /// assert!(either.matches(&"StudentEnrolled".into(), &["course:c1".into()]));
+    /// ```
     pub fn tags<T: Into<Tag>>(tags: impl IntoIterator<Item = T>) -> Self {
         Self { items: vec![QueryItem::new().tags(tags)] }
     }
@@ -57,6 +83,13 @@ impl Query {
     }
 
     /// Whether it is known to match every event.
+    ///
+    /// ```
+    /// use resilience_cqrs::{Query, QueryItem};
+    ///
+    /// assert!(Query::types(["Opened"]).or(QueryItem::new()).is_all(), "one item that matches all is enough");
+    /// assert!(!Query::types(["Opened"]).is_all());
+    /// ```
     pub fn is_all(&self) -> bool {
         self.items.iter().any(QueryItem::is_all)
     }
@@ -112,6 +145,19 @@ impl QueryItem {
 /// know", is unsound on a log whose events can become visible out of order, and gets handed a number from somewhere
 /// else on any log. A read that stopped at its limit gives a marker that covers no more than what it returned, so a
 /// decision made on half the events conflicts with the other half.
+///
+/// ```
+/// use resilience_cqrs::{Append, EventStore, Expected, Marker, MemoryStore, NewEvent, Position, Query};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = MemoryStore::new();
+/// let three = ["a", "b", "c"].map(|payload| NewEvent::new("Opened", payload));
+/// store.append(Append::new().events("s", Expected::Any, three)).await?;
+/// // One of three events was read, and no more than that was seen.
+/// let page = store.read(Position::ORIGIN, &Query::all(), 1).await?;
+/// assert_eq!(page.marker, Marker::seen_through(Position::new(1)));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Marker(Position);
 

@@ -54,6 +54,17 @@ impl MemoryStoreBuilder {
     ///
     /// Default: 67,108,864 (2^26), where the events' own bookkeeping is about 20 GiB: a store that grows without bound
     /// should meet this error and not the system's last resort.
+    ///
+    /// ```
+    /// use resilience_cqrs::{Append, AppendError, EventStore, Expected, MemoryStore, NewEvent};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let store = MemoryStore::builder().capacity(1).build();
+    /// let one = || Append::new().events("a", Expected::Any, [NewEvent::new("Opened", "")]);
+    /// store.append(one()).await?;
+    /// assert!(matches!(store.append(one()).await, Err(AppendError::Full)));
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn capacity(mut self, events: u64) -> Self {
         self.capacity = events;
@@ -61,6 +72,19 @@ impl MemoryStoreBuilder {
     }
 
     /// Where [`Recorded::recorded_at`] comes from. Default: the system's clock, through tokio's timer.
+    ///
+    /// ```
+    /// use resilience_core::time::{ManualTimer, Timer};
+    /// use resilience_cqrs::{Append, EventStore, Expected, MemoryStore, NewEvent, Version};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let timer = ManualTimer::new();
+    /// let store = MemoryStore::builder().timer(timer.clone()).build();
+    /// store.append(Append::new().events("a", Expected::Any, [NewEvent::new("Opened", "")])).await?;
+    /// let events = store.read_stream(&"a".into(), Version::EMPTY, 1).await?;
+    /// assert_eq!(events[0].recorded_at, timer.wall());
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn timer(mut self, timer: impl Into<SharedTimer>) -> Self {
         self.timer = timer.into();
