@@ -30,6 +30,34 @@ struct Once {
 }
 
 /// A command that was executed.
+///
+/// ```
+/// # use resilience_cqrs::aggregate::Decider;
+/// # #[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq)]
+/// # enum Event { Added { n: i64 } }
+/// # #[derive(Clone, Debug, Default)]
+/// # struct Counter(i64);
+/// # impl Decider for Counter {
+/// #     const STREAM: &'static str = "counter";
+/// #     type Command = i64;
+/// #     type Event = Event;
+/// #     type Error = &'static str;
+/// #     fn evolve(&mut self, Event::Added { n }: &Event) { self.0 += n; }
+/// #     fn decide(&self, n: &i64) -> Result<Vec<Event>, &'static str> {
+/// #         if self.0 + n < 0 { Err("below zero") } else { Ok(vec![Event::Added { n: *n }; usize::from(*n != 0)]) }
+/// #     }
+/// # }
+/// use resilience_cqrs::aggregate::Repository;
+/// use resilience_cqrs::{EventStore, MemoryStore, Position};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let counters: Repository<Counter, _> = Repository::new(MemoryStore::new());
+/// // Nothing to do is done at once, and leaves no trace.
+/// let idle = counters.execute("1", &0).await?;
+/// assert!(idle.events.is_empty() && idle.appended.is_none() && idle.attempts == 1);
+/// assert_eq!(counters.store().head(), Position::ORIGIN);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Executed<D: Decider> {
     /// The aggregate afterwards.
@@ -84,6 +112,33 @@ impl<E> ExecuteError<E> {
     }
 
     /// The domain's reason, if that is what it is.
+    ///
+    /// ```
+    /// # use resilience_cqrs::aggregate::Decider;
+    /// # #[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq)]
+    /// # enum Event { Added { n: i64 } }
+    /// # #[derive(Clone, Debug, Default)]
+    /// # struct Counter(i64);
+    /// # impl Decider for Counter {
+    /// #     const STREAM: &'static str = "counter";
+    /// #     type Command = i64;
+    /// #     type Event = Event;
+    /// #     type Error = &'static str;
+    /// #     fn evolve(&mut self, Event::Added { n }: &Event) { self.0 += n; }
+    /// #     fn decide(&self, n: &i64) -> Result<Vec<Event>, &'static str> {
+    /// #         if self.0 + n < 0 { Err("below zero") } else { Ok(vec![Event::Added { n: *n }; usize::from(*n != 0)]) }
+    /// #     }
+    /// # }
+    /// use resilience_cqrs::aggregate::Repository;
+    /// use resilience_cqrs::MemoryStore;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let counters: Repository<Counter, _> = Repository::new(MemoryStore::new());
+    /// let error = counters.execute("1", &-1).await.unwrap_err();
+    /// assert!(!error.is_retryable(), "the same state gives the same answer");
+    /// assert_eq!(error.into_refused(), Some("below zero"));
+    /// # Ok(()) }
+    /// ```
     pub fn into_refused(self) -> Option<E> {
         match self {
             Self::Refused(error) => Some(error),
@@ -98,6 +153,33 @@ impl<'r, D: Decider, S: EventStore, C: EventCodec<D::Event>> Request<'r, D, S, C
     }
 
     /// Sets who and what causes the events. Default: correlation and causation of the call in progress.
+    ///
+    /// ```
+    /// # use resilience_cqrs::aggregate::Decider;
+    /// # #[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq)]
+    /// # enum Event { Added { n: i64 } }
+    /// # #[derive(Clone, Debug, Default)]
+    /// # struct Counter(i64);
+    /// # impl Decider for Counter {
+    /// #     const STREAM: &'static str = "counter";
+    /// #     type Command = i64;
+    /// #     type Event = Event;
+    /// #     type Error = &'static str;
+    /// #     fn evolve(&mut self, Event::Added { n }: &Event) { self.0 += n; }
+    /// #     fn decide(&self, n: &i64) -> Result<Vec<Event>, &'static str> {
+    /// #         if self.0 + n < 0 { Err("below zero") } else { Ok(vec![Event::Added { n: *n }; usize::from(*n != 0)]) }
+    /// #     }
+    /// # }
+    /// use resilience_cqrs::aggregate::Repository;
+    /// use resilience_cqrs::{EventStore, MemoryStore, Metadata, Version};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let counters: Repository<Counter, _> = Repository::new(MemoryStore::new());
+    /// counters.request("1").metadata(Metadata::new().with_actor("ann")).execute(&5).await?;
+    /// let events = counters.store().read_stream(&"counter-1".into(), Version::EMPTY, 1).await?;
+    /// assert_eq!(events[0].metadata.actor(), Some("ann"));
+    /// # Ok(()) }
+    /// ```
     pub fn metadata(mut self, metadata: Metadata) -> Self {
         self.metadata = Some(metadata);
         self

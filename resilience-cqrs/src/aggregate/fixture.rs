@@ -46,6 +46,30 @@ where
 {
     /// It led to exactly these events. Returns the state after them, as a further [`Given`].
     ///
+    /// ```
+    /// # use resilience_cqrs::aggregate::Decider;
+    /// # #[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq)]
+    /// # enum Event { Added { n: i64 } }
+    /// # #[derive(Clone, Debug, Default)]
+    /// # struct Counter(i64);
+    /// # impl Decider for Counter {
+    /// #     const STREAM: &'static str = "counter";
+    /// #     type Command = i64;
+    /// #     type Event = Event;
+    /// #     type Error = &'static str;
+    /// #     fn evolve(&mut self, Event::Added { n }: &Event) { self.0 += n; }
+    /// #     fn decide(&self, n: &i64) -> Result<Vec<Event>, &'static str> {
+    /// #         if self.0 + n < 0 { Err("below zero") } else { Ok(vec![Event::Added { n: *n }; usize::from(*n != 0)]) }
+    /// #     }
+    /// # }
+    /// use resilience_cqrs::aggregate::given;
+    ///
+    /// // One case can tell a story: what it led to is where the next question starts.
+    /// let after = given::<Counter>([]).when(5).then([Event::Added { n: 5 }]).when(-2).then([Event::Added { n: -2 }]);
+    /// assert_eq!(after.state().0, 3);
+    /// after.when(-4).then_error("below zero");
+    /// ```
+    ///
     /// # Panics
     /// If it led to anything else.
     #[track_caller]

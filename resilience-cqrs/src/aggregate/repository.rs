@@ -131,6 +131,34 @@ impl<D: Decider, S: EventStore, C: EventCodec<D::Event>> Repository<D, S, C> {
 
     /// Executes a command on the aggregate `id` at most once; shorthand for [`Request::execute_once`].
     ///
+    /// ```
+    /// # use resilience_cqrs::aggregate::Decider;
+    /// # #[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq)]
+    /// # enum Event { Added { n: i64 } }
+    /// # #[derive(Clone, Debug, Default)]
+    /// # struct Counter(i64);
+    /// # impl Decider for Counter {
+    /// #     const STREAM: &'static str = "counter";
+    /// #     type Command = i64;
+    /// #     type Event = Event;
+    /// #     type Error = &'static str;
+    /// #     fn evolve(&mut self, Event::Added { n }: &Event) { self.0 += n; }
+    /// #     fn decide(&self, n: &i64) -> Result<Vec<Event>, &'static str> {
+    /// #         if self.0 + n < 0 { Err("below zero") } else { Ok(vec![Event::Added { n: *n }; usize::from(*n != 0)]) }
+    /// #     }
+    /// # }
+    /// use resilience_cqrs::aggregate::Repository;
+    /// use resilience_cqrs::MemoryStore;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let counters: Repository<Counter, _> = Repository::new(MemoryStore::new());
+    /// counters.execute_once("1", "c1", &5).await?;
+    /// let again = counters.execute_once("1", "c1", &5).await?;
+    /// assert_eq!((again.state.0, again.events.len()), (5, 0), "added once");
+    /// assert!(counters.execute_once("1", "c1", &6).await.is_err(), "another command under its id");
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// See [`ExecuteError`].
     pub async fn execute_once(
@@ -152,6 +180,33 @@ impl<D: Decider, S: EventStore, C: EventCodec<D::Event>> Repository<D, S, C> {
 
     /// The aggregate `id` as its events make it; the default state at version 0 if there are none.
     ///
+    /// ```
+    /// # use resilience_cqrs::aggregate::Decider;
+    /// # #[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq)]
+    /// # enum Event { Added { n: i64 } }
+    /// # #[derive(Clone, Debug, Default)]
+    /// # struct Counter(i64);
+    /// # impl Decider for Counter {
+    /// #     const STREAM: &'static str = "counter";
+    /// #     type Command = i64;
+    /// #     type Event = Event;
+    /// #     type Error = &'static str;
+    /// #     fn evolve(&mut self, Event::Added { n }: &Event) { self.0 += n; }
+    /// #     fn decide(&self, n: &i64) -> Result<Vec<Event>, &'static str> {
+    /// #         if self.0 + n < 0 { Err("below zero") } else { Ok(vec![Event::Added { n: *n }; usize::from(*n != 0)]) }
+    /// #     }
+    /// # }
+    /// use resilience_cqrs::aggregate::Repository;
+    /// use resilience_cqrs::{MemoryStore, Version};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// // Nobody is not an error: the default state is the state before the first event.
+    /// let counters: Repository<Counter, _> = Repository::new(MemoryStore::new());
+    /// let nobody = counters.load("1").await?;
+    /// assert_eq!((nobody.state.0, nobody.version), (0, Version::EMPTY));
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// The store's, or that an event cannot be read: an aggregate is never made of some of its events.
     pub async fn load(&self, id: &str) -> Result<Loaded<D>, ExecuteError<D::Error>> {
@@ -159,6 +214,29 @@ impl<D: Decider, S: EventStore, C: EventCodec<D::Event>> Repository<D, S, C> {
     }
 
     /// The stream of the aggregate `id`.
+    ///
+    /// ```
+    /// # use resilience_cqrs::aggregate::Decider;
+    /// # #[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq)]
+    /// # enum Event { Added { n: i64 } }
+    /// # #[derive(Clone, Debug, Default)]
+    /// # struct Counter(i64);
+    /// # impl Decider for Counter {
+    /// #     const STREAM: &'static str = "counter";
+    /// #     type Command = i64;
+    /// #     type Event = Event;
+    /// #     type Error = &'static str;
+    /// #     fn evolve(&mut self, Event::Added { n }: &Event) { self.0 += n; }
+    /// #     fn decide(&self, n: &i64) -> Result<Vec<Event>, &'static str> {
+    /// #         if self.0 + n < 0 { Err("below zero") } else { Ok(vec![Event::Added { n: *n }; usize::from(*n != 0)]) }
+    /// #     }
+    /// # }
+    /// use resilience_cqrs::aggregate::Repository;
+    /// use resilience_cqrs::MemoryStore;
+    ///
+    /// // For appends that name an aggregate's stream beside others.
+    /// assert_eq!(Repository::<Counter, MemoryStore>::stream("7"), "counter-7");
+    /// ```
     pub fn stream(id: &str) -> StreamId {
         StreamId::from(format!("{}-{id}", D::STREAM))
     }

@@ -32,6 +32,42 @@ pub enum Health {
 }
 
 /// How far a projection has got.
+///
+/// ```
+/// # use resilience_cqrs::projection::{Projection, ProjectionRunner, Rows};
+/// # use resilience_cqrs::{Append, BoxError, EventStore, Expected, MemoryStore, NewEvent, Query, Recorded};
+/// /// Takes in all events but those named `Bad`.
+/// struct Picky;
+///
+/// impl Projection for Picky {
+///     fn name(&self) -> &str {
+///         "picky@1"
+///     }
+///
+///     fn query(&self) -> Query {
+///         Query::all()
+///     }
+///
+///     async fn apply(&self, event: &Recorded, _: &mut Rows<'_>) -> Result<(), BoxError> {
+///         if event.kind == "Bad" { Err("bad".into()) } else { Ok(()) }
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use resilience_cqrs::projection::Health;
+///
+/// let store = MemoryStore::new();
+/// let running = ProjectionRunner::builder(store.clone(), Picky).start();
+/// for (stream, kind) in [("a", "Bad"), ("a", "Good"), ("b", "Good")] {
+///     store.append(Append::new().events(stream, Expected::Any, [NewEvent::new(kind, "")])).await?;
+/// }
+/// running.at_least(store.head(), std::time::Duration::from_secs(1)).await?;
+/// let status = running.status();
+/// // The good event waits behind the bad one of its stream; the other stream goes on.
+/// assert_eq!((status.parked["a"], status.parked.get("b")), (2, None));
+/// assert_eq!(status.health, Health::Degraded);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
     /// Up to where the log is taken in, parked, or not meant for it.
@@ -71,6 +107,37 @@ impl ProjectionHandle {
 
     /// Waits until the read model shows everything up to `position`: read your own writes.
     ///
+    /// ```
+    /// # use resilience_cqrs::projection::{Projection, ProjectionRunner, Rows};
+    /// # use resilience_cqrs::{Append, BoxError, EventStore, Expected, MemoryStore, NewEvent, Query, Recorded};
+    /// /// Takes in all events but those named `Bad`.
+    /// struct Picky;
+    ///
+    /// impl Projection for Picky {
+    ///     fn name(&self) -> &str {
+    ///         "picky@1"
+    ///     }
+    ///
+    ///     fn query(&self) -> Query {
+    ///         Query::all()
+    ///     }
+    ///
+    ///     async fn apply(&self, event: &Recorded, _: &mut Rows<'_>) -> Result<(), BoxError> {
+    ///         if event.kind == "Bad" { Err("bad".into()) } else { Ok(()) }
+    ///     }
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    ///
+    /// let store = MemoryStore::new();
+    /// let running = ProjectionRunner::builder(store.clone(), Picky).start();
+    /// // Waits for events that are still to come, and says how far it is when they do not.
+    /// let late = running.at_least(store.head().next(), Duration::from_secs(1)).await.unwrap_err();
+    /// assert_eq!((late.at, late.wanted), (store.head(), store.head().next()));
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`StaleRead`] if that takes longer than `within`, or if the projection has ended.
     pub async fn at_least(&self, position: Position, within: Duration) -> Result<Position, StaleRead> {
@@ -99,6 +166,37 @@ impl ProjectionHandle {
     }
 
     /// Lets the runner finish the batch at hand, save its checkpoint and end; or waits for why it has ended.
+    ///
+    /// ```
+    /// # use resilience_cqrs::projection::{Projection, ProjectionRunner, Rows};
+    /// # use resilience_cqrs::{Append, BoxError, EventStore, Expected, MemoryStore, NewEvent, Query, Recorded};
+    /// /// Takes in all events but those named `Bad`.
+    /// struct Picky;
+    ///
+    /// impl Projection for Picky {
+    ///     fn name(&self) -> &str {
+    ///         "picky@1"
+    ///     }
+    ///
+    ///     fn query(&self) -> Query {
+    ///         Query::all()
+    ///     }
+    ///
+    ///     async fn apply(&self, event: &Recorded, _: &mut Rows<'_>) -> Result<(), BoxError> {
+    ///         if event.kind == "Bad" { Err("bad".into()) } else { Ok(()) }
+    ///     }
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let store = MemoryStore::new();
+    /// ProjectionRunner::builder(store.clone(), Picky).start().stop().await?;
+    /// // The name is free again: a runner that starts now goes on from the checkpoint.
+    /// let next = ProjectionRunner::builder(store.clone(), Picky).start();
+    /// store.append(Append::new().events("a", Expected::Any, [NewEvent::new("Good", "")])).await?;
+    /// next.at_least(store.head(), std::time::Duration::from_secs(1)).await?;
+    /// next.stop().await?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// Why it had ended by itself.

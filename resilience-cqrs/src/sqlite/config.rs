@@ -63,6 +63,21 @@ impl SqliteStoreBuilder {
     }
 
     /// How long opening waits for another store to give up the file.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use resilience_cqrs::SqliteStore;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// let path = directory.path().join("bank.db");
+    /// let first = SqliteStore::open(&path).await?;
+    /// // One file, one store: a second one is told so, at once if it does not want to wait for the first to end.
+    /// assert!(SqliteStore::builder().lock_wait(Duration::ZERO).open(&path).await.is_err());
+    /// first.close().await;
+    /// assert!(SqliteStore::builder().lock_wait(Duration::ZERO).open(&path).await.is_ok());
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn lock_wait(mut self, wait: Duration) -> Self {
         self.lock_wait = wait;

@@ -101,6 +101,20 @@ struct Shared {
 impl SqliteStore {
     /// Opens the store with the defaults, making the file if it is not there.
     ///
+    /// ```
+    /// use resilience_cqrs::{Append, EventStore, Expected, NewEvent, SqliteStore};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// let path = directory.path().join("bank.db");
+    /// let store = SqliteStore::open(&path).await?;
+    /// let done = store.append(Append::new().events("a", Expected::NoStream, [NewEvent::new("Opened", "")])).await?;
+    /// store.close().await;
+    /// // Acknowledged is durable: the next process finds it.
+    /// assert_eq!(SqliteStore::open(&path).await?.head(), done.last);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// See [`OpenError`]; the file is left as it was.
     pub async fn open(path: impl Into<PathBuf>) -> Result<Self, OpenError> {
@@ -118,6 +132,20 @@ impl SqliteStore {
     /// everybody else's appends wait for it, so keep it to statements on your own tables. An error or a panic in it
     /// refuses this append alone. It cannot end the transaction or write to the log's own tables. It is not run for a
     /// command that was committed before.
+    ///
+    /// ```
+    /// use resilience_cqrs::{Append, AppendError, EventStore, Expected, NewEvent, Position, SqliteStore};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// let path = directory.path().join("bank.db");
+    /// let store = SqliteStore::open(&path).await?;
+    /// let open = Append::new().events("a", Expected::NoStream, [NewEvent::new("Opened", "")]);
+    /// let refused = store.append_with(open, |_| Err("the owner is not known".into())).await;
+    /// assert!(matches!(refused, Err(AppendError::Refused(_))));
+    /// assert_eq!(store.head(), Position::ORIGIN);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// As [`append`](EventStore::append), and [`Refused`](AppendError::Refused) with the error of `inside`.
@@ -141,6 +169,19 @@ impl SqliteStore {
     /// The connection cannot write. A snapshot keeps the write-ahead log from being brought over, so read long results
     /// in parts.
     ///
+    /// ```
+    /// use resilience_cqrs::SqliteStore;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// let path = directory.path().join("bank.db");
+    /// let store = SqliteStore::open(&path).await?;
+    /// let count: i64 = store.read_sql(|db| db.query_row("SELECT count(*) FROM log_event", [], |row| row.get(0))).await?;
+    /// assert_eq!(count, 0);
+    /// assert!(store.read_sql(|db| db.execute("DELETE FROM log_event", [])).await.is_err(), "it reads");
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// The query's own error, or the store's.
     pub async fn read_sql<T, F>(&self, query: F) -> Result<T, SqlError>
@@ -157,6 +198,19 @@ impl SqliteStore {
 
     /// Reads the whole file and checks that it fits together: SQLite's own check, positions and versions without gap,
     /// names and tags for what is there. Takes about as long as copying the file.
+    ///
+    /// ```
+    /// use resilience_cqrs::{Append, EventStore, Expected, NewEvent, SqliteStore};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// let path = directory.path().join("bank.db");
+    /// let store = SqliteStore::open(&path).await?;
+    /// store.append(Append::new().events("a", Expected::NoStream, [NewEvent::new("Opened", "")])).await?;
+    /// // For a copy before it is trusted as a backup; appends go on meanwhile.
+    /// store.verify().await?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`Corrupt`](ReadError::Corrupt) with the first thing found.
