@@ -1,7 +1,50 @@
 //! An embeddable event store: one durable log, streams and queries as consistency boundaries, aggregates, and
 //! projections that take effect exactly once.
 //!
-//! See [`EventStore`] for what every engine promises.
+//! # Why
+//!
+//! Most of what goes wrong with events goes wrong between two commits: an event is stored and its row is not, a model is
+//! updated and its checkpoint is not, a command is repeated because its answer was lost. Here events, conditions, rows and
+//! the command's name are one [`Append`], which happens entirely or not at all; the rest of the crate is built on that.
+//!
+//! # Behaviour
+//!
+//! | part | does |
+//! |---|---|
+//! | [`EventStore`] | what every engine promises: [`MemoryStore`], and SQLite in one file (feature `sqlite`) |
+//! | [`aggregate`] | decides commands by pure rules, at most once each if they have an id |
+//! | [`projection`] | keeps read models that take each event in exactly once |
+//! | [`conformance`], [`testing`] | the promises as tests for an engine of yours, and a store that fails on request |
+//!
+//! # Example
+//!
+//! ```
+//! use resilience_cqrs::{Append, Condition, EventStore, Expected, MemoryStore, NewEvent, Position, Query};
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let store = MemoryStore::new();
+//! // One seat is left. The decision is about all events of the course, whatever their streams.
+//! let course = Query::tags(["course:c1"]);
+//! let seen = store.read(Position::ORIGIN, &course, 100).await?;
+//! let enrol = |student: &str| {
+//!     Append::new()
+//!         .require(Condition::no_match(course.clone(), seen.marker))
+//!         .events(student, Expected::Any, [NewEvent::new("Enrolled", "").tag("course:c1")])
+//! };
+//! store.append(enrol("student-1")).await?;
+//! // Decided on the same knowledge, which is old by now.
+//! assert!(store.append(enrol("student-2")).await.unwrap_err().as_conflict().is_some());
+//! # Ok(()) }
+//! ```
+//!
+//! # Errors
+//!
+//! [`AppendError`] and [`ReadError`] are told apart by what the caller may do next; a [`Conflict`] carries what was missed.
+//! When [nobody knows](Written::Unknown) whether an append happened, the same [command id](Append::command_id) tells.
+//!
+//! # Limits
+//!
+//! One writer a store: the log has one order. Sizes are in [`limits`], far above sound use. Events are not deleted.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod aggregate;
