@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use resilience_cqrs::{Append, EventStore, Expected, MemoryStore, NewEvent, Version};
+use resilience_cqrs::{Append, EventStore, Expected, MemoryStore, NewEvent, SqliteStore, Version};
 use tokio::runtime::{Builder, Runtime};
 
 const PAYLOAD: &str = r#"{"cents":1250,"currency":"EUR","reference":"order 8841-2207","by":"teller-3"}"#;
@@ -51,6 +51,11 @@ fn stores(criterion: &mut Criterion) {
     let entered = runtime.enter();
     bench_store(criterion, &runtime, "memory", &MemoryStore::new());
     drop(entered);
+    // Beside the build, and so on a disk: /tmp may be memory.
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder for the database");
+    let store = runtime.block_on(SqliteStore::open(folder.path().join("events.db"))).expect("a database");
+    bench_store(criterion, &runtime, "SQLite", &store);
+    runtime.block_on(store.close());
 }
 
 criterion_group! {

@@ -2,19 +2,20 @@
 
 use std::path::Path;
 
-use resilience_cqrs::{Append, EventStore, Expected, NewEvent, Position, Query, Version};
+use resilience_cqrs::{Append, EventStore, Expected, NewEvent, Position, Query, SqliteStore, Version};
 
 use super::sample::{self, HISTORY, Held, Load, PAYLOAD, Sample};
 
-async fn open(_dir: &Path) -> Result<impl EventStore, String> {
-    Ok(resilience_cqrs::MemoryStore::new())
+async fn open(dir: &Path) -> Result<SqliteStore, String> {
+    SqliteStore::open(dir.join("events.db")).await.map_err(|error| error.to_string())
 }
 
 /// One sample; with `reads`, every append is preceded by loading its stream, as a command does.
 pub async fn sample(dir: &Path, load: Load, reads: bool) -> Result<Sample, String> {
     let store = open(dir).await?;
+    let appending = store.clone();
     let sample = sample::run(load, move |task, index| {
-        let store = store.clone();
+        let store = appending.clone();
         async move {
             let stream = sample::stream(task, index / HISTORY);
             let mut version = Version::new(index % HISTORY);
@@ -27,8 +28,10 @@ pub async fn sample(dir: &Path, load: Load, reads: bool) -> Result<Sample, Strin
             let append = Append::new().events(stream, Expected::Exact(version), [NewEvent::new("Deposited", PAYLOAD)]);
             store.append(append).await.is_ok()
         }
-    });
-    Ok(sample.await)
+    })
+    .await;
+    store.close().await;
+    Ok(sample)
 }
 
 /// What a freshly opened store holds.
