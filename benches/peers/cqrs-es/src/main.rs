@@ -79,11 +79,13 @@ impl Aggregate for Account {
     }
 }
 
-type Framework = CqrsFramework<Account, cqrs_es::persist::PersistedEventStore<sqlite_es::SqliteEventRepository, Account>>;
+type Framework =
+    CqrsFramework<Account, cqrs_es::persist::PersistedEventStore<sqlite_es::SqliteEventRepository, Account>>;
 
 fn main() {
     let cli = Cli::parse();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
     let answer = runtime.block_on(async {
         let pool = pool(&cli.dir, cli.normal).await;
         if cli.verify {
@@ -129,8 +131,10 @@ async fn create(pool: &sqlx::SqlitePool) {
 }
 
 async fn verify(pool: &sqlx::SqlitePool) -> String {
-    let rows: Vec<(String, i64)> =
-        sqlx::query_as("SELECT aggregate_id, count(*) FROM events GROUP BY aggregate_id").fetch_all(pool).await.expect("the events");
+    let rows: Vec<(String, i64)> = sqlx::query_as("SELECT aggregate_id, count(*) FROM events GROUP BY aggregate_id")
+        .fetch_all(pool)
+        .await
+        .expect("the events");
     let held = rows.into_iter().map(|(stream, count)| (stream, count as u64)).collect();
     serde_json::to_string(&sample::Held(held)).expect("a map is JSON")
 }

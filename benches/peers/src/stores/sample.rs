@@ -36,8 +36,9 @@ pub struct Sample {
     pub p50: f64,
     /// See `p50`.
     pub p99: f64,
-    /// The share of the time that a thread of the process waited for a processor.
-    pub delayed: f64,
+    /// The share of the processors that other programs used; filled in by who started the sample.
+    #[serde(default)]
+    pub foreign: f64,
 }
 
 /// Events a freshly opened store holds, by stream.
@@ -70,7 +71,6 @@ where
     A: Fn(u64, u64) -> F + Clone + Send + 'static,
     F: Future<Output = bool> + Send,
 {
-    let before = run_delay();
     let start = Instant::now();
     let end = start + Duration::from_millis(load.millis);
     let tasks: Vec<_> = (0..load.tasks)
@@ -101,13 +101,5 @@ where
     let seconds = start.elapsed().as_secs_f64();
     waits.sort_by(f64::total_cmp);
     let at = |share: f64| waits.get((waits.len() as f64 * share) as usize).copied().unwrap_or(f64::NAN);
-    let delayed = (run_delay() - before) / seconds;
-    Sample { acknowledged, refused, seconds, p50: at(0.5), p99: at(0.99), delayed }
-}
-
-/// Seconds that the threads of this process were ready to run and did not.
-fn run_delay() -> f64 {
-    let Ok(tasks) = std::fs::read_dir("/proc/self/task") else { return 0.0 };
-    let lines = tasks.flatten().filter_map(|task| std::fs::read_to_string(task.path().join("schedstat")).ok());
-    lines.filter_map(|line| line.split_whitespace().nth(1)?.parse::<f64>().ok()).sum::<f64>() / 1e9
+    Sample { acknowledged, refused, seconds, p50: at(0.5), p99: at(0.99), foreign: 0.0 }
 }
