@@ -104,13 +104,30 @@ fn layers(options: &Layers) -> Result<(), String> {
         versions: versions(include_str!("../Cargo.lock"), &crates),
         noise: noise.to_string(),
     };
-    let text = format!("# Layers beside their rivals\n\n{header}\n{}", layers_table(&figures));
+    let text = format!("# Layers beside their rivals\n\n{header}\n{NOTES}\n{}", layers_table(&figures));
     println!("{text}");
     if options.only.is_empty() {
         write(&options.out, &text)?;
     }
     Ok(())
 }
+
+/// How to read the tables.
+const NOTES: &str = "\
+**Bold** rows are ours. All candidates are measured in the same interleaved rounds of one process; compare within one file
+only. The machine was shared with builds while it was measured: medians carry some of that load, `min` carries least, and
+`instr/call` (callgrind, one thread, kernel not counted) none. `own cost` is the median less that of the group's floor.
+
+- 1T: one task on one thread. 2T: eight tasks on two workers, all calling clones of one service and doing nothing else, the
+  worst case of contention; its ns/call equals 1T if nothing is shared, and the ratio of throughputs is then 2x. The floor
+  that is pending once wakes through another executor at 2T, hence its ratio.
+- Look first at the floors of the machine: what a shared atomic and a clock read cost bounds every row that has one. A
+  call that owns its future holds a reference to its policy, which is two atomic operations.
+- recloser and failsafe are not tower layers; thin adaptors make them so. tower's balancers are not `Clone` and need a
+  `Buffer` to be shared. tower-resilience's time window costs in proportion to the calls it holds: here only those of one
+  sample.
+- Every case is checked before and after: a call that answers otherwise than its row says voids the row.
+";
 
 fn write(path: &PathBuf, text: &str) -> Result<(), String> {
     let fail = |error: std::io::Error| format!("cannot write {}: {error}", path.display());

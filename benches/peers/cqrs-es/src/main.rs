@@ -13,7 +13,7 @@ use cqrs_es::{Aggregate, CqrsFramework, DomainEvent};
 use serde::{Deserialize, Serialize};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
-use crate::sample::{HISTORY, Load, PAYLOAD, Sample};
+use crate::sample::{HISTORY, Load, PAYLOAD};
 
 /// One sample of cqrs-es over sqlite-es.
 #[derive(Debug, Parser)]
