@@ -8,6 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use resilience_core::time::SharedTimer;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -129,6 +130,7 @@ fn prepare_writer(conn: &mut Connection, path: &Path, max_bytes: Option<u64>) ->
     }
     // FULL: an acknowledged append survives a power cut. NORMAL, which many default to, loses the last ones.
     conn.pragma_update(None, "synchronous", "FULL")?;
+    plan_once(conn)?;
     // On macOS a plain fsync does not reach the medium; elsewhere these change nothing.
     conn.pragma_update(None, "fullfsync", true)?;
     conn.pragma_update(None, "checkpoint_fullfsync", true)?;
@@ -153,9 +155,18 @@ fn reader(path: &Path, busy_timeout: Duration) -> rusqlite::Result<Connection> {
     conn.busy_timeout(busy_timeout)?;
     conn.pragma_update(None, "cache_size", -READER_CACHE)?;
     conn.pragma_update(None, "query_only", true)?;
+    plan_once(&conn)?;
     conn.pragma_update(None, "temp_store", "MEMORY")?;
     conn.set_prepared_statement_cache_capacity(64);
     Ok(conn)
+}
+
+/// Keeps a statement as it was planned, whatever is bound to it.
+///
+/// Without this SQLite looks at a bound `LIMIT` when it plans, and so plans a cached statement anew each time another one is
+/// bound: reading a short stream took three times as long. The plans of this layout do not depend on values.
+fn plan_once(conn: &Connection) -> rusqlite::Result<()> {
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop)
 }
 
 /// SQLite's codes in words somebody can act on.
