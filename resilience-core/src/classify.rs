@@ -50,23 +50,30 @@ pub struct Classification {
     class: Class,
     retryable: bool,
     refused: bool,
+    timed_out: bool,
     retry_after: Option<Duration>,
 }
 
 impl Classification {
     /// The service did its work.
-    pub const SUCCESS: Self = Self { class: Class::Success, retryable: false, refused: false, retry_after: None };
+    pub const SUCCESS: Self = Self::of(Class::Success);
     /// The service did its work too slowly.
-    pub const SLOW: Self = Self { class: Class::Slow, retryable: false, refused: false, retry_after: None };
+    pub const SLOW: Self = Self::of(Class::Slow);
     /// The service failed in a way that may pass.
-    pub const FAILURE: Self = Self { class: Class::Failure, retryable: true, refused: false, retry_after: None };
+    pub const FAILURE: Self = Self { retryable: true, ..Self::of(Class::Failure) };
+    /// No answer came in time: a failure that may pass, and whose effect is unknown. Budgets may charge more for it.
+    pub const TIMED_OUT: Self = Self { timed_out: true, ..Self::FAILURE };
     /// The service failed, and would fail again.
-    pub const PERMANENT: Self = Self { class: Class::Failure, retryable: false, refused: false, retry_after: None };
+    pub const PERMANENT: Self = Self::of(Class::Failure);
     /// Refused by our own stack: the call was never sent, so the refusal says nothing about the service, and nothing about
     /// what became of an earlier attempt.
-    pub const REFUSED: Self = Self { class: Class::Ignore, retryable: false, refused: true, retry_after: None };
+    pub const REFUSED: Self = Self { refused: true, ..Self::of(Class::Ignore) };
     /// Says nothing about the service, and repeating it helps nobody.
-    pub const IGNORE: Self = Self { class: Class::Ignore, retryable: false, refused: false, retry_after: None };
+    pub const IGNORE: Self = Self::of(Class::Ignore);
+
+    const fn of(class: Class) -> Self {
+        Self { class, retryable: false, refused: false, timed_out: false, retry_after: None }
+    }
 
     /// Whether a retry or a hedge may repeat the call.
     #[must_use]
@@ -95,6 +102,11 @@ impl Classification {
     /// Whether the call was refused by our own stack and never sent.
     pub const fn is_refused(&self) -> bool {
         self.refused
+    }
+
+    /// Whether no answer came in time.
+    pub const fn is_timed_out(&self) -> bool {
+        self.timed_out
     }
 
     /// When the server wants to be called again.
@@ -153,6 +165,7 @@ impl<Res, E: AsRejected> Classify<Res, E> for ByResult {
         match answer {
             Ok(_) => Classification::SUCCESS,
             Err(error) if error.as_rejected().is_some() => Classification::REFUSED,
+            Err(error) if error.as_elapsed().is_some() => Classification::TIMED_OUT,
             Err(_) => Classification::FAILURE,
         }
     }
@@ -169,6 +182,6 @@ mod tests {
         assert_eq!(ByResult.classify(&refused), Classification::REFUSED);
         assert_eq!(ByResult.classify(&refused).class(), Class::Ignore);
         let late: Result<(), Error<std::io::Error>> = Err(Elapsed::new(Duration::from_secs(1)).into());
-        assert_eq!(ByResult.classify(&late), Classification::FAILURE);
+        assert_eq!(ByResult.classify(&late), Classification::TIMED_OUT);
     }
 }

@@ -89,7 +89,12 @@ impl Session {
             budget.failed();
         }
         let failure = Failure { retryable: means.is_retryable(), hint: means.retry_after(), spent };
-        match self.schedule(policy, failure) {
+        let kind = match failure.hint {
+            Some(_) => Kind::Throttled,
+            None if means.is_timed_out() => Kind::TimedOut,
+            None => Kind::Failure,
+        };
+        match self.schedule(policy, failure, kind) {
             Ok(next) => next,
             Err(reason) => {
                 policy.give_up(self.attempt(), reason);
@@ -113,7 +118,7 @@ impl Session {
         }
     }
 
-    fn schedule(&mut self, policy: &Shared, failure: Failure) -> Result<Next, Reason> {
+    fn schedule(&mut self, policy: &Shared, failure: Failure, kind: Kind) -> Result<Next, Reason> {
         if let Some(reason) = self.machine.forbidden(&policy.rules, failure) {
             return Err(reason);
         }
@@ -122,7 +127,6 @@ impl Session {
         let delay = self.machine.wait(&policy.rules, failure, policy.rng.unit(), times)?;
         // The budget is asked last, so that no token is taken for a retry that time forbids.
         if let Some(budget) = &policy.budget {
-            let kind = if failure.hint.is_some() { Kind::Throttled } else { Kind::Failure };
             self.permit = Some(budget.withdraw(kind).ok_or(Reason::Budget)?);
         }
         self.machine.scheduled();

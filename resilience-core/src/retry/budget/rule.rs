@@ -157,7 +157,6 @@ pub enum Kind {
     Failure,
     /// The service asked for less: its answer says when to come back.
     Throttled,
-    /// No answer came in time. A [`Retry`](crate::retry::Retry) sees what an answer means and not why, and takes this for a
-    /// failure; the kind is for callers who withdraw themselves.
+    /// No answer came in time: [`Classification::TIMED_OUT`](crate::Classification::TIMED_OUT).
     TimedOut,
 }

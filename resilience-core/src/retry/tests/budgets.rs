@@ -90,6 +90,15 @@ async fn a_throttled_failure_costs_what_throttling_costs() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_call_without_an_answer_costs_what_a_timeout_costs() {
+    let budget = RetryBudget::builder().rule(Rule::Costs(Costs::AWS_2_0)).build().unwrap();
+    let retry = steady().attempts(2).budget(budget.clone()).build().unwrap();
+    let late: Failure = crate::Elapsed::new(Duration::from_secs(1)).into();
+    let _ = ask(retry.layer().layer(Script::answering([Err(late.clone()), Err(late)]))).await;
+    assert_eq!(budget.snapshot().available, 490.0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn grpc_stops_retrying_while_half_of_its_tokens_are_gone() {
     // The table of grpc-go's TestRetryThrottling, tokens as gRFC A6 computes them.
     let budget = RetryBudget::builder().rule(Rule::Throttle(Throttle { max_tokens: 10, ratio: 0.5 })).build().unwrap();
