@@ -1,9 +1,9 @@
 //! Resilience patterns as policy objects and tower layers.
 //!
 //! A service that calls other services needs a handful of policies between the two: time limits, retries within a
-//! budget, circuit breakers, limits on concurrency. This crate has them as objects that can be named, shared and
-//! inspected, and as [tower] layers over them, with one clock, one error vocabulary, one request context and one form of
-//! events for all.
+//! budget, circuit breakers, limits on concurrency and on rates. This crate has them as objects that can be named,
+//! shared and inspected, and as [tower] layers over them, with one clock, one error vocabulary, one request context and
+//! one form of events for all.
 //!
 //! | you see | you want |
 //! |---|---|
@@ -11,6 +11,7 @@
 //! | failures that pass by themselves | [`retry`], within a [budget](retry::RetryBudget) |
 //! | a dependency that is down, and callers that wait for it | [`circuit_breaker`] |
 //! | one slow dependency that eats all threads or connections | [`bulkhead`] |
+//! | more calls in a time than were agreed, or than one caller should make | [`rate_limit`] |
 //!
 //! # A policy is an object
 //!
@@ -84,6 +85,7 @@ pub mod event;
 mod lift;
 mod name;
 pub mod observe;
+pub mod rate_limit;
 mod rejected;
 pub mod retry;
 pub mod rng;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use resilience_core::bulkhead::{Bulkhead, BulkheadLayer};
 use resilience_core::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer};
+use resilience_core::rate_limit::RateLimiter;
 use resilience_core::retry::{Retry, RetryLayer};
 use resilience_core::timeout::TimeoutLayer;
 use resilience_core::{Error, LiftLayer};
@@ -135,6 +136,12 @@ fn bulkhead() -> BulkheadLayer {
 #[test]
 fn a_bulkhead_with_a_free_slot_allocates_nothing() {
     in_a_runtime(|| assert_eq!(allocated(bulkhead().layer(LiftLayer.layer(Echo))), 0));
+}
+
+#[test]
+fn a_rate_limiter_with_a_free_permit_allocates_nothing() {
+    let limiter = RateLimiter::builder().quota(10_000, Duration::from_secs(1)).build();
+    in_a_runtime(|| assert_eq!(allocated(limiter.unwrap().layer().layer(LiftLayer.layer(Echo))), 0));
 }
 
 fn stack<S>(inner: S) -> impl Service<u32, Response = u32, Error = Error<Infallible>>
