@@ -14,6 +14,7 @@ use resilience_core::rng::Rng;
 use resilience_cqrs::projection::{Projection, ProjectionRunner, Rows, SqlProjection};
 use resilience_cqrs::{
     Append, AppendError, BoxError, EventStore, Expected, NewEvent, Position, Query, Recorded, RowChange, SqliteStore,
+    Tag, Version,
 };
 use rusqlite::Transaction;
 
@@ -122,6 +123,7 @@ fn check(path: &Path, acknowledged: &BTreeMap<String, u64>) {
             let row = store.row(space, key.as_bytes()).await.unwrap();
             assert_eq!(row.as_deref(), Some(value.as_bytes()), "the row {key} goes with its events");
         }
+        check_indexes(&store, &events).await;
         check_models(&store, &events).await;
         store.close().await;
     });
@@ -146,6 +148,20 @@ fn last_units(events: &[Recorded]) -> Vec<(&'static str, String, String)> {
         last.insert(task.rsplit_once('-').unwrap().1.to_owned(), unit.to_owned());
     }
     last.into_iter().map(|(task, unit)| ("last", task, unit)).collect()
+}
+
+/// What the kill left out of the indexes is in them again.
+async fn check_indexes(store: &SqliteStore, events: &[Recorded]) {
+    let shared: Vec<_> = events.iter().filter(|event| event.stream == "shared").cloned().collect();
+    assert_eq!(store.read_stream(&"shared".into(), Version::EMPTY, usize::MAX).await.unwrap(), shared);
+    for task in 0..TASKS {
+        let tag = Tag::from(format!("task:{task}"));
+        let last: Vec<_> = events.iter().filter(|event| event.tags.contains(&tag)).cloned().collect();
+        let after = last.len().checked_sub(100).map_or(Position::ORIGIN, |n| last[n].position);
+        let found = store.read(after, &Query::tags([tag]), 1000).await.unwrap().events;
+        assert_eq!(found[..], last[last.len() - found.len()..]);
+        assert!(found.len() == last.len() || found.len() == 99);
+    }
 }
 
 /// Each model is the fold of the events up to its own checkpoint, wherever the kill left that.
