@@ -13,6 +13,16 @@ pub const MAX_START_KEY: usize = 180;
 ///
 /// The start key is the caller's name for the piece of business ("this order"), so that starting twice is starting
 /// once. It must not be used again for other business, not even long after: receivers recognise repetitions by keys made from it.
+///
+/// ```
+/// use resilience_saga::SagaId;
+///
+/// let id = SagaId::new("checkout", "order-17")?;
+/// assert_eq!((id.definition(), id.key()), ("checkout", "order-17"));
+/// assert_eq!(id.as_str().parse::<SagaId>()?, id);
+/// assert!(SagaId::new("checkout", "").is_err());
+/// # Ok::<(), resilience_saga::InvalidId>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SagaId(Arc<str>);
 
@@ -144,6 +154,15 @@ impl IdempotencyKey {
     }
 
     /// The key of the same step's other operation.
+    ///
+    /// ```
+    /// use resilience_saga::{IdempotencyKey, Op, SagaId};
+    ///
+    /// let charge = IdempotencyKey::new(&SagaId::new("checkout", "order-17")?, "charge", Op::Do);
+    /// assert_eq!(charge.with_op(Op::Undo).as_str(), "checkout/order-17/charge/undo");
+    /// assert_eq!(charge.with_op(Op::Undo).branch(), charge.branch());
+    /// # Ok::<(), resilience_saga::InvalidId>(())
+    /// ```
     #[must_use]
     pub fn with_op(&self, op: Op) -> Self {
         Self { text: format!("{}/{op}", self.branch()).into(), op }

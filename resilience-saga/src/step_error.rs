@@ -78,6 +78,16 @@ impl StepError {
     }
 
     /// The same failure with a wait the receiver asked for. It lengthens the policy's own wait, never shortens it.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use resilience_saga::StepError;
+    ///
+    /// let busy = StepError::retry("busy").after(Duration::from_secs(2));
+    /// assert_eq!(busy.failure().retry_after(), Some(Duration::from_secs(2)));
+    /// assert_eq!(busy.failure().message(), "busy");
+    /// ```
     #[must_use]
     pub fn after(mut self, wait: Duration) -> Self {
         let (Self::Retry(failure) | Self::Rejected(failure) | Self::Unknown(failure)) = &mut self;

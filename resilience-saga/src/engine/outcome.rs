@@ -23,6 +23,14 @@ pub enum Outcome<O> {
 
 impl<O> Outcome<O> {
     /// What the saga returned, if it completed.
+    ///
+    /// ```
+    /// use resilience_saga::Outcome;
+    ///
+    /// let end = Outcome::Completed(42);
+    /// assert_eq!(end.label(), "completed");
+    /// assert_eq!(end.completed(), Some(42));
+    /// ```
     pub fn completed(self) -> Option<O> {
         match self {
             Self::Completed(output) => Some(output),

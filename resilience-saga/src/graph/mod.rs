@@ -177,6 +177,16 @@ impl Graph {
     /// repeated until it succeeds. A saga without a pivot can be compensated until its last step has succeeded.
     ///
     /// After Mehrotra et al., "A transaction model for multidatabase systems" (ICDCS 1992).
+    ///
+    /// ```
+    /// use resilience_saga::{DefinitionError, StepError, saga};
+    ///
+    /// let careless = saga("ship", 1, |g, order| {
+    ///     g.pivot();
+    ///     g.step("ship", order, |_cx, n: u32| async move { Ok::<_, StepError>(n) }) // may give up
+    /// });
+    /// assert!(matches!(careless, Err(DefinitionError::NotRetriable { step }) if step == "ship"));
+    /// ```
     pub fn pivot(&self) {
         let mut draft = self.draft.borrow_mut();
         if draft.pivot {

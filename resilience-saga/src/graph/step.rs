@@ -24,6 +24,15 @@ pub struct Step<'g, T> {
 }
 
 /// What an undo is told about the effect it is to take back.
+///
+/// ```
+/// use resilience_saga::{Effect, IdempotencyKey};
+///
+/// let key: IdempotencyKey = "checkout/order-17/charge/do".parse()?;
+/// assert_eq!(Effect::Applied("charge-1").applied(), Some("charge-1"));
+/// assert_eq!(Effect::<&str>::Maybe { key }.applied(), None);
+/// # Ok::<(), resilience_saga::InvalidId>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect<T> {
     /// The step took effect and returned this.
