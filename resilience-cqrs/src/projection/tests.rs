@@ -257,7 +257,12 @@ async fn a_runner_that_was_replaced_cannot_commit_any_more() {
     deposit(&store, "a", "2").await;
     caught_up(&store, &new).await;
     // The old one wakes up for the same event, and finds the checkpoint moved.
-    assert!(matches!(old.ended().await, Err(RunnerError::Fenced)));
+    let patience = resilience_core::time::SharedTimer::default();
+    let patience = std::pin::pin!(patience.sleep(Duration::from_secs(60)));
+    match futures::future::select(std::pin::pin!(old.ended()), patience).await {
+        futures::future::Either::Left((ended, _)) => assert!(matches!(ended, Err(RunnerError::Fenced)), "{ended:?}"),
+        futures::future::Either::Right(_) => panic!("the old one goes on"),
+    }
     assert_eq!(old.status().health, Health::Stopped);
     assert_eq!((row(&store, "balance", "a").await, row(&store, "count", "all").await), (Some(3), Some(2)));
     new.stop().await.unwrap();
