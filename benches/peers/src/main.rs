@@ -116,7 +116,8 @@ fn layers(options: &Layers) -> Result<(), String> {
 const NOTES: &str = "\
 **Bold** rows are ours. All candidates are measured in the same interleaved rounds of one process; compare within one file
 only. The machine was shared with builds while it was measured: medians carry some of that load, `min` carries least, and
-`instr/call` (callgrind, one thread, kernel not counted) none. `own cost` is the median less that of the group's floor.
+`instr/call` (callgrind, one thread, kernel not counted; left out where it does not repeat) none. `own cost` is the median
+less that of the group's floor.
 
 - 1T: one task on one thread. 2T: eight tasks on two workers, all calling clones of one service and doing nothing else, the
   worst case of contention; its ns/call equals 1T if nothing is shared, and the ratio of throughputs is then 2x. The floor
