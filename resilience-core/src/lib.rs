@@ -81,6 +81,7 @@ mod classify;
 pub mod context;
 mod error;
 pub mod event;
+mod held;
 #[cfg(feature = "tower")]
 mod lift;
 mod name;

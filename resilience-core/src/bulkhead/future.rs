@@ -103,56 +103,43 @@ impl fmt::Debug for Acquire {
     }
 }
 
-/// How far a call has come on its way in.
-#[derive(Debug)]
-pub(super) enum Admission {
-    /// It has not asked, or has been let out again.
-    Outside,
-    /// It waits for its permit.
-    Waiting(Acquire),
-    /// It has its permit.
-    #[allow(dead_code)] // Without services nobody moves it on: it is there to be dropped.
-    Admitted(Permit),
-    /// It was refused.
-    Refused(Rejected),
-}
-
-impl From<Result<Permit, Rejected>> for Admission {
-    fn from(result: Result<Permit, Rejected>) -> Self {
-        match result {
-            Ok(permit) => Self::Admitted(permit),
-            Err(rejected) => Self::Refused(rejected),
-        }
-    }
-}
-
 pin_project! {
     /// The answer of a [`BulkheadService`](super::BulkheadService) or of [`Bulkhead::call`].
     ///
     /// When the answer is there, or this is dropped, the call is dropped first and its permit is given back then.
     #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<F> {
-        // Declared, and so dropped, before the permit: what the call holds is free when the next one starts.
         #[pin]
-        inner: Option<F>,
-        admission: Admission,
+        stage: Stage<F>,
+    }
+}
+
+pin_project! {
+    #[project = StageProjection]
+    enum Stage<F> {
+        // The call is declared, and so dropped, before the permit: what it holds is free when the next one starts.
+        Running { #[pin] inner: F, permit: Permit },
+        Entering { #[pin] inner: F, acquire: Acquire, permit: Option<Permit> },
+        Refused { rejected: Option<Rejected> },
+        Done,
     }
 }
 
 impl<F> ResponseFuture<F> {
     pub(super) fn acquiring(inner: F, acquire: Acquire) -> Self {
-        Self { inner: Some(inner), admission: Admission::Waiting(acquire) }
+        Self { stage: Stage::Entering { inner, acquire, permit: None } }
     }
 
     #[cfg(feature = "tower")]
     #[inline]
     pub(super) fn admitted(inner: F, permit: Permit) -> Self {
-        Self { inner: Some(inner), admission: Admission::Admitted(permit) }
+        Self { stage: Stage::Running { inner, permit } }
     }
 
     #[cfg(feature = "tower")]
+    #[inline]
     pub(super) fn refused(rejected: Rejected) -> Self {
-        Self { inner: None, admission: Admission::Refused(rejected) }
+        Self { stage: Stage::Refused { rejected: Some(rejected) } }
     }
 }
 
@@ -165,28 +152,40 @@ where
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
-        if let Admission::Waiting(acquire) = this.admission {
-            *this.admission = ready!(Pin::new(acquire).poll(cx)).into();
-        }
-        if let (Admission::Admitted(_), Some(inner)) = (&*this.admission, this.inner.as_mut().as_pin_mut()) {
-            let answer = ready!(inner.poll(cx));
-            this.inner.set(None);
-            *this.admission = Admission::Outside;
-            return Poll::Ready(answer);
-        }
-        match std::mem::replace(this.admission, Admission::Outside) {
-            Admission::Refused(rejected) => {
-                this.inner.set(None);
-                Poll::Ready(Err(rejected.into()))
+        let mut stage = self.project().stage;
+        let answer = match stage.as_mut().project() {
+            StageProjection::Running { inner, .. } => ready!(inner.poll(cx)),
+            StageProjection::Entering { inner, acquire, permit } => {
+                if permit.is_none() {
+                    match ready!(Pin::new(acquire).poll(cx)) {
+                        Ok(own) => *permit = Some(own),
+                        Err(rejected) => {
+                            stage.set(Stage::Done);
+                            return Poll::Ready(Err(rejected.into()));
+                        }
+                    }
+                }
+                ready!(inner.poll(cx))
             }
-            _ => panic!("a future is not polled after it is done"),
-        }
+            StageProjection::Refused { rejected } => {
+                let rejected = rejected.take().expect("a future is not polled after it is done");
+                return Poll::Ready(Err(rejected.into()));
+            }
+            StageProjection::Done => panic!("a future is not polled after it is done"),
+        };
+        stage.set(Stage::Done);
+        Poll::Ready(answer)
     }
 }
 
 impl<F> fmt::Debug for ResponseFuture<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ResponseFuture").field("admission", &self.admission).finish_non_exhaustive()
+        let stage = match &self.stage {
+            Stage::Running { .. } => "running",
+            Stage::Entering { .. } => "entering",
+            Stage::Refused { .. } => "refused",
+            Stage::Done => "done",
+        };
+        f.debug_struct("ResponseFuture").field("stage", &stage).finish_non_exhaustive()
     }
 }

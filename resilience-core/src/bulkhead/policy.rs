@@ -5,6 +5,7 @@ use std::fmt;
 use super::config::{Config, checked_limit};
 use super::shared::Shared;
 use super::{Acquire, BulkheadBuilder, Event, ResponseFuture};
+use crate::held::Held;
 use crate::sync::Arc;
 use crate::time::Timestamp;
 use crate::{ConfigError, Name, Rejected};
@@ -209,7 +210,7 @@ impl Bulkhead {
     /// A permit for the slot the caller has just got; `queued_at` if it waited and somebody listens.
     #[inline]
     pub(super) fn permit(&self, queued_at: Option<Timestamp>) -> Permit {
-        let mut permit = Permit { bulkhead: self.clone(), since: Timestamp::ORIGIN };
+        let mut permit = Permit { shared: Held::of(&self.shared), since: Timestamp::ORIGIN };
         if self.shared.is_watched() {
             permit.since = self.shared.tell_admitted(queued_at);
         }
@@ -230,29 +231,21 @@ impl fmt::Debug for Bulkhead {
 ///
 /// let bulkhead = Bulkhead::builder().limit(1).build()?;
 /// let permit = bulkhead.try_acquire().unwrap(); // owned, not borrowed: it may move to the thread that does the work
-/// let worker = std::thread::spawn(move || permit.bulkhead().snapshot().in_flight);
-/// assert_eq!(worker.join().unwrap(), 1);
+/// std::thread::spawn(move || drop(permit)).join().unwrap();
 /// assert_eq!(bulkhead.snapshot().in_flight, 0);
 /// # Ok::<(), resilience_core::ConfigError>(())
 /// ```
 #[must_use = "a permit that is dropped at once limits nothing"]
 pub struct Permit {
-    bulkhead: Bulkhead,
+    shared: Held<Shared>,
     /// When it was given; the origin if nobody listens.
     since: Timestamp,
-}
-
-impl Permit {
-    /// The bulkhead it came from.
-    pub fn bulkhead(&self) -> &Bulkhead {
-        &self.bulkhead
-    }
 }
 
 impl Drop for Permit {
     #[inline]
     fn drop(&mut self) {
-        let shared = &*self.bulkhead.shared;
+        let shared = &*self.shared;
         shared.release();
         if shared.is_watched() {
             shared.tell_released(self.since);
@@ -262,6 +255,6 @@ impl Drop for Permit {
 
 impl fmt::Debug for Permit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Permit").field("bulkhead", self.bulkhead.name()).finish_non_exhaustive()
+        f.debug_struct("Permit").field("bulkhead", &self.shared.config().name).finish_non_exhaustive()
     }
 }

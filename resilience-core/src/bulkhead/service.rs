@@ -5,9 +5,8 @@ use std::task::{Context, Poll, ready};
 
 use tower_service::Service;
 
-use super::future::Admission;
-use super::shared::Entry;
-use super::{Acquire, Bulkhead, ResponseFuture};
+use super::shared;
+use super::{Acquire, Bulkhead, Permit, ResponseFuture};
 use crate::Rejected;
 
 /// Limits the calls that run at once; made by [`BulkheadLayer`](super::BulkheadLayer).
@@ -19,21 +18,70 @@ use crate::Rejected;
 pub struct BulkheadService<S> {
     inner: S,
     bulkhead: Bulkhead,
-    admission: Admission,
+    /// The permit for the next call. Apart from `entry`, so that a call that need not wait moves two words and not a
+    /// queue place's worth.
+    permit: Option<Permit>,
+    entry: Entry,
+}
+
+/// How far a call without a permit has come.
+#[derive(Debug)]
+enum Entry {
+    /// It has not asked, or has been let in or out again.
+    Outside,
+    /// It waits.
+    Waiting(Acquire),
+    /// It was refused.
+    Refused(Rejected),
 }
 
 impl<S> BulkheadService<S> {
     pub(super) fn new(inner: S, bulkhead: Bulkhead) -> Self {
-        Self { inner, bulkhead, admission: Admission::Outside }
+        Self { inner, bulkhead, permit: None, entry: Entry::Outside }
     }
 
-    /// There was no free slot: waits, or is refused.
+    /// There was no free slot: waits, or is refused. Ready when there is a permit or a refusal.
     #[cold]
-    fn queue(&self, cx: &mut Context<'_>) -> Admission {
-        match self.bulkhead.shared.enter(cx.waker()) {
-            Entry::Admitted => Admission::Admitted(self.bulkhead.permit(None)),
-            Entry::Queued(place) => Admission::Waiting(Acquire::queued(self.bulkhead.clone(), place)),
-            Entry::Full(word) => Admission::Refused(self.bulkhead.shared.refuse_full(word)),
+    fn queue(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !matches!(self.entry, Entry::Waiting(_)) {
+            match self.bulkhead.shared.enter(cx.waker()) {
+                shared::Entry::Admitted => {
+                    self.admit(Ok(self.bulkhead.permit(None)));
+                    return Poll::Ready(());
+                }
+                shared::Entry::Queued(place) => {
+                    self.entry = Entry::Waiting(Acquire::queued(self.bulkhead.clone(), place));
+                }
+                shared::Entry::Full(word) => {
+                    self.admit(Err(self.bulkhead.shared.refuse_full(word)));
+                    return Poll::Ready(());
+                }
+            }
+        }
+        if let Entry::Waiting(acquire) = &mut self.entry {
+            let result = ready!(Pin::new(acquire).poll(cx));
+            self.admit(result);
+        }
+        Poll::Ready(())
+    }
+
+    fn admit(&mut self, result: Result<Permit, Rejected>) {
+        self.entry = match result {
+            Ok(permit) => {
+                self.permit = Some(permit);
+                Entry::Outside
+            }
+            Err(rejected) => Entry::Refused(rejected),
+        };
+    }
+
+    /// What a call gets that was not admitted while the service got ready.
+    #[cold]
+    fn refusal(&mut self) -> Result<Permit, Rejected> {
+        match std::mem::replace(&mut self.entry, Entry::Outside) {
+            Entry::Refused(rejected) => Err(rejected),
+            // Called without having been ready, against the contract: it takes its chance like any newcomer.
+            Entry::Outside | Entry::Waiting(_) => self.bulkhead.try_acquire(),
         }
     }
 }
@@ -55,39 +103,32 @@ where
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        if let Admission::Outside | Admission::Refused(_) = self.admission {
-            self.admission = match self.bulkhead.shared.try_take() {
-                Ok(()) => Admission::Admitted(self.bulkhead.permit(None)),
-                Err(_) => self.queue(cx),
-            };
-        }
-        if let Admission::Waiting(acquire) = &mut self.admission {
-            self.admission = ready!(Pin::new(acquire).poll(cx)).into();
-        }
-        match self.admission {
-            Admission::Refused(_) => Poll::Ready(Ok(())),
-            _ => {
-                let ready = ready!(self.inner.poll_ready(cx));
-                if ready.is_err() {
-                    // No call will come that could give the permit back.
-                    self.admission = Admission::Outside;
+        if self.permit.is_none() {
+            if matches!(self.entry, Entry::Outside) && self.bulkhead.shared.try_take().is_ok() {
+                self.permit = Some(self.bulkhead.permit(None));
+            } else {
+                ready!(self.queue(cx));
+                if self.permit.is_none() {
+                    return Poll::Ready(Ok(()));
                 }
-                Poll::Ready(ready)
             }
         }
+        let ready = ready!(self.inner.poll_ready(cx));
+        if ready.is_err() {
+            // No call will come that could give the permit back.
+            self.permit = None;
+        }
+        Poll::Ready(ready)
     }
 
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        let permit = match std::mem::replace(&mut self.admission, Admission::Outside) {
-            Admission::Admitted(permit) => Ok(permit),
-            Admission::Refused(rejected) => Err(rejected),
-            // Called without having been ready, against the contract: it takes its chance like any newcomer.
-            Admission::Outside | Admission::Waiting(_) => self.bulkhead.try_acquire(),
-        };
-        match permit {
-            Ok(permit) => ResponseFuture::admitted(self.inner.call(request), permit),
-            Err(rejected) => ResponseFuture::refused(rejected),
+        match self.permit.take() {
+            Some(permit) => ResponseFuture::admitted(self.inner.call(request), permit),
+            None => match self.refusal() {
+                Ok(permit) => ResponseFuture::admitted(self.inner.call(request), permit),
+                Err(rejected) => ResponseFuture::refused(rejected),
+            },
         }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::config::Config;
 use super::machine::{Place, Queue, Release, Word};
 use super::{Event, Totals};
+use crate::held::keep;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, lock};
 use crate::time::Timestamp;
@@ -22,11 +23,15 @@ pub(super) struct Shared {
     word: AtomicU64,
     /// Whether anybody listens: a copy of what `config` says.
     is_watched: bool,
+    /// See [`Keep`](crate::held::Keep).
+    is_own: bool,
     /// Its waiting nodes are as many as the word says whenever the lock is free.
     queue: Mutex<Queue<Waker>>,
     config: Config,
     counters: Counters,
 }
+
+keep!(Shared);
 
 #[derive(Default)]
 struct Counters {
@@ -51,6 +56,7 @@ impl Shared {
         Self {
             word: AtomicU64::new(Word::new(config.limit).bits()),
             is_watched: !config.listeners.is_empty(),
+            is_own: config.listeners.is_empty() && config.timer.is_own(),
             queue: Mutex::new(Queue::new()),
             config,
             counters: Counters::default(),

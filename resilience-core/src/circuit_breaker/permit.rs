@@ -5,10 +5,11 @@ use std::fmt;
 use super::config::{Abandoned, Trip};
 use super::event::Event;
 use super::machine::{Cause, State, Word};
-use super::policy::CircuitBreaker;
+use super::policy::Shared;
 use super::shards;
 use super::window::Record;
 use crate::Class;
+use crate::held::Held;
 use crate::sync::atomic::Ordering;
 
 /// Leave to make one call; made by [`CircuitBreaker::try_acquire`].
@@ -36,7 +37,7 @@ use crate::sync::atomic::Ordering;
 /// ```
 #[must_use = "dropping a permit counts the call as given up"]
 pub struct Permit {
-    breaker: CircuitBreaker,
+    breaker: Held<Shared>,
     generation: u32,
     probe: bool,
     settled: bool,
@@ -44,7 +45,7 @@ pub struct Permit {
 
 impl Permit {
     #[inline]
-    pub(super) const fn new(breaker: CircuitBreaker, generation: u32, probe: bool) -> Self {
+    pub(super) const fn new(breaker: Held<Shared>, generation: u32, probe: bool) -> Self {
         Self { breaker, generation, probe, settled: false }
     }
 
@@ -81,7 +82,7 @@ impl Permit {
 impl fmt::Debug for Permit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Permit")
-            .field("breaker", self.breaker.name())
+            .field("breaker", &self.breaker.name)
             .field("generation", &self.generation)
             .field("probe", &self.probe)
             .finish_non_exhaustive()
@@ -105,13 +106,13 @@ impl Answer {
     }
 }
 
-impl CircuitBreaker {
+impl Shared {
     #[inline]
     fn settle(&self, generation: u32, probe: bool, answer: Answer) {
         // The common case writes nothing: a success, nothing in a row to forget, nobody listening.
-        if let (Answer::Class(Class::Success), Trip::Consecutive(_)) = (answer, self.shared.trip)
-            && self.shared.listeners.is_empty()
-            && self.shared.word.load(Ordering::Acquire) == Word::new(State::Closed, generation).0
+        if let (Answer::Class(Class::Success), Trip::Consecutive(_)) = (answer, self.trip)
+            && self.listeners.is_empty()
+            && self.word.load(Ordering::Acquire) == Word::new(State::Closed, generation).0
             && !probe
         {
             return;
@@ -121,7 +122,7 @@ impl CircuitBreaker {
 
     fn settle_and_tell(&self, generation: u32, probe: bool, answer: Answer) {
         let counted = if probe {
-            let now = self.shared.timer.now();
+            let now = self.timer.now();
             self.change(|machine| match machine.settle_probe(generation, answer.as_probe(), now) {
                 Some(transitions) => (true, transitions),
                 None => (false, [None, None]),
@@ -129,36 +130,35 @@ impl CircuitBreaker {
         } else {
             self.settle_closed(generation, answer)
         };
-        let shared = &self.shared;
         if !counted {
-            shared.stale.fetch_add(1, Ordering::Relaxed);
+            self.stale.fetch_add(1, Ordering::Relaxed);
         }
         let fact = || match answer {
             _ if !counted => Event::Stale,
             Answer::Class(class) => Event::Settled { class },
             Answer::GaveUp => Event::Abandoned,
         };
-        shared.listeners.emit(&shared.name, || shared.timer.now(), fact);
+        self.listeners.emit(&self.name, || self.timer.now(), fact);
     }
 
     /// Whether the answer of a call admitted by the closed circuit of `generation` still counted.
     fn settle_closed(&self, generation: u32, answer: Answer) -> bool {
-        let record = match (answer, self.shared.abandoned) {
+        let record = match (answer, self.abandoned) {
             (Answer::Class(Class::Success), _) => Record::Success,
             (Answer::Class(Class::Failure | Class::Slow), _) | (Answer::GaveUp, Abandoned::Failure) => Record::Failure,
             (Answer::GaveUp, Abandoned::WhenNothingElse) => Record::GaveUp,
             (Answer::Class(Class::Ignore), _) | (Answer::GaveUp, Abandoned::Ignore) => {
-                return Word(self.shared.word.load(Ordering::Acquire)).is_closed_in(generation);
+                return Word(self.word.load(Ordering::Acquire)).is_closed_in(generation);
             }
         };
-        match self.shared.trip {
+        match self.trip {
             Trip::Consecutive(limit) => self.settle_consecutive(generation, record, limit),
             Trip::Rate { ratio, minimum, .. } => self.settle_rate(generation, record, ratio, minimum),
         }
     }
 
     fn settle_consecutive(&self, generation: u32, record: Record, limit: u32) -> bool {
-        let word = &self.shared.word;
+        let word = &self.word;
         // Acquire, here and below: pairs with the Release in `change`, as in `try_acquire`.
         let mut seen = Word(word.load(Ordering::Acquire));
         loop {
@@ -190,18 +190,17 @@ impl CircuitBreaker {
         } else {
             return true;
         };
-        self.open(generation, cause, self.shared.timer.now());
+        self.open(generation, cause, self.timer.now());
         true
     }
 
     fn settle_rate(&self, generation: u32, record: Record, ratio: f64, minimum: u64) -> bool {
-        let shared = &self.shared;
-        let seen = Word(shared.word.load(Ordering::Acquire));
+        let seen = Word(self.word.load(Ordering::Acquire));
         if !seen.is_closed_in(generation) {
             return false;
         }
-        let Some(window) = &shared.window else { return true };
-        let now = shared.timer.now();
+        let Some(window) = &self.window else { return true };
+        let now = self.timer.now();
         window.record(shards::mine(), generation, now, record);
         // A success can open the circuit only when failures wait for the window to fill, and then `watch` says so.
         if record == Record::Success && !seen.is_watched() {
@@ -216,7 +215,7 @@ impl CircuitBreaker {
         } else if seen.is_watched() != high {
             // Relaxed: `watch` is a hint about the window, and lost races are made good by the next failure.
             let next = seen.watched(high).0;
-            let _ = shared.word.compare_exchange(seen.0, next, Ordering::Relaxed, Ordering::Relaxed);
+            let _ = self.word.compare_exchange(seen.0, next, Ordering::Relaxed, Ordering::Relaxed);
         }
         true
     }

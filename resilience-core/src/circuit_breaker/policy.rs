@@ -10,6 +10,7 @@ use super::permit::Permit;
 use super::shards;
 use super::window::TimeWindow;
 use crate::event::Listeners;
+use crate::held::{Held, keep};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, lock};
 use crate::time::{SharedTimer, Timestamp};
@@ -49,7 +50,11 @@ pub(super) struct Shared {
     cold: Mutex<Cold>,
     rejected: AtomicU64,
     pub(super) stale: AtomicU64,
+    /// See [`Keep`](crate::held::Keep).
+    is_own: bool,
 }
+
+keep!(Shared);
 
 struct Cold {
     machine: Machine,
@@ -122,6 +127,7 @@ impl CircuitBreaker {
             window,
             trip,
             abandoned,
+            is_own: listeners.is_empty() && timer.is_own(),
             name,
             timer,
             listeners,
@@ -161,7 +167,7 @@ impl CircuitBreaker {
         // Acquire pairs with the Release in `change`: a call admitted by a closed circuit sees all that closed it.
         let word = Word(self.shared.word.load(Ordering::Acquire));
         let (generation, probe) = if word.is_closed() { (word.generation(), false) } else { self.acquire_cold(word)? };
-        Ok(Permit::new(self.clone(), generation, probe))
+        Ok(Permit::new(Held::of(&self.shared), generation, probe))
     }
 
     #[cold]
@@ -170,7 +176,7 @@ impl CircuitBreaker {
             return Err(self.reject(rejected));
         }
         let now = self.shared.timer.now();
-        let (admission, generation) = self.change(|machine| {
+        let (admission, generation) = self.shared.change(|machine| {
             let (admission, transitions) = machine.try_acquire(now);
             ((admission, machine.generation()), transitions)
         });
@@ -308,31 +314,32 @@ impl CircuitBreaker {
 
     fn force(&self, state: State, until: impl FnOnce(Timestamp) -> Timestamp) {
         let now = self.shared.timer.now();
-        self.change(|machine| ((), [Some(machine.force(state, now, until(now))), None]));
+        self.shared.change(|machine| ((), [Some(machine.force(state, now, until(now))), None]));
     }
+}
 
+impl Shared {
     pub(super) fn open(&self, generation: u32, cause: Cause, now: Timestamp) {
         self.change(|machine| ((), [machine.trip(generation, cause, now), None]));
     }
 
     /// Applies one step of the machine, publishes its word, and reports what happened.
     pub(super) fn change<R>(&self, step: impl FnOnce(&mut Machine) -> (R, [Option<Transition>; 2])) -> R {
-        let shared = &self.shared;
-        let mut cold = lock(&shared.cold);
+        let mut cold = lock(&self.cold);
         let (result, transitions) = step(&mut cold.machine);
-        let before = Word(shared.word.load(Ordering::Relaxed));
+        let before = Word(self.word.load(Ordering::Relaxed));
         let after = cold.machine.word();
         let same_closed = after.is_closed() && before.is_closed_in(after.generation());
         if before != after && !same_closed {
-            shared.until.store(cold.machine.until().as_nanos(), Ordering::Relaxed);
+            self.until.store(cold.machine.until().as_nanos(), Ordering::Relaxed);
             // Release pairs with the Acquire loads of the word: who sees the new state sees its `until`. Counts that
             // were added to an older word meanwhile belong to the generation that ends here. A swap and not a store,
             // so that every change of the word is a read-modify-write and none can slip in behind it.
-            shared.word.swap(after.0, Ordering::AcqRel);
+            self.word.swap(after.0, Ordering::AcqRel);
         }
         for transition in transitions.into_iter().flatten() {
             cold.opened += u64::from(transition.to == State::Open);
-            if !shared.listeners.is_empty() {
+            if !self.listeners.is_empty() {
                 cold.unreported.push_back(transition);
             }
         }
@@ -342,8 +349,8 @@ impl CircuitBreaker {
         cold.reporting = true;
         while let Some(transition) = cold.unreported.pop_front() {
             drop(cold);
-            shared.listeners.emit(&shared.name, || transition.at, || Event::Changed(transition));
-            cold = lock(&shared.cold);
+            self.listeners.emit(&self.name, || transition.at, || Event::Changed(transition));
+            cold = lock(&self.cold);
         }
         cold.reporting = false;
         result

@@ -134,6 +134,14 @@ impl SharedTimer {
         }
     }
 
+    /// Whether it is one of this crate's own, which nobody waits to see dropped.
+    pub(crate) fn is_own(&self) -> bool {
+        #[cfg(feature = "tokio")]
+        return matches!(self.0, Repr::Tokio(_));
+        #[cfg(not(feature = "tokio"))]
+        return false;
+    }
+
     /// The timer builders start with: tokio's when the feature `tokio` is on, none otherwise.
     pub(crate) fn preset() -> Option<Self> {
         #[cfg(feature = "tokio")]
