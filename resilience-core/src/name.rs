@@ -23,7 +23,8 @@ pub struct Name(Repr);
 #[derive(Clone)]
 enum Repr {
     Static(&'static str),
-    Shared(Arc<str>),
+    /// Behind a thin pointer, so that a name is two words long: refusals lie in every future.
+    Shared(Arc<Box<str>>),
 }
 
 impl Name {
@@ -71,13 +72,13 @@ impl From<&'static str> for Name {
 
 impl From<String> for Name {
     fn from(name: String) -> Self {
-        Self(Repr::Shared(name.into()))
+        Self(Repr::Shared(Arc::new(name.into())))
     }
 }
 
 impl From<Arc<str>> for Name {
     fn from(name: Arc<str>) -> Self {
-        Self(Repr::Shared(name))
+        Self(Repr::Shared(Arc::new((&*name).into())))
     }
 }
 

@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::Name;
+use crate::time::saturating_nanos;
 
 /// The call was refused by a policy and never sent.
 ///
@@ -19,13 +20,35 @@ use crate::Name;
 pub struct Rejected {
     policy: Name,
     reason: Reason,
-    retry_after: Option<Duration>,
+    retry_after: Wait,
+}
+
+/// A wait, or none, in one word.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Wait(u64);
+
+impl Wait {
+    const NONE: Self = Self(u64::MAX);
+
+    fn new(wait: Duration) -> Self {
+        Self(saturating_nanos(wait).min(u64::MAX - 1))
+    }
+
+    fn known(self) -> Option<Duration> {
+        (self != Self::NONE).then(|| Duration::from_nanos(self.0))
+    }
+}
+
+impl fmt::Debug for Wait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.known().fmt(f)
+    }
 }
 
 impl Rejected {
     /// A refusal by `policy`, without a hint when to come back.
     pub fn new(policy: impl Into<Name>, reason: Reason) -> Self {
-        Self { policy: policy.into(), reason, retry_after: None }
+        Self { policy: policy.into(), reason, retry_after: Wait::NONE }
     }
 
     /// Adds when a new call has a chance.
@@ -41,7 +64,7 @@ impl Rejected {
     /// ```
     #[must_use]
     pub fn with_retry_after(mut self, wait: Duration) -> Self {
-        self.retry_after = Some(wait);
+        self.retry_after = Wait::new(wait);
         self
     }
 
@@ -57,14 +80,14 @@ impl Rejected {
 
     /// How long to wait before a new call has a chance; `None` if the policy cannot know.
     pub fn retry_after(&self) -> Option<Duration> {
-        self.retry_after
+        self.retry_after.known()
     }
 }
 
 impl fmt::Display for Rejected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "refused by {}: {}", self.policy, self.reason)?;
-        match self.retry_after {
+        match self.retry_after() {
             Some(wait) => write!(f, ", retry after {wait:?}"),
             None => Ok(()),
         }

@@ -21,8 +21,8 @@ pub struct Acquire {
 
 struct Waiting {
     place: Place,
-    /// When the wait is over, and why; boxed because a waiting service is not pinned, and most waits have no end.
-    until: Option<(Pin<Box<Sleep>>, Reason)>,
+    /// When the wait is over, and why.
+    until: Option<(Sleep, Reason)>,
     /// When it began, if somebody listens.
     since: Option<Timestamp>,
 }
@@ -45,8 +45,7 @@ impl Acquire {
         let waiting = self.waiting.insert(Waiting { place, until: None, since: None });
         let shared = &self.bulkhead.shared;
         waiting.since = shared.note_queued();
-        waiting.until =
-            shared.longest_wait().map(|(at, reason)| (Box::pin(shared.config().timer.sleep_until(at)), reason));
+        waiting.until = shared.longest_wait().map(|(at, reason)| (shared.config().timer.sleep_until(at), reason));
     }
 }
 
@@ -67,7 +66,7 @@ impl Future for Acquire {
         if !this.bulkhead.shared.served(&waiting.place, cx.waker()) {
             match &mut waiting.until {
                 Some((sleep, reason)) => {
-                    ready!(sleep.as_mut().poll(cx));
+                    ready!(Pin::new(sleep).poll(cx));
                     end = Some(*reason);
                 }
                 None => return Poll::Pending,
@@ -104,7 +103,7 @@ impl fmt::Debug for Acquire {
 }
 
 pin_project! {
-    /// The answer of a [`BulkheadService`](super::BulkheadService) or of [`Bulkhead::call`].
+    /// The answer of a [`BulkheadService`](super::BulkheadService).
     ///
     /// When the answer is there, or this is dropped, the call is dropped first and its permit is given back then.
     #[must_use = "futures do nothing unless polled"]
@@ -119,18 +118,12 @@ pin_project! {
     enum Stage<F> {
         // The call is declared, and so dropped, before the permit: what it holds is free when the next one starts.
         Running { #[pin] inner: F, permit: Permit },
-        Entering { #[pin] inner: F, acquire: Acquire, permit: Option<Permit> },
         Refused { rejected: Option<Rejected> },
         Done,
     }
 }
 
 impl<F> ResponseFuture<F> {
-    pub(super) fn acquiring(inner: F, acquire: Acquire) -> Self {
-        Self { stage: Stage::Entering { inner, acquire, permit: None } }
-    }
-
-    #[cfg(feature = "tower")]
     #[inline]
     pub(super) fn admitted(inner: F, permit: Permit) -> Self {
         Self { stage: Stage::Running { inner, permit } }
@@ -153,28 +146,21 @@ where
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut stage = self.project().stage;
-        let answer = match stage.as_mut().project() {
-            StageProjection::Running { inner, .. } => ready!(inner.poll(cx)),
-            StageProjection::Entering { inner, acquire, permit } => {
-                if permit.is_none() {
-                    match ready!(Pin::new(acquire).poll(cx)) {
-                        Ok(own) => *permit = Some(own),
-                        Err(rejected) => {
-                            stage.set(Stage::Done);
-                            return Poll::Ready(Err(rejected.into()));
-                        }
-                    }
+        match stage.as_mut().project() {
+            StageProjection::Running { inner, .. } => {
+                // Returned as it came: taken apart and put together, the answer would be copied at every layer.
+                let answer = inner.poll(cx);
+                if answer.is_ready() {
+                    stage.set(Stage::Done);
                 }
-                ready!(inner.poll(cx))
+                answer
             }
             StageProjection::Refused { rejected } => {
                 let rejected = rejected.take().expect("a future is not polled after it is done");
-                return Poll::Ready(Err(rejected.into()));
+                Poll::Ready(Err(rejected.into()))
             }
             StageProjection::Done => panic!("a future is not polled after it is done"),
-        };
-        stage.set(Stage::Done);
-        Poll::Ready(answer)
+        }
     }
 }
 
@@ -182,10 +168,69 @@ impl<F> fmt::Debug for ResponseFuture<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let stage = match &self.stage {
             Stage::Running { .. } => "running",
-            Stage::Entering { .. } => "entering",
             Stage::Refused { .. } => "refused",
             Stage::Done => "done",
         };
         f.debug_struct("ResponseFuture").field("stage", &stage).finish_non_exhaustive()
+    }
+}
+
+pin_project! {
+    /// A call that waits for its permit, and then runs; made by [`Bulkhead::call`].
+    ///
+    /// When the answer is there, or this is dropped, the call is dropped first and its permit is given back then.
+    #[must_use = "futures do nothing unless polled"]
+    pub struct Call<F> {
+        #[pin]
+        stage: CallStage<F>,
+    }
+}
+
+pin_project! {
+    #[project = CallProjection]
+    enum CallStage<F> {
+        // As above: the call before the permit.
+        Entered { #[pin] inner: F, acquire: Acquire, permit: Option<Permit> },
+        Done,
+    }
+}
+
+impl<F> Call<F> {
+    pub(super) fn new(inner: F, acquire: Acquire) -> Self {
+        Self { stage: CallStage::Entered { inner, acquire, permit: None } }
+    }
+}
+
+impl<F, T, E> Future for Call<F>
+where
+    F: Future<Output = Result<T, E>>,
+    E: From<Rejected>,
+{
+    type Output = Result<T, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut stage = self.project().stage;
+        let answer = match stage.as_mut().project() {
+            CallProjection::Entered { inner, acquire, permit } => {
+                let entered = match permit {
+                    Some(_) => Ok(()),
+                    None => ready!(Pin::new(acquire).poll(cx)).map(|own| *permit = Some(own)),
+                };
+                match entered {
+                    Ok(()) => ready!(inner.poll(cx)),
+                    Err(rejected) => Err(rejected.into()),
+                }
+            }
+            CallProjection::Done => panic!("a future is not polled after it is done"),
+        };
+        stage.set(CallStage::Done);
+        Poll::Ready(answer)
+    }
+}
+
+impl<F> fmt::Debug for Call<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let admitted = matches!(&self.stage, CallStage::Entered { permit: Some(_), .. });
+        f.debug_struct("Call").field("admitted", &admitted).finish_non_exhaustive()
     }
 }

@@ -97,7 +97,9 @@ mod shared;
 
 pub use self::config::BulkheadBuilder;
 pub use self::event::Event;
-pub use self::future::{Acquire, ResponseFuture};
+#[cfg(feature = "tower")]
+pub use self::future::ResponseFuture;
+pub use self::future::{Acquire, Call};
 #[cfg(feature = "tower")]
 pub use self::layer::BulkheadLayer;
 pub use self::policy::{Bulkhead, Permit, Snapshot, Totals};

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::config::{Config, checked_limit};
 use super::shared::Shared;
-use super::{Acquire, BulkheadBuilder, Event, ResponseFuture};
+use super::{Acquire, BulkheadBuilder, Call, Event};
 use crate::held::Held;
 use crate::sync::Arc;
 use crate::time::Timestamp;
@@ -152,8 +152,8 @@ impl Bulkhead {
     /// assert_eq!(bulkhead.snapshot().in_flight, 0);
     /// # Ok::<_, resilience_core::ConfigError>(()) }).unwrap();
     /// ```
-    pub fn call<F: Future>(&self, future: F) -> ResponseFuture<F> {
-        ResponseFuture::acquiring(future, self.acquire())
+    pub fn call<F: Future>(&self, future: F) -> Call<F> {
+        Call::new(future, self.acquire())
     }
 
     /// The bulkhead as a layer. All services it makes share this bulkhead.

@@ -18,27 +18,25 @@ pin_project! {
     #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<F, C = ByResult> {
         #[pin]
-        call: Call<F>,
-        permit: Option<Permit>,
-        classify: Option<C>,
+        call: Call<F, C>,
     }
 }
 
 pin_project! {
     #[project = CallProjection]
-    enum Call<F> {
+    enum Call<F, C> {
         Refused { rejected: Option<Rejected> },
-        Admitted { #[pin] inner: F },
+        Admitted { #[pin] inner: F, permit: Option<Permit>, classify: C },
     }
 }
 
 impl<F, C> ResponseFuture<F, C> {
     pub(super) const fn refused(rejected: Rejected) -> Self {
-        Self { call: Call::Refused { rejected: Some(rejected) }, permit: None, classify: None }
+        Self { call: Call::Refused { rejected: Some(rejected) } }
     }
 
     pub(super) const fn admitted(inner: F, permit: Permit, classify: C) -> Self {
-        Self { call: Call::Admitted { inner }, permit: Some(permit), classify: Some(classify) }
+        Self { call: Call::Admitted { inner, permit: Some(permit), classify } }
     }
 }
 
@@ -52,18 +50,20 @@ where
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        match this.call.project() {
+        match self.project().call.project() {
             CallProjection::Refused { rejected } => {
                 let rejected = rejected.take().expect("a future is not polled after it is done");
                 Poll::Ready(Err(rejected.into()))
             }
-            CallProjection::Admitted { inner } => {
-                let answer = std::task::ready!(inner.poll(cx));
-                if let (Some(permit), Some(classify)) = (this.permit.take(), this.classify.as_ref()) {
-                    permit.settle(classify.classify(&answer).class());
+            CallProjection::Admitted { inner, permit, classify } => {
+                // Returned as it came: taken apart and put together, the answer would be copied at every layer.
+                let polled = inner.poll(cx);
+                if let Poll::Ready(answer) = &polled
+                    && let Some(permit) = permit.take()
+                {
+                    permit.settle(classify.classify(answer).class());
                 }
-                Poll::Ready(answer)
+                polled
             }
         }
     }
@@ -71,7 +71,12 @@ where
 
 impl<F, C> fmt::Debug for ResponseFuture<F, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("circuit_breaker::ResponseFuture").field("permit", &self.permit).finish_non_exhaustive()
+        let mut future = f.debug_struct("circuit_breaker::ResponseFuture");
+        match &self.call {
+            Call::Refused { rejected } => future.field("rejected", rejected),
+            Call::Admitted { permit, .. } => future.field("permit", permit),
+        };
+        future.finish_non_exhaustive()
     }
 }
 

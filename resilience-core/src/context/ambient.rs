@@ -82,6 +82,12 @@ impl From<Duration> for Span {
     }
 }
 
+impl From<Span> for Duration {
+    fn from(span: Span) -> Self {
+        if span == Span::UNLIMITED { Self::MAX } else { Self::from_nanos(span.0) }
+    }
+}
+
 thread_local! {
     static CELLS: Cells = const {
         Cells {

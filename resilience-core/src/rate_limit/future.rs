@@ -22,7 +22,7 @@ pub struct Acquire {
 struct Waiting {
     reservation: Reservation,
     /// Boxed because a waiting service is not pinned.
-    sleep: Pin<Box<Sleep>>,
+    sleep: Sleep,
 }
 
 impl Acquire {
@@ -39,11 +39,11 @@ impl Acquire {
                 Err(rejected) => return Poll::Ready(Err(rejected)),
             };
             self.limiter.shared.note_queued(self.permits, reservation.wait());
-            let sleep = Box::pin(self.limiter.shared.config().timer.sleep_until(reservation.due_at()));
+            let sleep = self.limiter.shared.config().timer.sleep_until(reservation.due_at());
             self.waiting = Some(Waiting { reservation, sleep });
         }
         if let Some(waiting) = &mut self.waiting {
-            ready!(waiting.sleep.as_mut().poll(cx));
+            ready!(Pin::new(&mut waiting.sleep).poll(cx));
         }
         match self.waiting.take() {
             Some(waiting) => Poll::Ready(Ok(waiting.reservation)),

@@ -31,7 +31,8 @@ pin_project! {
         // The request once more, or why there is no copy.
         copy: Result<Req, Reason>,
         // The instance for retries, made for the first of them.
-        instance: Option<S>,
+        // In a box, because it is as large as the stack below, and calls that succeed would move it about unused.
+        instance: Option<Box<S>>,
         // The answer of the last attempt that was sent, kept from the moment another is scheduled; see `last_word`.
         earlier: Option<Box<Result<S::Response, S::Error>>>,
         shared: Arc<Shared<S, C, R>>,
@@ -42,7 +43,7 @@ pin_project! {
     #[project = StateProjection]
     enum State<F> {
         Calling { #[pin] attempt: F },
-        Waiting { #[pin] sleep: Sleep },
+        Waiting { sleep: Sleep },
         /// The wait is over; the instance is to get ready.
         Readying,
     }
@@ -78,11 +79,14 @@ where
                     Err(error) => return Poll::Ready(Err(error)),
                 }
             };
-            let answer = ready!(attempting(this.session.attempt(), || attempt.poll(cx)));
-            let means = this.shared.classify.classify(&answer);
+            // Returned as it came, if it is: taken apart and put together, the answer would be copied at every layer.
+            let polled = attempting(this.session.attempt(), || attempt.poll(cx));
+            let Poll::Ready(answer) = &polled else { return polled };
+            let means = this.shared.classify.classify(answer);
             if this.session.is_plain(this.shared.retry.shared(), &means) {
-                return Poll::Ready(answer);
+                return polled;
             }
+            let answer = ready!(polled);
             let then = self.as_mut().decide(answer.is_ok(), &means);
             let earlier = self.as_mut().project().earlier;
             if matches!(then, Then::Return) {
@@ -134,11 +138,11 @@ where
     fn call_again(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         let mut this = self.project();
         if let StateProjection::Waiting { sleep } = this.state.as_mut().project() {
-            ready!(sleep.poll(cx));
+            ready!(Pin::new(sleep).poll(cx));
             this.state.set(State::Readying);
         }
         let number = this.session.attempt();
-        let instance = this.instance.get_or_insert_with(|| this.shared.instance());
+        let instance = this.instance.get_or_insert_with(|| Box::new(this.shared.instance()));
         if let Err(error) = ready!(attempting(number, || instance.poll_ready(cx))) {
             this.session.unready(this.shared.retry.shared());
             return Poll::Ready(Err(error));

@@ -37,7 +37,7 @@ pin_project! {
         /// The next attempt is to be made; the first one if nothing was made yet.
         Idle,
         Running { #[pin] attempt: Fut },
-        Waiting { #[pin] sleep: Sleep },
+        Waiting { sleep: Sleep },
     }
 }
 
@@ -93,7 +93,7 @@ where
                     }
                 }
                 StateProjection::Waiting { sleep } => {
-                    ready!(sleep.poll(cx));
+                    ready!(Pin::new(sleep).poll(cx));
                     this.state.set(State::Idle);
                 }
             }

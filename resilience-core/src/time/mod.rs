@@ -32,8 +32,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use pin_project_lite::pin_project;
-
 pub use self::manual::ManualTimer;
 pub(crate) use self::timestamp::saturating_nanos;
 pub use self::timestamp::{Timestamp, WallTime};
@@ -134,6 +132,14 @@ impl SharedTimer {
         }
     }
 
+    /// The timer for which [`is_own`](Self::is_own) holds.
+    pub(crate) fn own() -> Self {
+        #[cfg(feature = "tokio")]
+        return Self(Repr::Tokio(TokioTimer));
+        #[cfg(not(feature = "tokio"))]
+        unreachable!("without tokio, every timer is somebody else's");
+    }
+
     /// Whether it is one of this crate's own, which nobody waits to see dropped.
     pub(crate) fn is_own(&self) -> bool {
         #[cfg(feature = "tokio")]
@@ -187,39 +193,15 @@ impl fmt::Debug for SharedTimer {
     }
 }
 
-#[cfg(feature = "tokio")]
-pin_project! {
-    /// A wake-up in the making; made by [`Timer::sleep_until`].
-    pub struct Sleep {
-        #[pin]
-        repr: SleepRepr,
-    }
-}
+/// A wake-up in the making; made by [`Timer::sleep_until`].
+///
+/// Two words long, so that futures which may have to wait stay small: they are moved on every call, and wait on few.
+pub struct Sleep(SleepRepr);
 
-#[cfg(feature = "tokio")]
-pin_project! {
-    #[project = SleepProjection]
-    enum SleepRepr {
-        Tokio { #[pin] sleep: ::tokio::time::Sleep },
-        Boxed { sleep: Pin<Box<dyn Future<Output = ()> + Send + Sync>> },
-    }
-}
-
-#[cfg(not(feature = "tokio"))]
-pin_project! {
-    /// A wake-up in the making; made by [`Timer::sleep_until`].
-    pub struct Sleep {
-        #[pin]
-        repr: SleepRepr,
-    }
-}
-
-#[cfg(not(feature = "tokio"))]
-pin_project! {
-    #[project = SleepProjection]
-    enum SleepRepr {
-        Boxed { sleep: Pin<Box<dyn Future<Output = ()> + Send + Sync>> },
-    }
+enum SleepRepr {
+    #[cfg(feature = "tokio")]
+    Tokio(self::tokio::Alarm),
+    Boxed(Pin<Box<dyn Future<Output = ()> + Send + Sync>>),
 }
 
 impl Sleep {
@@ -227,15 +209,15 @@ impl Sleep {
     ///
     /// `Sync`, though nothing polls it from two threads: a service that holds one can then live in state that threads share.
     pub fn boxed(sleep: impl Future<Output = ()> + Send + Sync + 'static) -> Self {
-        Self { repr: SleepRepr::Boxed { sleep: Box::pin(sleep) } }
+        Self(SleepRepr::Boxed(Box::pin(sleep)))
     }
 
     /// Polls without asking, or taking from, the budget of the tokio task; see [`has_budget`].
-    pub(crate) fn poll_exempt(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_exempt(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         #[cfg(feature = "tokio")]
         return std::pin::pin!(::tokio::task::coop::unconstrained(self)).poll(cx);
         #[cfg(not(feature = "tokio"))]
-        return self.poll(cx);
+        return Pin::new(self).poll(cx);
     }
 }
 
@@ -251,11 +233,11 @@ pub(crate) fn has_budget() -> bool {
 impl Future for Sleep {
     type Output = ();
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        match self.project().repr.project() {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.0 {
             #[cfg(feature = "tokio")]
-            SleepProjection::Tokio { sleep } => sleep.poll(cx),
-            SleepProjection::Boxed { sleep } => sleep.as_mut().poll(cx),
+            SleepRepr::Tokio(alarm) => alarm.poll(cx),
+            SleepRepr::Boxed(sleep) => sleep.as_mut().poll(cx),
         }
     }
 }

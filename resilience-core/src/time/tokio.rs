@@ -1,6 +1,9 @@
 //! The only file that names a real clock.
 
+use std::cell::RefCell;
+use std::pin::Pin;
 use std::sync::OnceLock;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::{Sleep, SleepRepr, Timer, Timestamp, WallTime};
@@ -48,11 +51,59 @@ impl Timer for TokioTimer {
     fn sleep_until(&self, at: Timestamp) -> Sleep {
         // Counted from the origin, so that the clock is not read once more than the caller has read it already.
         let deadline = origin() + Duration::from_nanos(at.as_nanos()).min(FAR_FUTURE);
-        Sleep { repr: SleepRepr::Tokio { sleep: tokio::time::sleep_until(deadline.into()) } }
+        Sleep(SleepRepr::Tokio(Alarm::set(tokio::time::sleep_until(deadline.into()))))
     }
 
     fn wall(&self) -> WallTime {
         let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         WallTime::from_unix_millis(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
+/// A wake-up at tokio's timer, in memory that the thread uses again for the next one.
+///
+/// Tokio's own sleep is 120 bytes long, must not move once it is polled, and would lie in every future that may have to
+/// wait. The memory it needs when one does wait is kept, at most [`SPARE`] pieces a thread, so that a wait allocates
+/// nothing once there have been as many at once. The sleep itself is gone as soon as this is dropped, and its entry in
+/// the timer's wheel with it.
+pub(super) struct Alarm(
+    /// Always there until the drop.
+    Option<Place>,
+);
+
+type Place = Pin<Box<Option<tokio::time::Sleep>>>;
+
+/// 8 KiB a thread at most.
+const SPARE: usize = 64;
+
+thread_local! {
+    static PLACES: RefCell<Vec<Place>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Alarm {
+    fn set(sleep: tokio::time::Sleep) -> Self {
+        let spare = PLACES.try_with(|places| places.borrow_mut().pop()).ok().flatten();
+        let mut place = spare.unwrap_or_else(|| Box::pin(None));
+        place.set(Some(sleep));
+        Self(Some(place))
+    }
+
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let sleep = self.0.as_mut().and_then(|place| place.as_mut().as_pin_mut());
+        sleep.map_or(Poll::Ready(()), |sleep| sleep.poll(cx))
+    }
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        let Some(mut place) = self.0.take() else { return };
+        // Before the place is shared: dropping a sleep drops a waker, which may run anything.
+        place.set(None);
+        let _torn_down = PLACES.try_with(|places| {
+            let mut places = places.borrow_mut();
+            if places.len() < SPARE {
+                places.push(place);
+            }
+        });
     }
 }

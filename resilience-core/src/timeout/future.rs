@@ -3,6 +3,7 @@
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use pin_project_lite::pin_project;
 
@@ -28,7 +29,7 @@ pin_project! {
 pin_project! {
     #[project = StageProjection]
     enum Stage<F> {
-        Running { #[pin] inner: F, #[pin] sleep: Option<Sleep>, allowance: Allowance },
+        Running { #[pin] inner: F, sleep: Option<Sleep>, allowance: Allowance },
         Refused { rejected: Option<Rejected> },
         Done,
     }
@@ -55,56 +56,52 @@ where
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        let answer = match this.stage.as_mut().project() {
+        match this.stage.as_mut().project() {
             StageProjection::Running { inner, sleep, allowance } => {
                 // Before the first wait there is no timer, and nothing to ask about.
                 let had_budget = sleep.is_some() && time::has_budget();
                 let entered = ambient::enter_time(allowance.narrow(ambient::time()));
-                match inner.poll(cx) {
-                    Poll::Ready(answer) => Some(answer),
-                    Poll::Pending => {
-                        allowance.learn(entered.leave());
-                        ready!(poll_sleep(sleep, allowance, this.rule, had_budget, cx));
-                        None
-                    }
+                // Returned as it came: taken apart and put together, the answer would be copied at every layer.
+                let polled = inner.poll(cx);
+                if polled.is_ready() {
+                    drop(entered);
+                    this.stage.set(Stage::Done);
+                    return polled;
                 }
+                allowance.learn(entered.leave());
+                ready!(poll_sleep(sleep, allowance, this.rule, had_budget, cx));
             }
             StageProjection::Refused { rejected } => {
                 return Poll::Ready(Err(rejected.take().expect("a future is not polled after it is done").into()));
             }
             StageProjection::Done => panic!("a future is not polled after it is done"),
-        };
+        }
         // The call and its timer go before anybody can see how it ended.
         this.stage.set(Stage::Done);
-        Poll::Ready(answer.unwrap_or_else(|| {
-            let limit = this.rule.limit;
-            this.rule.emit(|| Event::Elapsed { limit });
-            Err(Elapsed::new(limit).into())
-        }))
+        let limit = this.rule.limit.into();
+        this.rule.emit(|| Event::Elapsed { limit });
+        Poll::Ready(Err(Elapsed::new(limit).into()))
     }
 }
 
 /// Whether time is up. Sets the timer at the first wait.
 fn poll_sleep(
-    mut sleep: Pin<&mut Option<Sleep>>,
+    sleep: &mut Option<Sleep>,
     allowance: &mut Allowance,
     rule: &Rule,
     had_budget: bool,
     cx: &mut Context<'_>,
 ) -> Poll<()> {
-    if sleep.is_none() {
-        match allowance.resolve(|| rule.timer.now()) {
-            Some(deadline) => sleep.set(Some(rule.timer.sleep_until(deadline))),
+    let sleep = match sleep {
+        Some(sleep) => sleep,
+        None => match allowance.resolve(|| rule.now()) {
+            Some(deadline) => sleep.insert(rule.sleep_until(deadline)),
             None => return Poll::Pending,
-        }
-    }
-    match sleep.as_pin_mut() {
-        // What spends the whole budget of its task at every poll would otherwise never be found late, for a timer
-        // without budget does not tell. `tokio::time::timeout` makes the same exception.
-        Some(sleep) if had_budget && !time::has_budget() => sleep.poll_exempt(cx),
-        Some(sleep) => sleep.poll(cx),
-        None => Poll::Pending,
-    }
+        },
+    };
+    // What spends the whole budget of its task at every poll would otherwise never be found late, for a timer
+    // without budget does not tell. `tokio::time::timeout` makes the same exception.
+    if had_budget && !time::has_budget() { sleep.poll_exempt(cx) } else { Pin::new(sleep).poll(cx) }
 }
 
 impl<F> fmt::Debug for ResponseFuture<F> {
@@ -114,6 +111,9 @@ impl<F> fmt::Debug for ResponseFuture<F> {
             Stage::Refused { .. } => "refused",
             Stage::Done => "done",
         };
-        f.debug_struct("ResponseFuture").field("stage", &stage).field("limit", &self.rule.limit).finish_non_exhaustive()
+        f.debug_struct("ResponseFuture")
+            .field("stage", &stage)
+            .field("limit", &Duration::from(self.rule.limit))
+            .finish_non_exhaustive()
     }
 }

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::machine::Allowance;
 use super::{Event, ResponseFuture, TimeoutBuilder};
-use crate::context::ambient::{self, TimeLeft};
+use crate::context::ambient::{self, Span, TimeLeft};
 use crate::event::Listeners;
-use crate::time::SharedTimer;
+use crate::time::{SharedTimer, Sleep, Timestamp};
 use crate::{Name, Reason, Rejected};
 
 /// A limit on how long an answer may take. Cheap to clone; it has no state to share.
@@ -33,21 +33,23 @@ use crate::{Name, Reason, Rejected};
 #[derive(Clone, Debug)]
 pub struct Timeout {
     name: Name,
+    limit: Duration,
     rule: Rule,
 }
 
-/// What the future of a call needs: clones without touching a shared count, unless somebody listens or the timer is
-/// not tokio's.
+/// What the future of a call needs, in two words: clones without touching a shared count, unless somebody listens or
+/// the timer is not tokio's.
 #[derive(Clone, Debug)]
 pub(super) struct Rule {
-    pub(super) limit: Duration,
-    pub(super) timer: SharedTimer,
-    watch: Option<Arc<Watch>>,
+    pub(super) limit: Span,
+    /// What differs from the preset; nothing, mostly.
+    special: Option<Arc<Special>>,
 }
 
 #[derive(Debug)]
-struct Watch {
+struct Special {
     name: Name,
+    timer: SharedTimer,
     listeners: Listeners,
 }
 
@@ -58,9 +60,9 @@ impl Timeout {
     }
 
     pub(super) fn assemble(name: Name, limit: Duration, timer: SharedTimer, listeners: &Listeners) -> Self {
-        let watch = (!listeners.is_empty())
-            .then(|| Arc::new(Watch { listeners: listeners.bound("timeout", &name), name: name.clone() }));
-        Self { name, rule: Rule { limit, timer, watch } }
+        let special = (!listeners.is_empty() || !timer.is_own())
+            .then(|| Arc::new(Special { listeners: listeners.bound("timeout", &name), name: name.clone(), timer }));
+        Self { name, limit, rule: Rule { limit: limit.into(), special } }
     }
 
     /// Runs `future` with the limit, without tower.
@@ -98,13 +100,13 @@ impl Timeout {
 
     /// How long an answer may take.
     pub fn limit(&self) -> Duration {
-        self.rule.limit
+        self.limit
     }
 
     /// What a call that begins now is allowed, or its refusal if it comes too late.
     #[inline]
     pub(super) fn begin(&self, outer: TimeLeft) -> Result<Allowance, Rejected> {
-        Allowance::new(outer, self.rule.limit.into(), || self.rule.timer.now()).map_err(|_late| self.refuse())
+        Allowance::new(outer, self.rule.limit, || self.rule.now()).map_err(|_late| self.refuse())
     }
 
     #[cfg(feature = "tower")]
@@ -121,8 +123,22 @@ impl Timeout {
 
 impl Rule {
     pub(super) fn emit(&self, event: impl FnOnce() -> Event) {
-        if let Some(watch) = &self.watch {
-            watch.listeners.emit(&watch.name, || self.timer.now(), event);
+        if let Some(special) = &self.special {
+            special.listeners.emit(&special.name, || special.timer.now(), event);
+        }
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        match &self.special {
+            Some(special) => special.timer.now(),
+            None => SharedTimer::own().now(),
+        }
+    }
+
+    pub(super) fn sleep_until(&self, at: Timestamp) -> Sleep {
+        match &self.special {
+            Some(special) => special.timer.sleep_until(at),
+            None => SharedTimer::own().sleep_until(at),
         }
     }
 }
