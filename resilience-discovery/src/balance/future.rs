@@ -72,15 +72,18 @@ where
         loop {
             match state.as_mut().project() {
                 StateProjection::Called { inner, slot } => {
-                    let answer = ready!(inner.poll(cx));
-                    // Given back with the answer, not when the future is dropped.
-                    if let Some(slot) = slot.take()
-                        && let Err(error) = &answer
-                        && let Some(trouble) = refusal(error)
-                    {
-                        slot.status.report(trouble);
+                    // Returned as it came: taken apart and put together, the answer would be copied.
+                    let polled = inner.poll(cx);
+                    if let Poll::Ready(answer) = &polled {
+                        // Given back with the answer, not when the future is dropped.
+                        if let Some(slot) = slot.take()
+                            && let Err(error) = answer
+                            && let Some(trouble) = refusal(error)
+                        {
+                            slot.status.report(trouble);
+                        }
                     }
-                    return Poll::Ready(answer);
+                    return polled;
                 }
                 StateProjection::Again { again } => {
                     ready!(again.balance.poll_ready(cx))?;
