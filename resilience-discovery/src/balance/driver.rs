@@ -172,7 +172,7 @@ where
         self.next_key += 1;
         self.keys.insert(key, endpoint.id().clone());
         let service = (self.make)(endpoint);
-        let status = Arc::new(Status::new(key, endpoint.clone(), self.fleet.desk.clone()));
+        let status = Status::new(key, endpoint.clone(), self.fleet.desk.clone());
         let watch =
             self.watch(Watch::for_readiness(key, &self.fleet.desk.timer, Duration::ZERO, service.clone(), until));
         let slot = Arc::new(Slot::new(service, status));
@@ -290,7 +290,7 @@ where
 
     fn publish(&self) {
         let posts = || self.members.values().map(|member| &member.current);
-        let entry = |post: &Post<S>| Entry { slot: Arc::downgrade(&post.slot), status: post.slot.status.clone() };
+        let entry = |post: &Post<S>| Entry { slot: Arc::downgrade(&post.slot) };
         self.fleet.publish(Picker {
             version: self.version,
             freshness: self.freshness,

@@ -186,7 +186,7 @@ impl<S, Req> Balance<S, Req> {
         let status = |(endpoint, entry): (&Endpoint, &Entry<S>)| EndpointStatus {
             endpoint: endpoint.clone(),
             in_flight: entry.in_flight(),
-            avoided: entry.status.is_avoided(),
+            avoided: entry.is_avoided(),
         };
         Snapshot {
             version: picker.version,

@@ -193,11 +193,12 @@ impl<S> Wait<S> {
                 if avoided && self.candidates.len() >= LINES {
                     return None;
                 }
-                let status = &entry.status;
+                let Some(slot) = entry.slot.upgrade() else { continue };
+                let status = &slot.status;
                 if status.is_avoided() != avoided || status.is_broken() || self.stands_at(status.key) {
                     continue;
                 }
-                let Some(mut candidate) = entry.candidate() else { continue };
+                let mut candidate = Candidate::of(slot);
                 match candidate.service.poll_ready(cx) {
                     Poll::Ready(Ok(())) => return Some(candidate),
                     Poll::Ready(Err(_)) => candidate.slot.status.report(Trouble::Broken),

@@ -32,7 +32,6 @@ pub(super) struct Picker<S> {
 #[derive(Debug)]
 pub(super) struct Entry<S> {
     pub(super) slot: Weak<Slot<S>>,
-    pub(super) status: Arc<Status>,
 }
 
 impl<S: Clone> Picker<S> {
@@ -45,14 +44,12 @@ impl<S: Clone> Picker<S> {
         let (a, b) = two_of(self.entries.len(), rng).unwrap_or((0, 0));
         let (a, b) = (self.entries.get(a)?, self.entries.get(b)?);
         let (lighter, heavier) = if b.in_flight() < a.in_flight() { (b, a) } else { (a, b) };
-        // The status is on a line of its own, which only the lighter one's pick pays for.
-        if !lighter.status.is_avoided() {
-            lighter.candidate()
-        } else if !heavier.status.is_avoided() {
-            heavier.candidate()
-        } else {
-            None
+        // What speaks against an endpoint lies beside the count that was just compared.
+        let candidate = lighter.candidate()?;
+        if !candidate.slot.status.is_avoided() {
+            return Some(candidate);
         }
+        heavier.candidate().filter(|candidate| !candidate.slot.status.is_avoided())
     }
 }
 
@@ -62,14 +59,18 @@ impl<S> Entry<S> {
     pub(super) fn in_flight(&self) -> usize {
         self.slot.strong_count().saturating_sub(1)
     }
+
+    /// Whether there is a reason not to pick it; one that is gone is no use either.
+    pub(super) fn is_avoided(&self) -> bool {
+        self.slot.upgrade().is_none_or(|slot| slot.status.is_avoided())
+    }
 }
 
 impl<S: Clone> Entry<S> {
     /// An instance to call, counted as load from now on; `None` if the endpoint is gone.
     #[inline]
     pub(super) fn candidate(&self) -> Option<Candidate<S>> {
-        let slot = self.slot.upgrade()?;
-        Some(Candidate { service: slot.service.clone(), slot })
+        self.slot.upgrade().map(Candidate::of)
     }
 }
 
@@ -78,6 +79,13 @@ impl<S: Clone> Entry<S> {
 pub(super) struct Candidate<S> {
     pub(super) service: S,
     pub(super) slot: Arc<Slot<S>>,
+}
+
+impl<S: Clone> Candidate<S> {
+    #[inline]
+    pub(super) fn of(slot: Arc<Slot<S>>) -> Self {
+        Self { service: slot.service.clone(), slot }
+    }
 }
 
 /// The service of one endpoint, and its load.
@@ -90,16 +98,17 @@ pub(super) struct Candidate<S> {
 #[derive(Debug)]
 #[repr(C)] // In this order in memory.
 pub(super) struct Slot<S> {
+    /// Beside the count, because each pick looks at both.
+    pub(super) status: Status,
     /// The instance that calls clone.
     pub(super) service: S,
-    pub(super) status: Arc<Status>,
     /// Keeps the counts of two endpoints off each other's cache line.
     _apart: [u64; 12],
 }
 
 impl<S> Slot<S> {
-    pub(super) fn new(service: S, status: Arc<Status>) -> Self {
-        Self { service, status, _apart: [0; 12] }
+    pub(super) const fn new(service: S, status: Status) -> Self {
+        Self { status, service, _apart: [0; 12] }
     }
 }
 
@@ -113,6 +122,7 @@ impl<S> Drop for Slot<S> {
 
 /// What speaks against an endpoint. Read with every pick, written when something happens to it.
 #[derive(Debug)]
+#[repr(C)] // The flags come first.
 pub(super) struct Status {
     flags: AtomicU8,
     pub(super) key: u64,
