@@ -84,8 +84,10 @@
 //! 4,194,303 calls at once and 1,048,575 that wait. A service that is ready holds its permit, so keep the time between
 //! readiness and call short. The body of a streamed response is not covered: the permit goes back with its head.
 
+mod acquire;
 mod config;
 mod event;
+#[cfg(feature = "tower")]
 mod future;
 #[cfg(feature = "tower")]
 mod layer;
@@ -95,11 +97,11 @@ mod policy;
 mod service;
 mod shared;
 
+pub use self::acquire::{Acquire, Call};
 pub use self::config::BulkheadBuilder;
 pub use self::event::Event;
 #[cfg(feature = "tower")]
 pub use self::future::ResponseFuture;
-pub use self::future::{Acquire, Call};
 #[cfg(feature = "tower")]
 pub use self::layer::BulkheadLayer;
 pub use self::policy::{Bulkhead, Permit, Snapshot, Totals};

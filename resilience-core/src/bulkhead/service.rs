@@ -5,9 +5,11 @@ use std::task::{Context, Poll, ready};
 
 use tower_service::Service;
 
+use super::machine::Word;
 use super::shared;
 use super::{Acquire, Bulkhead, Permit, ResponseFuture};
-use crate::Rejected;
+use crate::held::Held;
+use crate::{Reason, Rejected};
 
 /// Limits the calls that run at once; made by [`BulkheadLayer`](super::BulkheadLayer).
 ///
@@ -31,8 +33,11 @@ enum Entry {
     Outside,
     /// It waits.
     Waiting(Acquire),
-    /// It was refused.
-    Refused(Rejected),
+    /// It found neither slot nor place, and that was counted. One word, which is stored and read as one: under overload
+    /// this is what happens most, and a processor stalls when it reads wider than it wrote just before.
+    Full(Word),
+    /// It was refused after a wait, and that was counted.
+    Refused(Reason),
 }
 
 impl<S> BulkheadService<S> {
@@ -46,40 +51,51 @@ impl<S> BulkheadService<S> {
         if !matches!(self.entry, Entry::Waiting(_)) {
             match self.bulkhead.shared.enter(cx.waker()) {
                 shared::Entry::Admitted => {
-                    self.admit(Ok(self.bulkhead.permit(None)));
+                    self.permit = Some(self.bulkhead.permit(None));
                     return Poll::Ready(());
                 }
                 shared::Entry::Queued(place) => {
                     self.entry = Entry::Waiting(Acquire::queued(self.bulkhead.clone(), place));
                 }
                 shared::Entry::Full(word) => {
-                    self.admit(Err(self.bulkhead.shared.refuse_full(word)));
+                    self.bulkhead.shared.count_full(word);
+                    self.entry = Entry::Full(word);
                     return Poll::Ready(());
                 }
             }
         }
         if let Entry::Waiting(acquire) = &mut self.entry {
-            let result = ready!(Pin::new(acquire).poll(cx));
-            self.admit(result);
+            self.entry = match ready!(Pin::new(acquire).poll(cx)) {
+                Ok(permit) => {
+                    self.permit = Some(permit);
+                    Entry::Outside
+                }
+                Err(rejected) => Entry::Refused(rejected.reason()),
+            };
         }
         Poll::Ready(())
     }
 
-    fn admit(&mut self, result: Result<Permit, Rejected>) {
-        self.entry = match result {
-            Ok(permit) => {
-                self.permit = Some(permit);
-                Entry::Outside
-            }
-            Err(rejected) => Entry::Refused(rejected),
-        };
+    #[cold]
+    fn call_refused<Req>(&mut self, request: Req) -> ResponseFuture<S::Future>
+    where
+        S: Service<Req>,
+    {
+        if let Entry::Full(word) = self.entry {
+            self.entry = Entry::Outside;
+            return ResponseFuture::full(Held::of(&self.bulkhead.shared), word);
+        }
+        match self.refusal() {
+            Ok(permit) => ResponseFuture::admitted(self.inner.call(request), permit),
+            Err(rejected) => ResponseFuture::refused(rejected),
+        }
     }
 
     /// What a call gets that was not admitted while the service got ready.
-    #[cold]
     fn refusal(&mut self) -> Result<Permit, Rejected> {
         match std::mem::replace(&mut self.entry, Entry::Outside) {
-            Entry::Refused(rejected) => Err(rejected),
+            Entry::Refused(reason) => Err(self.bulkhead.shared.rejection(reason)),
+            Entry::Full(word) => Err(self.bulkhead.shared.rejection_full(word)),
             // Called without having been ready, against the contract: it takes its chance like any newcomer.
             Entry::Outside | Entry::Waiting(_) => self.bulkhead.try_acquire(),
         }
@@ -125,10 +141,7 @@ where
     fn call(&mut self, request: Req) -> Self::Future {
         match self.permit.take() {
             Some(permit) => ResponseFuture::admitted(self.inner.call(request), permit),
-            None => match self.refusal() {
-                Ok(permit) => ResponseFuture::admitted(self.inner.call(request), permit),
-                Err(rejected) => ResponseFuture::refused(rejected),
-            },
+            None => self.call_refused(request),
         }
     }
 }

@@ -245,10 +245,30 @@ impl Shared {
 
     #[cold]
     pub(super) fn refuse_full(&self, word: Word) -> Rejected {
-        self.refuse(Reason::Full { limit: word.limit(), queued: word.waiting() })
+        self.count_full(word);
+        self.rejection_full(word)
     }
 
     pub(super) fn refuse(&self, reason: Reason) -> Rejected {
+        self.note_refused(reason);
+        self.rejection(reason)
+    }
+
+    /// Counts and reports a refusal for want of slot and place.
+    #[inline]
+    pub(super) fn count_full(&self, word: Word) {
+        self.counters.full.fetch_add(1, Ordering::Relaxed);
+        if self.is_watched {
+            self.emit(|| Event::Rejected { reason: full(word) });
+        }
+    }
+
+    #[inline]
+    pub(super) fn rejection_full(&self, word: Word) -> Rejected {
+        self.rejection(full(word))
+    }
+
+    fn note_refused(&self, reason: Reason) {
         let counter = match reason {
             Reason::QueueTimeout => &self.counters.queue_timeout,
             Reason::Deadline => &self.counters.deadline,
@@ -256,6 +276,10 @@ impl Shared {
         };
         counter.fetch_add(1, Ordering::Relaxed);
         self.emit(|| Event::Rejected { reason });
+    }
+
+    #[inline]
+    pub(super) fn rejection(&self, reason: Reason) -> Rejected {
         Rejected::new(self.config.name.clone(), reason)
     }
 
@@ -288,4 +312,8 @@ impl Shared {
     pub(super) fn emit(&self, event: impl FnOnce() -> Event) {
         self.config.listeners.emit(&self.config.name, || self.config.timer.now(), event);
     }
+}
+
+const fn full(word: Word) -> Reason {
+    Reason::Full { limit: word.limit(), queued: word.waiting() }
 }
