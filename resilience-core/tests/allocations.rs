@@ -10,7 +10,7 @@ use std::time::Duration;
 use resilience_core::bulkhead::{Bulkhead, BulkheadLayer};
 use resilience_core::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer};
 use resilience_core::rate_limit::RateLimiter;
-use resilience_core::retry::{Retry, RetryLayer};
+use resilience_core::retry::{Retry, RetryLayer, RetryService};
 use resilience_core::timeout::TimeoutLayer;
 use resilience_core::{Error, LiftLayer};
 use testkit::alloc::{Counting, allocations};
@@ -159,4 +159,20 @@ fn the_stack_of_four_allocates_nothing() {
 #[test]
 fn the_stack_of_four_allocates_nothing_for_a_call_that_waits_either() {
     in_a_runtime(|| assert_eq!(allocated(stack(Later)), 0));
+}
+
+#[test]
+fn a_retry_cloned_for_one_call_allocates_nothing_and_one_that_stays_pays_once() {
+    in_a_runtime(|| {
+        let mut service = retry().layer(LiftLayer.layer(Echo));
+        let call = |service: &mut RetryService<_>| {
+            let mut answer = pin!(service.call(7));
+            assert_eq!(poll_once(answer.as_mut()), Poll::Ready(Ok(7)));
+        };
+        call(&mut service);
+        let mut clones: Vec<_> = (0..8).map(|_| service.clone()).collect();
+        assert_eq!(allocations(|| clones.iter_mut().for_each(call)).0.count, 0);
+        let stays = &mut clones[0];
+        assert_eq!(allocations(|| (0..CALLS).for_each(|_| call(stays))).0.count, 1, "a reference count of its own");
+    });
 }

@@ -82,8 +82,8 @@ where
             // Returned as it came, if it is: taken apart and put together, the answer would be copied at every layer.
             let polled = attempting(this.session.attempt(), || attempt.poll(cx));
             let Poll::Ready(answer) = &polled else { return polled };
-            let means = this.shared.classify.classify(answer);
-            if this.session.is_plain(this.shared.retry.shared(), &means) {
+            let means = this.shared.rules.classify.classify(answer);
+            if this.session.is_plain(this.shared.rules.retry.shared(), &means) {
                 return polled;
             }
             let answer = ready!(polled);
@@ -120,7 +120,7 @@ where
     fn decide(self: Pin<&mut Self>, ok: bool, means: &Classification) -> Then {
         let mut this = self.project();
         let spent = this.copy.as_ref().err().copied();
-        match this.session.decide(this.shared.retry.shared(), ok, means, spent) {
+        match this.session.decide(this.shared.rules.retry.shared(), ok, means, spent) {
             Next::Return => Then::Return,
             Next::Soon => {
                 this.state.set(State::Readying);
@@ -144,7 +144,7 @@ where
         let number = this.session.attempt();
         let instance = this.instance.get_or_insert_with(|| Box::new(this.shared.instance()));
         if let Err(error) = ready!(attempting(number, || instance.poll_ready(cx))) {
-            this.session.unready(this.shared.retry.shared());
+            this.session.unready(this.shared.rules.retry.shared());
             return Poll::Ready(Err(error));
         }
         // The machine schedules no attempt without a copy, so there is one.

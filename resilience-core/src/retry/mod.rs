@@ -108,8 +108,9 @@
 //! # Limits
 //!
 //! A call whose first attempt is answered costs one reference count and one copy of the request. It allocates nothing,
-//! reads no clock (unless `max_elapsed` is set), clones no service, and writes nothing that callers share while the
-//! budget is full. A retry clones the stack below once for the call.
+//! reads no clock (unless `max_elapsed` is set), clones no service, and writes nothing that
+//! the instances of different threads share while the budget is full (an instance gets a reference count of its own with
+//! its second call). A retry clones the stack below once for the call.
 //!
 //! Retries are sequential; a slow first attempt is not raced. What runs behind a buffer, on another task, neither sees
 //! the attempt's number nor tells a [`report`]. A [`Backoff::sequence`] keeps its first 1,024 delays.

@@ -22,21 +22,52 @@ use super::session::{Session, attempting};
 pub struct RetryService<S, C = ByResult, R = Cloned> {
     inner: S,
     shared: Arc<Shared<S, C, R>>,
+    count: Count,
+}
+
+/// Whose reference count this instance's calls touch.
+///
+/// Clones begin on that of the instance they were cloned from. One that lives to make a second call gets its own, so
+/// that the instances of two threads do not pass a cache line to and fro on every call; one that is cloned for a single
+/// call allocates nothing.
+#[derive(Clone, Copy)]
+enum Count {
+    Shared,
+    SharedAndUsed,
+    Own,
 }
 
 /// What a call keeps hold of until it ends: one reference count for policy, rules and prototype.
 pub(super) struct Shared<S, C, R> {
+    pub(super) rules: Arc<Rules<C, R>>,
+    /// Locked for the time of a clone, when a call is retried. Behind a lock so that `S` need not be `Sync`.
+    prototype: Mutex<S>,
+}
+
+/// The same for all clones.
+pub(super) struct Rules<C, R> {
     pub(super) retry: Retry,
     pub(super) classify: C,
     pub(super) replay: R,
-    /// Locked for the time of a clone, when a call is retried. Behind a lock so that `S` need not be `Sync`.
-    prototype: Mutex<S>,
 }
 
 impl<S: Clone, C, R> RetryService<S, C, R> {
     pub(super) fn new(inner: S, retry: Retry, classify: C, replay: R) -> Self {
         let prototype = Mutex::new(inner.clone());
-        Self { inner, shared: Arc::new(Shared { retry, classify, replay, prototype }) }
+        let rules = Arc::new(Rules { retry, classify, replay });
+        Self { inner, shared: Arc::new(Shared { rules, prototype }), count: Count::Own }
+    }
+
+    #[cold]
+    fn note_use(&mut self) {
+        self.count = match self.count {
+            Count::Shared => Count::SharedAndUsed,
+            Count::SharedAndUsed | Count::Own => {
+                let prototype = Mutex::new(self.shared.instance());
+                self.shared = Arc::new(Shared { rules: self.shared.rules.clone(), prototype });
+                Count::Own
+            }
+        };
     }
 }
 
@@ -54,13 +85,13 @@ impl<S, C, R> Shared<S, C, R> {
     where
         R: Replay<Req>,
     {
-        let policy = self.retry.shared();
+        let policy = self.rules.retry.shared();
         if attempt >= policy.rules.attempts {
             Err(Reason::Attempts)
         } else if policy.budget.as_ref().is_some_and(|budget| !budget.may_withdraw()) {
             Err(Reason::Budget)
         } else {
-            self.replay.replay(request).ok_or(Reason::NotReplayable)
+            self.rules.replay.replay(request).ok_or(Reason::NotReplayable)
         }
     }
 }
@@ -68,7 +99,7 @@ impl<S, C, R> Shared<S, C, R> {
 impl<S, C, R> RetryService<S, C, R> {
     /// The policy.
     pub fn policy(&self) -> &Retry {
-        &self.shared.retry
+        &self.shared.rules.retry
     }
 }
 
@@ -89,7 +120,10 @@ where
 
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        let session = Session::begin(self.shared.retry.shared());
+        if !matches!(self.count, Count::Own) {
+            self.note_use();
+        }
+        let session = Session::begin(self.shared.rules.retry.shared());
         let copy = self.shared.copy(1, &request);
         let first = attempting(1, || self.inner.call(request));
         ResponseFuture::new(first, session, copy, self.shared.clone())
@@ -98,7 +132,7 @@ where
 
 impl<S: Clone, C, R> Clone for RetryService<S, C, R> {
     fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), shared: self.shared.clone() }
+        Self { inner: self.inner.clone(), shared: self.shared.clone(), count: Count::Shared }
     }
 }
 
@@ -106,7 +140,7 @@ impl<S: fmt::Debug, C, R> fmt::Debug for RetryService<S, C, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RetryService")
             .field("inner", &self.inner)
-            .field("policy", &self.shared.retry)
+            .field("policy", &self.shared.rules.retry)
             .finish_non_exhaustive()
     }
 }
