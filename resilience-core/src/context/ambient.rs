@@ -6,10 +6,14 @@ use std::time::Duration;
 use super::Criticality;
 use crate::time::{Timestamp, saturating_nanos};
 
+/// Set in an attempt's number when it is that of the request being served; see [`super::Context::received`].
+pub(crate) const RECEIVED: u32 = 1 << 31;
+
 /// What layers read and narrow on the path of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ambient {
     pub(crate) time: TimeLeft,
+    /// Which attempt this is; with [`RECEIVED`], which attempt of the client's this serves.
     pub(crate) attempt: u32,
     pub(crate) criticality: Criticality,
 }

@@ -3,14 +3,21 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use super::FencingToken;
+use super::{Baggage, FencingToken, TraceParent, TraceState};
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Carried {
     pub(super) idempotency_key: Option<Arc<str>>,
+    /// Whether the key is that of the request being served, and not for calls made on its behalf.
+    pub(super) key_is_received: bool,
     pub(super) correlation_id: Option<Arc<str>>,
     pub(super) causation_id: Option<Arc<str>>,
+    /// As with the key.
+    pub(super) causation_is_received: bool,
     pub(super) fencing_token: Option<FencingToken>,
+    pub(super) trace_parent: Option<TraceParent>,
+    pub(super) trace_state: Option<TraceState>,
+    pub(super) baggage: Option<Baggage>,
 }
 
 thread_local! {
@@ -19,6 +26,11 @@ thread_local! {
 
 pub(super) fn get() -> Option<Arc<Carried>> {
     CARRIED.with_borrow(Clone::clone)
+}
+
+/// Reads one field without counting a reference to all of them.
+pub(super) fn read<T>(field: impl FnOnce(&Carried) -> Option<T>) -> Option<T> {
+    CARRIED.with_borrow(|carried| carried.as_deref().and_then(field))
 }
 
 pub(super) fn enter(carried: Option<Arc<Carried>>) -> Entered {

@@ -25,7 +25,10 @@
 
 pub(crate) mod ambient;
 mod carried;
+mod current;
+mod received;
 mod scope;
+mod trace;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,7 +37,11 @@ use crate::time::{SharedTimer, Timestamp};
 
 use self::ambient::Ambient;
 use self::carried::Carried;
+pub use self::current::{baggage, causation_id, correlation_id, fencing_token, idempotency_key, trace_parent};
+#[cfg(feature = "http")]
+pub(crate) use self::received::has_own_key;
 pub use self::scope::Scoped;
+pub use self::trace::{Baggage, TraceParent, TraceState};
 
 /// The moment after which an answer is of no use.
 ///
@@ -201,14 +208,16 @@ impl Context {
     /// Sets which attempt this is; the first is 1.
     #[must_use]
     pub fn with_attempt(mut self, attempt: u32) -> Self {
-        self.ambient.attempt = attempt;
+        self.ambient.attempt = attempt & !ambient::RECEIVED;
         self
     }
 
     /// Sets the key under which the receiver recognises a repetition.
     #[must_use]
     pub fn with_idempotency_key(mut self, key: impl Into<Arc<str>>) -> Self {
-        self.carried_mut().idempotency_key = Some(key.into());
+        let carried = self.carried_mut();
+        carried.idempotency_key = Some(key.into());
+        carried.key_is_received = false;
         self
     }
 
@@ -222,7 +231,9 @@ impl Context {
     /// Sets the id of the message that directly caused this one.
     #[must_use]
     pub fn with_causation_id(mut self, id: impl Into<Arc<str>>) -> Self {
-        self.carried_mut().causation_id = Some(id.into());
+        let carried = self.carried_mut();
+        carried.causation_id = Some(id.into());
+        carried.causation_is_received = false;
         self
     }
 
@@ -230,6 +241,35 @@ impl Context {
     #[must_use]
     pub fn with_fencing_token(mut self, token: FencingToken) -> Self {
         self.carried_mut().fencing_token = Some(token);
+        self
+    }
+
+    /// Sets the trace this is part of.
+    ///
+    /// ```
+    /// use resilience_core::context::{self, Context, TraceParent};
+    ///
+    /// let parent = TraceParent::parse("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01").unwrap();
+    /// let seen = Context::new().with_trace_parent(parent).run(|| context::trace_parent());
+    /// assert_eq!(seen, Some(parent));
+    /// ```
+    #[must_use]
+    pub fn with_trace_parent(mut self, parent: TraceParent) -> Self {
+        self.carried_mut().trace_parent = Some(parent);
+        self
+    }
+
+    /// Sets what tracing vendors have noted; of no use to anybody without a [`TraceParent`].
+    #[must_use]
+    pub fn with_trace_state(mut self, state: TraceState) -> Self {
+        self.carried_mut().trace_state = Some(state);
+        self
+    }
+
+    /// Sets what the application sends along with its trace.
+    #[must_use]
+    pub fn with_baggage(mut self, baggage: Baggage) -> Self {
+        self.carried_mut().baggage = Some(baggage);
         self
     }
 
@@ -245,7 +285,7 @@ impl Context {
 
     /// Which attempt this is; 1 outside of any retry.
     pub fn attempt(&self) -> u32 {
-        self.ambient.attempt
+        self.ambient.attempt & !ambient::RECEIVED
     }
 
     /// The key under which the receiver recognises a repetition.
@@ -266,6 +306,21 @@ impl Context {
     /// The owner's token.
     pub fn fencing_token(&self) -> Option<FencingToken> {
         self.carried.as_ref()?.fencing_token
+    }
+
+    /// The trace this is part of.
+    pub fn trace_parent(&self) -> Option<TraceParent> {
+        self.carried.as_ref()?.trace_parent
+    }
+
+    /// What tracing vendors have noted.
+    pub fn trace_state(&self) -> Option<&TraceState> {
+        self.carried.as_ref()?.trace_state.as_ref()
+    }
+
+    /// What the application sends along with its trace.
+    pub fn baggage(&self) -> Option<&Baggage> {
+        self.carried.as_ref()?.baggage.as_ref()
     }
 
     /// Runs `work` in this context.
@@ -324,7 +379,7 @@ pub fn deadline(timer: &SharedTimer) -> Option<Deadline> {
 
 /// Which attempt the call in progress is; 1 outside of any retry.
 pub fn attempt() -> u32 {
-    ambient::get().attempt
+    ambient::get().attempt & !ambient::RECEIVED
 }
 
 /// How bad it is to refuse the call in progress.
