@@ -68,6 +68,7 @@
 //! | `tower` | yes | layers, services |
 //! | `tracing` | | [events](event) as `tracing` events |
 //! | `metrics` | | events as `metrics` counters, gauges and histograms |
+//! | `http` | | the [context] in HTTP and gRPC headers, what statuses mean, refusals as responses |
 //!
 //! Without any, the rules and policy objects remain, for another runtime's timer.
 //!
@@ -81,7 +82,11 @@ mod classify;
 pub mod context;
 mod error;
 pub mod event;
+#[cfg(feature = "http")]
+pub mod grpc;
 mod held;
+#[cfg(feature = "http")]
+pub mod http;
 #[cfg(feature = "tower")]
 mod lift;
 mod name;

@@ -129,6 +129,8 @@ pub enum Reason {
     Deadline,
     /// Nobody who could answer is known, or none of them is ready.
     NoEndpoint,
+    /// The caller's fencing token is older than one already seen: somebody else owns the resource now.
+    Fenced,
 }
 
 impl Reason {
@@ -143,6 +145,7 @@ impl Reason {
             Self::RateLimited => "rate_limited",
             Self::Deadline => "deadline",
             Self::NoEndpoint => "no_endpoint",
+            Self::Fenced => "fenced",
         }
     }
 }
@@ -158,6 +161,7 @@ impl fmt::Display for Reason {
             Self::RateLimited => f.write_str("rate limit reached"),
             Self::Deadline => f.write_str("deadline passed before the call was sent"),
             Self::NoEndpoint => f.write_str("no endpoint is ready"),
+            Self::Fenced => f.write_str("a later owner was seen"),
         }
     }
 }

@@ -176,3 +176,31 @@ fn a_retry_cloned_for_one_call_allocates_nothing_and_one_that_stays_pays_once() 
         assert_eq!(allocations(|| (0..CALLS).for_each(|_| call(stays))).0.count, 1, "a reference count of its own");
     });
 }
+
+/// The layers of HTTP, for a request that brings no context and has none to send.
+#[cfg(feature = "http")]
+#[test]
+fn the_layers_of_http_allocate_nothing_when_they_have_nothing_to_write() {
+    use http::{Request, Response};
+    use http_body_util::Empty;
+    use resilience_core::http::{ExtractLayer, InjectLayer, UntilEndLayer};
+    use tower::util::{MapRequest, MapResponse};
+
+    type Body = Empty<bytes::Bytes>;
+    let inner = MapResponse::new(MapRequest::new(Echo, |request: Request<u32>| *request.body()), |number| {
+        assert!(number <= CALLS);
+        Response::new(Body::new())
+    });
+    in_a_runtime(|| {
+        let breaker = CircuitBreaker::builder().build().unwrap();
+        let mut service = ExtractLayer::http()
+            .layer(UntilEndLayer::new(breaker.clone()).layer(LiftLayer.layer(InjectLayer::http().layer(inner))));
+        let mut call = |number| {
+            let answer = poll_once(pin!(service.call(Request::new(number))));
+            assert!(matches!(answer, Poll::Ready(Ok(response)) if response.status() == 200));
+        };
+        call(0);
+        assert_eq!(allocations(|| (1..=CALLS).for_each(&mut call)).0.count, 0);
+        assert_eq!(breaker.snapshot().calls, u64::from(CALLS) + 1);
+    });
+}

@@ -40,6 +40,7 @@ const PURE: &[(&str, &str)] = &[
     ("resilience-core", ""),
     ("resilience-core", "--features tower"),
     ("resilience-core", "--features tokio"),
+    ("resilience-core", "--features http"),
     ("resilience-discovery", ""),
     ("resilience-discovery", "--features tokio"),
     ("resilience-cqrs", ""),

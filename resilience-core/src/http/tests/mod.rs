@@ -1,0 +1,4 @@
+mod headers;
+mod retries;
+mod statuses;
+mod until_end;
