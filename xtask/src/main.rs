@@ -65,6 +65,14 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Throws random settings and histories at the policies, for so long each (needs cargo-fuzz and a nightly).
+    Fuzz {
+        /// Only these targets of `fuzz/`; all of them when none is named.
+        targets: Vec<String>,
+        /// How long, for each target.
+        #[arg(long, default_value_t = 60)]
+        seconds: u32,
+    },
     /// Checks licences, sources and duplicates of the dependencies (needs cargo-deny).
     Deny,
     /// Writes the public API of each crate to `docs/api/`, for review as a diff (needs cargo-public-api and a nightly).
@@ -82,6 +90,7 @@ fn main() -> ExitCode {
         Command::Bench { args } => tools::bench(&args),
         Command::Peers { args } => tools::peers(&args),
         Command::Mutants { args } => tools::mutants(&args),
+        Command::Fuzz { targets, seconds } => tools::fuzz(&targets, seconds),
         Command::Deny => tools::deny(),
         Command::Api { check } => tools::api(check),
     };

@@ -22,6 +22,23 @@ pub(crate) fn mutants(args: &[String]) -> Result<(), String> {
     Cargo::new("mutants").args(["--test-tool", runner]).args(args).run()
 }
 
+pub(crate) fn fuzz(targets: &[String], seconds: u32) -> Result<(), String> {
+    require("cargo-fuzz")?;
+    // Not `+nightly`: only rustup's own cargo knows that, and this one may be started by another.
+    let fuzz = |command: &str| Cargo::new("fuzz").args(command.split(' ')).env("RUSTUP_TOOLCHAIN", "nightly");
+    let listed;
+    let targets = if targets.is_empty() {
+        listed = fuzz("list").output()?;
+        listed.lines().map(String::from).collect()
+    } else {
+        targets.to_vec()
+    };
+    for target in targets {
+        fuzz("run").args([target, "--".into(), format!("-max_total_time={seconds}")]).run()?;
+    }
+    Ok(())
+}
+
 pub(crate) fn deny() -> Result<(), String> {
     require("cargo-deny")?;
     // Advisories are left to whoever has the database at hand: it is a repository of its own, fetched with git.

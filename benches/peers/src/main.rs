@@ -123,7 +123,7 @@ less that of the group's floor.
   worst case of contention; its ns/call equals 1T if nothing is shared, and the ratio of throughputs is then 2x. The floor
   that is pending once wakes through another executor at 2T, hence its ratio.
 - Look first at the floors of the machine: what a shared atomic and a clock read cost bounds every row that has one. A
-  call that owns its future holds a reference to its policy, which is two atomic operations.
+  call that owns its future holds a share in its policy: two atomic operations, unless its thread has kept one.
 - recloser and failsafe are not tower layers; thin adaptors make them so. tower's balancers are not `Clone` and need a
   `Buffer` to be shared. tower-resilience's time window costs in proportion to the calls it holds: here only those of one
   sample.
