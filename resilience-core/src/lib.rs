@@ -12,6 +12,7 @@
 //! | a dependency that is down, and callers that wait for it | [`circuit_breaker`] |
 //! | one slow dependency that eats all threads or connections | [`bulkhead`] |
 //! | more calls in a time than were agreed, or than one caller should make | [`rate_limit`] |
+//! | two owners of what only one may own, after a pause or a partition | [`lease`], and its fence |
 //!
 //! # A policy is an object
 //!
@@ -87,6 +88,7 @@ pub mod grpc;
 mod held;
 #[cfg(feature = "http")]
 pub mod http;
+pub mod lease;
 #[cfg(feature = "tower")]
 mod lift;
 mod name;

@@ -129,7 +129,7 @@ pub enum Reason {
     Deadline,
     /// Nobody who could answer is known, or none of them is ready.
     NoEndpoint,
-    /// The caller's fencing token is older than one already seen: somebody else owns the resource now.
+    /// The caller does not own the resource: its fencing token is missing, or older than one already seen.
     Fenced,
 }
 
@@ -161,7 +161,7 @@ impl fmt::Display for Reason {
             Self::RateLimited => f.write_str("rate limit reached"),
             Self::Deadline => f.write_str("deadline passed before the call was sent"),
             Self::NoEndpoint => f.write_str("no endpoint is ready"),
-            Self::Fenced => f.write_str("a later owner was seen"),
+            Self::Fenced => f.write_str("not from the owner"),
         }
     }
 }
