@@ -70,6 +70,7 @@
 //! | `tracing` | | [events](event) as `tracing` events |
 //! | `metrics` | | events as `metrics` counters, gauges and histograms |
 //! | `http` | | the [context] in HTTP and gRPC headers, what statuses mean, refusals as responses |
+//! | `tonic` | | `tonic::Status` as the error of a stack |
 //!
 //! Without any, the rules and policy objects remain, for another runtime's timer.
 //!

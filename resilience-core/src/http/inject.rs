@@ -2,7 +2,7 @@
 
 use std::task::{self, Poll};
 
-use http::Request;
+use http::{HeaderMap, Request};
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -63,6 +63,14 @@ impl InjectLayer {
     }
 }
 
+impl InjectLayer {
+    /// Writes the context of the call in progress.
+    pub(crate) fn write(&self, headers: &mut HeaderMap) {
+        let timer = &self.timer;
+        self.headers.inject(&Context::capture(timer), || timer.now(), headers);
+    }
+}
+
 impl<S> Layer<S> for InjectLayer {
     type Service = InjectService<S>;
 
@@ -91,8 +99,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> S::Future {
-        let InjectLayer { headers, timer } = &self.layer;
-        headers.inject(&Context::capture(timer), || timer.now(), request.headers_mut());
+        self.layer.write(request.headers_mut());
         self.inner.call(request)
     }
 }
