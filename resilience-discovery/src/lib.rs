@@ -88,7 +88,7 @@
 //! | `tokio` | yes | [`Discovery`], [`FileSource`], the default timer |
 //! | `tower` | yes | [`Balance`] |
 //!
-//! Without any, the rules remain: [`EndpointSet`], driven by hand.
+//! Without any, the rules remain: [`EndpointSet`] and [`outlier`] detection, driven by hand.
 //!
 //! [tower]: https://docs.rs/tower
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -99,6 +99,7 @@ pub mod balance;
 
 pub mod discovery;
 mod endpoint;
+pub mod outlier;
 mod snapshot;
 mod source;
 #[cfg(all(test, feature = "tokio", not(loom)))]

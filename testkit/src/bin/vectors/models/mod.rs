@@ -2,6 +2,7 @@
 
 mod backoff;
 mod budget;
+mod outlier;
 mod retry;
 
 use std::collections::BTreeMap;
@@ -25,8 +26,11 @@ pub(crate) type Make = fn(&Fields) -> Result<Box<dyn Model>, String>;
 pub(crate) const KNOWN: &[(&str, Make)] = &[
     ("backoff", backoff::delays),
     ("backoff_series", backoff::series),
+    ("ejection_time", outlier::ejection_time),
     ("jitter_bounds", backoff::bounds),
     ("long_poll_empty_quota", retry::long_poll),
+    ("outlier", outlier::outlier),
+    ("outlier_stat", outlier::threshold),
     ("quota_raw", retry::bucket),
     ("retry_after", retry::quota),
     ("retry_attempts", retry::attempts),
