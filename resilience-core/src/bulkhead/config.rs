@@ -115,6 +115,14 @@ impl BulkheadBuilder {
     /// If `limit` is missing, zero or too high, `queue` is too long, `max_wait` is zero or given without a queue, or
     /// there is no `timer`.
     pub fn build(self) -> Result<Bulkhead, ConfigError> {
+        let (limit, queue, max_wait) = self.checked()?;
+        let timer = self.timer.ok_or(ConfigError::new("timer", "must be set without the feature `tokio`"))?;
+        let listeners = self.listeners.bound("bulkhead", &self.name);
+        Ok(Bulkhead::new(Config { name: self.name, limit, queue, max_wait, timer, listeners }))
+    }
+
+    /// Limit, queue and longest wait, if they go together.
+    pub(super) fn checked(&self) -> Result<(u32, u32, Option<Duration>), ConfigError> {
         let limit = checked_limit(self.limit.ok_or(ConfigError::new("limit", "must be set"))?)?;
         if self.queue > MAX_QUEUE {
             return Err(ConfigError::new("queue", "must be at most 1048575"));
@@ -124,10 +132,7 @@ impl BulkheadBuilder {
             Some(_) if self.queue == 0 => return Err(ConfigError::new("max_wait", "needs a queue to wait in")),
             _ => {}
         }
-        let timer = self.timer.ok_or(ConfigError::new("timer", "must be set without the feature `tokio`"))?;
-        let listeners = self.listeners.bound("bulkhead", &self.name);
-        let Self { name, queue, max_wait, .. } = self;
-        Ok(Bulkhead::new(Config { name, limit, queue, max_wait, timer, listeners }))
+        Ok((limit, self.queue, self.max_wait))
     }
 }
 

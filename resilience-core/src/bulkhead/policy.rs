@@ -190,13 +190,37 @@ impl Bulkhead {
         Ok(())
     }
 
+    /// Takes over limit, queue and longest wait of `builder` while calls run and wait; the rest of it is not looked at.
+    ///
+    /// The limit changes as [`resize`](Self::resize) says. Who already waits keeps its place and the wait it was told.
+    ///
+    /// # Errors
+    ///
+    /// As the builder's. Nothing has changed then.
+    ///
+    /// ```
+    /// use resilience_core::bulkhead::Bulkhead;
+    ///
+    /// let bulkhead = Bulkhead::builder().limit(2).build()?;
+    /// let _running = bulkhead.try_acquire();
+    /// bulkhead.reconfigure(Bulkhead::builder().limit(8).queue(100))?;
+    /// let seen = bulkhead.snapshot();
+    /// assert_eq!((seen.limit, seen.queue, seen.in_flight), (8, 100, 1));
+    /// # Ok::<(), resilience_core::ConfigError>(())
+    /// ```
+    pub fn reconfigure(&self, builder: BulkheadBuilder) -> Result<(), ConfigError> {
+        let (limit, queue, max_wait) = builder.checked()?;
+        self.shared.set_queue(queue, max_wait);
+        if self.shared.word().limit() == limit { Ok(()) } else { self.resize(limit) }
+    }
+
     /// How it looks now: the first four figures are of one moment, the totals of about that moment.
     pub fn snapshot(&self) -> Snapshot {
         let word = self.shared.word();
         Snapshot {
             limit: word.limit(),
             in_flight: word.in_flight(),
-            queue: self.shared.config().queue,
+            queue: self.shared.queue(),
             queued: word.waiting(),
             totals: self.shared.totals(),
         }

@@ -7,9 +7,9 @@ use super::config::Config;
 use super::machine::{Place, Queue, Release, Word};
 use super::{Event, Totals};
 use crate::held::keep;
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Mutex, lock};
-use crate::time::Timestamp;
+use crate::time::{Timestamp, saturating_nanos};
 use crate::{Reason, Rejected, context};
 
 /// What the clones of one bulkhead share.
@@ -27,11 +27,17 @@ pub(super) struct Shared {
     is_own: bool,
     /// Its waiting nodes are as many as the word says whenever the lock is free.
     queue: Mutex<Queue<Waker>>,
+    /// Calls that may wait, and for how many nanoseconds. They may change, and are read only by who finds no slot.
+    queue_limit: AtomicU32,
+    max_wait: AtomicU64,
     config: Config,
     counters: Counters,
 }
 
 keep!(Shared);
+
+/// The longest wait where there is none.
+const NO_LIMIT: u64 = u64::MAX;
 
 #[derive(Default)]
 struct Counters {
@@ -58,6 +64,8 @@ impl Shared {
             is_watched: !config.listeners.is_empty(),
             is_own: config.listeners.is_empty() && config.timer.is_own(),
             queue: Mutex::new(Queue::new()),
+            queue_limit: AtomicU32::new(config.queue),
+            max_wait: AtomicU64::new(config.max_wait.map_or(NO_LIMIT, saturating_nanos)),
             config,
             counters: Counters::default(),
         }
@@ -88,7 +96,7 @@ impl Shared {
     pub(super) fn enter(&self, waker: &Waker) -> Entry {
         match self.try_take() {
             Ok(()) => Entry::Admitted,
-            Err(word) if word.enqueue(self.config.queue).is_none() => Entry::Full(word),
+            Err(word) if word.enqueue(self.queue()).is_none() => Entry::Full(word),
             Err(_) => self.enqueue(waker.clone()),
         }
     }
@@ -100,7 +108,7 @@ impl Shared {
         loop {
             // A slot was freed on the way here => take it. It is one exchange on one word, so a release either comes
             // before it and is seen, or after it and sees the waiter.
-            let (next, admitted) = match (word.admit(), word.enqueue(self.config.queue)) {
+            let (next, admitted) = match (word.admit(), word.enqueue(self.queue())) {
                 (Some(next), _) => (next, true),
                 (None, Some(next)) => (next, false),
                 (None, None) => return Entry::Full(word),
@@ -206,6 +214,18 @@ impl Shared {
         wakers.into_iter().for_each(Waker::wake);
     }
 
+    /// Calls that may wait.
+    pub(super) fn queue(&self) -> u32 {
+        // Relaxed: a figure that guards nothing.
+        self.queue_limit.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_queue(&self, queue: u32, max_wait: Option<Duration>) {
+        // Relaxed as in `queue`. A caller may see one of the two changed and not yet the other, and waits by that.
+        self.max_wait.store(max_wait.map_or(NO_LIMIT, saturating_nanos), Ordering::Relaxed);
+        self.queue_limit.store(queue, Ordering::Relaxed);
+    }
+
     #[inline]
     fn exchange(&self, word: Word, next: Word, success: Ordering) -> Result<(), Word> {
         match self.word.compare_exchange_weak(word.bits(), next.bits(), success, Ordering::Relaxed) {
@@ -219,7 +239,10 @@ impl Shared {
     pub(super) fn longest_wait(&self) -> Option<(Timestamp, Reason)> {
         let timer = &self.config.timer;
         let deadline = context::deadline(timer).map(|deadline| (deadline.timestamp(), Reason::Deadline));
-        let patience = self.config.max_wait.map(|wait| (timer.now() + wait, Reason::QueueTimeout));
+        let patience = match self.max_wait.load(Ordering::Relaxed) {
+            NO_LIMIT => None,
+            nanos => Some((timer.now() + Duration::from_nanos(nanos), Reason::QueueTimeout)),
+        };
         deadline.into_iter().chain(patience).min_by_key(|(at, _)| *at).filter(|(at, _)| *at != Timestamp::NEVER)
     }
 

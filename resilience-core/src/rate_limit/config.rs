@@ -122,11 +122,21 @@ impl RateLimiterBuilder {
     }
 
     fn checked(self) -> Result<Config, ConfigError> {
-        let (permits, per) = self.quota.ok_or(ConfigError::new("quota", "must be set"))?;
-        let rule = Rule::new(permits, per, self.burst.unwrap_or(permits))?;
+        let (permits, per, burst) = self.checked_quota()?;
+        let rule = Rule::new(permits, per, burst)?;
         let timer = self.timer.ok_or(ConfigError::new("timer", "must be set without the feature `tokio`"))?;
         let listeners = self.listeners.bound("rate_limit", &self.name);
         let Self { name, max_wait, max_keys, .. } = self;
         Ok(Config { name, rule, max_wait, max_keys, timer, listeners })
+    }
+
+    /// Permits, time and burst; the figures themselves are checked by the rule.
+    pub(super) fn checked_quota(&self) -> Result<(u32, Duration, u32), ConfigError> {
+        let (permits, per) = self.quota.ok_or(ConfigError::new("quota", "must be set"))?;
+        Ok((permits, per, self.burst.unwrap_or(permits)))
+    }
+
+    pub(super) fn longest_wait(&self) -> Duration {
+        self.max_wait
     }
 }

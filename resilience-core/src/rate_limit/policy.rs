@@ -183,6 +183,37 @@ impl RateLimiter {
         Ok(())
     }
 
+    /// Takes over quota, burst and longest wait of `builder` while calls come and wait; the rest of it is not looked at.
+    ///
+    /// The quota changes as [`set_quota`](Self::set_quota) says. Whether calls wait at all is decided when services are
+    /// made, so a longest wait can become another one, but neither come nor go.
+    ///
+    /// # Errors
+    ///
+    /// As the builder's, and if a longest wait is given where there was none or the other way round. Nothing has
+    /// changed then.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use resilience_core::rate_limit::RateLimiter;
+    ///
+    /// let limiter = RateLimiter::builder().quota(10, Duration::from_secs(1)).build()?;
+    /// limiter.try_acquire_n(8).unwrap();
+    /// limiter.reconfigure(RateLimiter::builder().quota(100, Duration::from_secs(1)).burst(20))?;
+    /// assert_eq!(limiter.snapshot().available, 12); // what was taken stays taken
+    /// # Ok::<(), resilience_core::ConfigError>(())
+    /// ```
+    pub fn reconfigure(&self, builder: RateLimiterBuilder) -> Result<(), ConfigError> {
+        let (permits, per, burst) = builder.checked_quota()?;
+        let max_wait = builder.longest_wait();
+        if max_wait.is_zero() != self.shared.max_wait().is_zero() {
+            return Err(ConfigError::new("max_wait", "cannot come or go while running, only change"));
+        }
+        let rule = Rule::new(permits, per, burst)?;
+        self.shared.set_max_wait(max_wait);
+        if self.shared.look().1 == rule { Ok(()) } else { self.set_quota(permits, per, burst) }
+    }
+
     /// How it looks now: all but the totals are of one moment.
     pub fn snapshot(&self) -> Snapshot {
         let now = self.shared.now();

@@ -29,7 +29,7 @@ pub struct RateLimiterService<S> {
 
 impl<S> RateLimiterService<S> {
     pub(super) fn new(inner: S, limiter: RateLimiter) -> Self {
-        let waits = !limiter.shared.config().max_wait.is_zero();
+        let waits = !limiter.shared.max_wait().is_zero();
         Self { inner, limiter, admission: Admission::Outside, waits, seen: 0 }
     }
 

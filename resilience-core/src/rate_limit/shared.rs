@@ -7,7 +7,7 @@ use super::machine::{self, GENERATIONS, Place, Rule, Word};
 use super::{Event, Totals};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, lock};
-use crate::time::Timestamp;
+use crate::time::{Timestamp, saturating_nanos};
 use crate::{Reason, Rejected, context};
 
 /// What the clones of one limiter share.
@@ -24,6 +24,8 @@ pub(super) struct Shared {
     /// and the word come to be the same, it is admitted by the quota of a moment ago: once, and nothing is broken.)
     rules: [Slot; GENERATIONS],
     epoch: Timestamp,
+    /// In nanoseconds; `u64::MAX` and beyond are for ever.
+    max_wait: AtomicU64,
     config: Config,
     /// Places that were left while others were behind them. Held for every change that is not an admission.
     left: Mutex<Vec<Left>>,
@@ -76,6 +78,7 @@ impl Shared {
             is_watched: !config.listeners.is_empty(),
             rules,
             epoch: config.timer.now(),
+            max_wait: AtomicU64::new(saturating_nanos(config.max_wait)),
             config,
             left: Mutex::new(Vec::new()),
             counters: Counters::default(),
@@ -190,7 +193,7 @@ impl Shared {
 
     /// How long a caller may wait that comes at `now`, in ticks, and what is said to one that would have to wait longer.
     pub(super) fn patience(&self, now: u64) -> (u64, Reason) {
-        let max_wait = machine::span(self.config.max_wait);
+        let max_wait = machine::span(self.max_wait());
         if max_wait == 0 {
             return (0, Reason::RateLimited);
         }
@@ -202,6 +205,20 @@ impl Shared {
             }
             None => (max_wait, Reason::RateLimited),
         }
+    }
+
+    /// How long a caller may wait at most.
+    pub(super) fn max_wait(&self) -> Duration {
+        // Relaxed: a figure that guards nothing.
+        match self.max_wait.load(Ordering::Relaxed) {
+            u64::MAX => Duration::MAX,
+            nanos => Duration::from_nanos(nanos),
+        }
+    }
+
+    pub(super) fn set_max_wait(&self, max_wait: Duration) {
+        // Relaxed as in `max_wait`.
+        self.max_wait.store(saturating_nanos(max_wait), Ordering::Relaxed);
     }
 
     pub(super) fn config(&self) -> &Config {

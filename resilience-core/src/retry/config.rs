@@ -207,15 +207,8 @@ impl RetryBuilder {
     /// No attempts, no time, an exponential factor below 1, a first delay above the cap, an empty sequence, a spread
     /// outside of 0 to 1, or no timer in a build without the feature `tokio`.
     pub fn build(self) -> Result<Retry, ConfigError> {
-        let Self { name, rules, budget, seed, timer, listeners } = self;
-        if rules.attempts == 0 {
-            return Err(ConfigError::new("attempts", "must be at least 1: the first attempt counts"));
-        }
-        if rules.max_elapsed.is_some_and(|longest| longest.is_zero()) {
-            return Err(ConfigError::new("max_elapsed", "must be above zero"));
-        }
-        rules.backoff.check()?;
-        rules.throttled.as_ref().map_or(Ok(()), Backoff::check)?;
+        let rules = self.checked()?;
+        let Self { name, budget, seed, timer, listeners, .. } = self;
         let timer = timer.ok_or(ConfigError::new("timer", "must be given without the feature `tokio`"))?;
         let budget = match budget {
             Budget::Own => Some(RetryBudget::builder().name(name.clone()).timer(timer.clone()).build()?),
@@ -225,5 +218,19 @@ impl RetryBuilder {
         let rng = seed.map_or_else(SharedRng::from_entropy, SharedRng::seeded);
         let listeners = listeners.bound("retry", &name);
         Ok(Retry::new(name, rules, budget, rng, timer, listeners))
+    }
+
+    /// The rules, if they can work.
+    pub(super) fn checked(&self) -> Result<Rules, ConfigError> {
+        let rules = &self.rules;
+        if rules.attempts == 0 {
+            return Err(ConfigError::new("attempts", "must be at least 1: the first attempt counts"));
+        }
+        if rules.max_elapsed.is_some_and(|longest| longest.is_zero()) {
+            return Err(ConfigError::new("max_elapsed", "must be above zero"));
+        }
+        rules.backoff.check()?;
+        rules.throttled.as_ref().map_or(Ok(()), Backoff::check)?;
+        Ok(rules.clone())
     }
 }

@@ -2,12 +2,14 @@
 
 use std::fmt;
 
+use arc_swap::{ArcSwap, Guard};
+
 use crate::event::Listeners;
 use crate::rng::SharedRng;
 use crate::sync::Arc;
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use crate::time::SharedTimer;
-use crate::{AsRejected, ByResult, Classify, Name};
+use crate::{AsRejected, ByResult, Classify, ConfigError, Name};
 
 use super::budget::{self, RetryBudget};
 use super::config::RetryBuilder;
@@ -41,7 +43,12 @@ pub struct Retry {
 
 pub(super) struct Shared {
     name: Name,
-    pub(super) rules: Rules,
+    /// Read where a call has failed, and swapped as a whole.
+    rules: ArcSwap<Rules>,
+    /// What is read of the rules on the way of a call that succeeds: copies that change with them.
+    #[cfg_attr(not(feature = "tower"), allow(dead_code))]
+    attempts: AtomicU32,
+    is_timed: AtomicBool,
     pub(super) budget: Option<RetryBudget>,
     pub(super) rng: SharedRng,
     pub(super) timer: SharedTimer,
@@ -67,7 +74,11 @@ impl Retry {
         listeners: Listeners,
     ) -> Self {
         let (retries, recovered, gave_up) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
-        Self { shared: Arc::new(Shared { name, rules, budget, rng, timer, listeners, retries, recovered, gave_up }) }
+        let (attempts, is_timed) = (AtomicU32::new(rules.attempts), AtomicBool::new(rules.max_elapsed.is_some()));
+        let rules = ArcSwap::from_pointee(rules);
+        let shared =
+            Shared { name, rules, attempts, is_timed, budget, rng, timer, listeners, retries, recovered, gave_up };
+        Self { shared: Arc::new(shared) }
     }
 
     /// Runs `operation`, again if need be. It is given the number of the attempt, from 1.
@@ -131,6 +142,36 @@ impl Retry {
         Run::new(self, classify, operation)
     }
 
+    /// Takes over the rules of `builder`: attempts, backoffs, hint and longest time. Calls under way go by them from
+    /// their next decision on. Name, budget, seed, timer and listeners stay what they are.
+    ///
+    /// # Errors
+    ///
+    /// As the builder's. Nothing has changed then.
+    ///
+    /// ```
+    /// use resilience_core::Error;
+    /// use resilience_core::retry::{self, Backoff, Retry};
+    ///
+    /// # futures::executor::block_on(async {
+    /// let rules = |attempts| Retry::builder().attempts(attempts).backoff(Backoff::none());
+    /// let retry = rules(2).build()?;
+    /// retry.reconfigure(rules(5))?;
+    /// let (_, report) = retry::report(retry.run(async |_| Err::<(), _>(Error::Service("down")))).await;
+    /// assert_eq!(report.unwrap().attempts, 5);
+    /// assert_eq!(retry.reconfigure(rules(0)).unwrap_err().field(), "attempts");
+    /// # Ok::<(), resilience_core::ConfigError>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn reconfigure(&self, builder: RetryBuilder) -> Result<(), ConfigError> {
+        let rules = builder.checked()?;
+        // Relaxed: hints for the way in. A call that saw the older ones is decided by the rules it finds later.
+        self.shared.attempts.store(rules.attempts, Ordering::Relaxed);
+        self.shared.is_timed.store(rules.max_elapsed.is_some(), Ordering::Relaxed);
+        self.shared.rules.store(std::sync::Arc::new(rules));
+        Ok(())
+    }
+
     /// The name it was built with.
     pub fn name(&self) -> &Name {
         &self.shared.name
@@ -160,6 +201,24 @@ impl Retry {
 }
 
 impl Shared {
+    /// The rules of this moment.
+    pub(super) fn rules(&self) -> Guard<std::sync::Arc<Rules>> {
+        self.rules.load()
+    }
+
+    /// Attempts in all.
+    #[cfg(feature = "tower")]
+    #[inline]
+    pub(super) fn attempts(&self) -> u32 {
+        self.attempts.load(Ordering::Relaxed)
+    }
+
+    /// Whether the rules bound how long a call may take.
+    #[inline]
+    pub(super) fn is_timed(&self) -> bool {
+        self.is_timed.load(Ordering::Relaxed)
+    }
+
     /// Counts a fact, notes it for whoever awaits a report, and tells the listeners.
     pub(super) fn emit(&self, event: Event) {
         let (counter, noted) = match event {
@@ -185,7 +244,7 @@ impl fmt::Debug for Retry {
         let Shared { name, rules, budget, .. } = &*self.shared;
         f.debug_struct("Retry")
             .field("name", name)
-            .field("rules", rules)
+            .field("rules", &**rules.load())
             .field("budget", budget)
             .finish_non_exhaustive()
     }

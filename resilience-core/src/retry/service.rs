@@ -86,7 +86,7 @@ impl<S, C, R> Shared<S, C, R> {
         R: Replay<Req>,
     {
         let policy = self.rules.retry.shared();
-        if attempt >= policy.rules.attempts {
+        if attempt >= policy.attempts() {
             Err(Reason::Attempts)
         } else if policy.budget.as_ref().is_some_and(|budget| !budget.may_withdraw()) {
             Err(Reason::Budget)

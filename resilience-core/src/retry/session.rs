@@ -15,8 +15,8 @@ use super::policy::Shared;
 #[derive(Debug)]
 pub(super) struct Session {
     machine: machine::Session,
-    /// When the call began; the origin unless the rules bound how long it may take.
-    started: Timestamp,
+    /// When the call began, if the rules bounded then how long it may take.
+    started: Option<Timestamp>,
     /// Held, not read: the request is in flight until this is dropped.
     _request: Request,
     permit: Option<Permit>,
@@ -36,10 +36,7 @@ impl Session {
     /// A session whose first attempt is about to be sent.
     #[inline]
     pub(super) fn begin(policy: &Shared) -> Self {
-        let started = match policy.rules.max_elapsed {
-            Some(_) => policy.timer.now(),
-            None => Timestamp::ORIGIN,
-        };
+        let started = policy.is_timed().then(|| policy.timer.now());
         let request = policy.budget.as_ref().map_or_else(Request::default, RetryBudget::request);
         Self { machine: machine::Session::new(), started, _request: request, permit: None }
     }
@@ -119,12 +116,16 @@ impl Session {
     }
 
     fn schedule(&mut self, policy: &Shared, failure: Failure, kind: Kind) -> Result<Next, Reason> {
-        if let Some(reason) = self.machine.forbidden(&policy.rules, failure) {
+        let rules = policy.rules();
+        if let Some(reason) = self.machine.forbidden(&rules, failure) {
             return Err(reason);
         }
         let deadline = context::deadline(&policy.timer).map(|deadline| deadline.timestamp());
-        let times = Times { now: policy.timer.now(), started: self.started, deadline };
-        let delay = self.machine.wait(&policy.rules, failure, policy.rng.unit(), times)?;
+        let now = policy.timer.now();
+        // A bound that came while the call was under way counts from when it is first seen.
+        let started = *self.started.get_or_insert(now);
+        let times = Times { now, started, deadline };
+        let delay = self.machine.wait(&rules, failure, policy.rng.unit(), times)?;
         // The budget is asked last, so that no token is taken for a retry that time forbids.
         if let Some(budget) = &policy.budget {
             self.permit = Some(budget.withdraw(kind).ok_or(Reason::Budget)?);

@@ -22,6 +22,7 @@ use crate::{ConfigError, Name};
 pub struct TimeoutBuilder {
     name: Name,
     limit: Option<Duration>,
+    reconfigurable: bool,
     timer: Option<SharedTimer>,
     listeners: Listeners,
 }
@@ -31,6 +32,7 @@ impl TimeoutBuilder {
         Self {
             name: Name::from_static("timeout"),
             limit: None,
+            reconfigurable: false,
             timer: SharedTimer::preset(),
             listeners: Listeners::default(),
         }
@@ -45,6 +47,26 @@ impl TimeoutBuilder {
     /// How long an answer may take. Has no default; `Duration::MAX` means for ever.
     pub fn limit(mut self, limit: Duration) -> Self {
         self.limit = Some(limit);
+        self
+    }
+
+    /// Lets the limit be changed while calls run, by [`Timeout::reconfigure`]. Off by default, and then it costs nothing.
+    ///
+    /// Clones share the limit, and each call reads it once: one atomic load. What a call was allowed it keeps.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use resilience_core::timeout::Timeout;
+    ///
+    /// let limit = |millis| Timeout::builder().limit(Duration::from_millis(millis));
+    /// let timeout = limit(250).reconfigurable().build()?;
+    /// timeout.clone().reconfigure(limit(900))?;
+    /// assert_eq!(timeout.limit(), Duration::from_millis(900));
+    /// assert_eq!(limit(250).build()?.reconfigure(limit(900)).unwrap_err().field(), "limit"); // it was not asked for
+    /// # Ok::<(), resilience_core::ConfigError>(())
+    /// ```
+    pub fn reconfigurable(mut self) -> Self {
+        self.reconfigurable = true;
         self
     }
 
@@ -66,11 +88,17 @@ impl TimeoutBuilder {
     ///
     /// If `limit` is missing or zero, or there is no `timer`.
     pub fn build(self) -> Result<Timeout, ConfigError> {
-        let limit = self.limit.ok_or(ConfigError::new("limit", "must be set"))?;
-        if limit.is_zero() {
-            return Err(ConfigError::new("limit", "must be above zero"));
-        }
+        let limit = self.checked_limit()?;
         let timer = self.timer.ok_or(ConfigError::new("timer", "must be set without the feature `tokio`"))?;
-        Ok(Timeout::assemble(self.name, limit, timer, &self.listeners))
+        let timeout = Timeout::assemble(self.name, limit, timer, &self.listeners);
+        Ok(if self.reconfigurable { timeout.shared() } else { timeout })
+    }
+
+    pub(super) fn checked_limit(&self) -> Result<Duration, ConfigError> {
+        match self.limit {
+            None => Err(ConfigError::new("limit", "must be set")),
+            Some(Duration::ZERO) => Err(ConfigError::new("limit", "must be above zero")),
+            Some(limit) => Ok(limit),
+        }
     }
 }

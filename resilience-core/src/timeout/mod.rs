@@ -44,6 +44,7 @@
 //! | option | default | why |
 //! |---|---|---|
 //! | `limit` | none, must be given | no figure is right for both a cache and a report |
+//! | `reconfigurable` | off | a limit that may change is one that clones share, and each call reads |
 //! | `name` | `timeout` | |
 //! | `timer` | tokio's | so that `tokio::time::pause` drives it |
 //!

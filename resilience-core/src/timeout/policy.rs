@@ -7,10 +7,12 @@ use super::machine::Allowance;
 use super::{Event, ResponseFuture, TimeoutBuilder};
 use crate::context::ambient::{self, Span, TimeLeft};
 use crate::event::Listeners;
-use crate::time::{SharedTimer, Sleep, Timestamp};
-use crate::{Name, Reason, Rejected};
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::time::{SharedTimer, Sleep, Timestamp, saturating_nanos};
+use crate::{ConfigError, Name, Reason, Rejected};
 
-/// A limit on how long an answer may take. Cheap to clone; it has no state to share.
+/// A limit on how long an answer may take. Cheap to clone; it has no state to share, unless it was built to be
+/// [reconfigurable](TimeoutBuilder::reconfigurable).
 ///
 /// ```
 /// use std::time::Duration;
@@ -35,6 +37,8 @@ pub struct Timeout {
     name: Name,
     limit: Duration,
     rule: Rule,
+    /// The limit in nanoseconds where it may change, shared by the clones. The rule's own is then not looked at.
+    live: Option<Arc<AtomicU64>>,
 }
 
 /// What the future of a call needs, in two words: clones without touching a shared count, unless somebody listens or
@@ -62,7 +66,13 @@ impl Timeout {
     pub(super) fn assemble(name: Name, limit: Duration, timer: SharedTimer, listeners: &Listeners) -> Self {
         let special = (!listeners.is_empty() || !timer.is_own())
             .then(|| Arc::new(Special { listeners: listeners.bound("timeout", &name), name: name.clone(), timer }));
-        Self { name, limit, rule: Rule { limit: limit.into(), special } }
+        Self { name, limit, rule: Rule { limit: limit.into(), special }, live: None }
+    }
+
+    /// The same timeout with a limit that its clones share and that may change.
+    pub(super) fn shared(mut self) -> Self {
+        self.live = Some(Arc::new(AtomicU64::new(saturating_nanos(self.limit))));
+        self
     }
 
     /// Runs `future` with the limit, without tower.
@@ -81,9 +91,10 @@ impl Timeout {
     /// # Ok::<_, resilience_core::ConfigError>(()) }).unwrap();
     /// ```
     pub fn call<F: Future>(&self, future: F) -> ResponseFuture<F> {
-        match self.begin(ambient::time()) {
-            Ok(allowance) => ResponseFuture::running(future, self.rule.clone(), allowance),
-            Err(rejected) => ResponseFuture::refused(rejected, self.rule.clone()),
+        let limit = self.span();
+        match self.begin(ambient::time(), limit) {
+            Ok(allowance) => ResponseFuture::running(future, self.rule(limit), allowance),
+            Err(rejected) => ResponseFuture::refused(rejected, self.rule(limit)),
         }
     }
 
@@ -100,18 +111,44 @@ impl Timeout {
 
     /// How long an answer may take.
     pub fn limit(&self) -> Duration {
-        self.limit
+        // The figure it was built with may be one that no count of nanoseconds holds.
+        if self.live.is_some() { self.span().into() } else { self.limit }
+    }
+
+    /// Takes over the limit of `builder`, for calls that begin from now on; the rest of it is not looked at.
+    ///
+    /// # Errors
+    ///
+    /// If that limit is missing or zero, or this timeout was not built to be
+    /// [reconfigurable](TimeoutBuilder::reconfigurable).
+    pub fn reconfigure(&self, builder: TimeoutBuilder) -> Result<(), ConfigError> {
+        let limit = builder.checked_limit()?;
+        let live = self.live.as_ref().ok_or(ConfigError::new("limit", "cannot change: not built as reconfigurable"))?;
+        // Relaxed as in `span`.
+        live.store(saturating_nanos(limit), Ordering::Relaxed);
+        Ok(())
     }
 
     /// What a call that begins now is allowed, or its refusal if it comes too late.
     #[inline]
-    pub(super) fn begin(&self, outer: TimeLeft) -> Result<Allowance, Rejected> {
-        Allowance::new(outer, self.rule.limit, || self.rule.now()).map_err(|_late| self.refuse())
+    pub(super) fn begin(&self, outer: TimeLeft, limit: Span) -> Result<Allowance, Rejected> {
+        Allowance::new(outer, limit, || self.rule.now()).map_err(|_late| self.refuse())
     }
 
-    #[cfg(feature = "tower")]
-    pub(super) fn rule(&self) -> &Rule {
-        &self.rule
+    /// The limit of this moment. A call asks once.
+    #[inline]
+    pub(super) fn span(&self) -> Span {
+        match &self.live {
+            None => self.rule.limit,
+            // Relaxed: a figure that guards nothing.
+            Some(live) => Duration::from_nanos(live.load(Ordering::Relaxed)).into(),
+        }
+    }
+
+    /// The rule for a call that was told `limit`.
+    #[inline]
+    pub(super) fn rule(&self, limit: Span) -> Rule {
+        Rule { limit, ..self.rule.clone() }
     }
 
     #[cold]

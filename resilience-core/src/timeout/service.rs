@@ -38,14 +38,15 @@ where
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
         let outer = ambient::time();
-        match self.timeout.begin(outer) {
+        let limit = self.timeout.span();
+        match self.timeout.begin(outer, limit) {
             Ok(mut allowance) => {
                 let entered = ambient::enter_time(allowance.narrow(outer));
                 let inner = self.inner.call(request);
                 allowance.learn(entered.leave());
-                ResponseFuture::running(inner, self.timeout.rule().clone(), allowance)
+                ResponseFuture::running(inner, self.timeout.rule(limit), allowance)
             }
-            Err(rejected) => ResponseFuture::refused(rejected, self.timeout.rule().clone()),
+            Err(rejected) => ResponseFuture::refused(rejected, self.timeout.rule(limit)),
         }
     }
 }
