@@ -71,6 +71,8 @@
 //! | `metrics` | | events as `metrics` counters, gauges and histograms |
 //! | `http` | | the [context] in HTTP and gRPC headers, what statuses mean, refusals as responses |
 //! | `tonic` | | `tonic::Status` as the error of a stack |
+//! | `serde` | | policies set up by data: `config` |
+//! | `toml`, `json` | | such data from files, with errors that name line and field |
 //!
 //! Without any, the rules and policy objects remain, for another runtime's timer.
 //!
@@ -81,6 +83,8 @@
 pub mod bulkhead;
 pub mod circuit_breaker;
 mod classify;
+#[cfg(feature = "serde")]
+pub mod config;
 pub mod context;
 mod error;
 pub mod event;

@@ -41,6 +41,7 @@ const PURE: &[(&str, &str)] = &[
     ("resilience-core", "--features tower"),
     ("resilience-core", "--features tokio"),
     ("resilience-core", "--features http"),
+    ("resilience-core", "--features serde"),
     ("resilience-discovery", ""),
     ("resilience-discovery", "--features tokio"),
     ("resilience-cqrs", ""),

@@ -1,0 +1,127 @@
+//! A configuration applied to policies that are in use.
+
+use super::{Config, PipelineConfig, Pipelines, Policy, PolicyConfig, Problem, Problems, RetryConfig};
+
+impl Pipelines {
+    /// Makes the policies what `config` says, while they run and without losing what they hold.
+    ///
+    /// # Errors
+    ///
+    /// If `config` cannot work, or differs in what cannot change; see the [module's table](super#changing). Nothing has
+    /// changed then.
+    pub fn reconfigure(&mut self, config: &Config) -> Result<(), Problems> {
+        config.check()?;
+        Problems::none_or(differences(&self.config, config))?;
+        for (name, pipeline) in &config.pipelines {
+            for (entry, settings) in &pipeline.policies {
+                let Some(policy) = self.pipeline(name).and_then(|pipeline| pipeline.policy(entry)) else { continue };
+                let before = self.config.pipelines.get(name).and_then(|pipeline| pipeline.policies.get(entry));
+                if before != Some(settings) {
+                    let path = settings.path_in(entry);
+                    policy
+                        .reconfigure(settings)
+                        .map_err(|problem| problem.under(&path).under(name).under("pipelines"))?;
+                }
+            }
+        }
+        self.config = config.clone();
+        Ok(())
+    }
+}
+
+/// What stays as it was built.
+const FIXED: &str = "cannot change while running";
+
+/// What cannot be applied.
+fn differences(before: &Config, after: &Config) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    if before.budgets != after.budgets {
+        problems.push(Problem::new("budgets", FIXED));
+    }
+    for name in before.pipelines.keys().filter(|name| !after.pipelines.contains_key(*name)) {
+        problems.push(Problem::new(name, "cannot go while running").under("pipelines"));
+    }
+    for (name, after) in &after.pipelines {
+        match before.pipelines.get(name) {
+            Some(before) => {
+                problems.extend(before.differences(after).into_iter().map(|it| it.under(name).under("pipelines")));
+            }
+            None => problems.push(Problem::new(name, "cannot come while running").under("pipelines")),
+        }
+    }
+    problems
+}
+
+impl PipelineConfig {
+    fn differences(&self, after: &Self) -> Vec<Problem> {
+        if self.layers != after.layers {
+            return vec![Problem::new("layers", FIXED)];
+        }
+        let changed = self.policies.iter().zip(&after.policies);
+        let differs = |((name, before), (_, after)): ((&String, &PolicyConfig), (_, &PolicyConfig))| {
+            before.difference(after).map(|problem| problem.under(&after.path_in(name)))
+        };
+        changed.filter_map(differs).collect()
+    }
+}
+
+impl PolicyConfig {
+    fn difference(&self, after: &Self) -> Option<Problem> {
+        match (self, after) {
+            (Self::Timeout(_), Self::Timeout(_)) | (Self::Bulkhead(_), Self::Bulkhead(_)) => None,
+            (Self::Retry(before), Self::Retry(after)) => before.fixed_difference(after),
+            (Self::RateLimit(before), Self::RateLimit(after)) => {
+                let waits = |wait: Option<super::Span>| wait.is_some_and(|wait| !wait.0.is_zero());
+                let comes_or_goes = waits(before.max_wait) != waits(after.max_wait);
+                comes_or_goes.then(|| Problem::new("max_wait", "cannot come or go while running, only change"))
+            }
+            (Self::CircuitBreaker(before), Self::CircuitBreaker(after)) => {
+                (before != after).then(|| Problem::new("", FIXED))
+            }
+            _ => Some(Problem::new("", "cannot become another pattern while running")),
+        }
+    }
+}
+
+impl RetryConfig {
+    fn fixed_difference(&self, after: &Self) -> Option<Problem> {
+        let fields = [("budget", self.budget != after.budget), ("seed", self.seed != after.seed)];
+        fields.into_iter().find(|(_, differs)| *differs).map(|(field, _)| Problem::new(field, FIXED))
+    }
+}
+
+impl Policy {
+    /// Takes over what may change.
+    ///
+    /// # Errors
+    ///
+    /// If `config` is another pattern's, cannot work, or changes what cannot; nothing has changed then. Settings that are
+    /// fixed when a policy is built, such as a retry's budget, are not looked at: [`Pipelines::reconfigure`] compares
+    /// them.
+    ///
+    /// ```
+    /// use resilience_core::bulkhead::Bulkhead;
+    /// use resilience_core::config::{BulkheadConfig, Policy, PolicyConfig};
+    ///
+    /// let bulkhead = Bulkhead::builder().limit(8).build()?;
+    /// let mut config = BulkheadConfig::default();
+    /// config.limit = Some(16);
+    /// Policy::Bulkhead(bulkhead.clone()).reconfigure(&PolicyConfig::Bulkhead(config))?;
+    /// assert_eq!(bulkhead.snapshot().limit, 16);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn reconfigure(&self, config: &PolicyConfig) -> Result<(), Problem> {
+        match (self, config) {
+            (Self::Timeout(timeout), PolicyConfig::Timeout(config)) => timeout.reconfigure(config.builder())?,
+            (Self::Retry(retry), PolicyConfig::Retry(config)) => {
+                config.check()?;
+                retry.reconfigure(config.rules()?)?;
+            }
+            (Self::Bulkhead(bulkhead), PolicyConfig::Bulkhead(config)) => bulkhead.reconfigure(config.builder())?,
+            (Self::RateLimit(limiter), PolicyConfig::RateLimit(config)) => limiter.reconfigure(config.builder())?,
+            (Self::CircuitBreaker(_), PolicyConfig::CircuitBreaker(_)) => return Err(Problem::new("", FIXED)),
+            _ => return Err(Problem::new("", "are settings of another pattern")),
+        }
+        Ok(())
+    }
+}

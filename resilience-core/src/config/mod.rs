@@ -1,0 +1,123 @@
+//! Policies set up by a file, and changed by it while they run.
+//!
+//! # Why
+//!
+//! How long to wait for a partner, how often to try again, how many calls at once: these figures are found in operation,
+//! by whoever operates the program, and a wrong one must be corrected without a release, often without a restart. So
+//! every policy has its settings as plain data, a [`Config`] holds whole pipelines of them, and what is read again is
+//! applied to the policies that are in use, which keep their state.
+//!
+//! # Example
+//!
+//! ```
+//! # #[cfg(all(feature = "toml", feature = "tower", feature = "tokio"))] {
+//! use resilience_core::LiftLayer;
+//! use resilience_core::bulkhead::Bulkhead;
+//! use resilience_core::circuit_breaker::CircuitBreaker;
+//! use resilience_core::config::{Config, Setup};
+//! use resilience_core::retry::Retry;
+//! use resilience_core::timeout::Timeout;
+//! use tower::util::option_layer;
+//! use tower::{ServiceBuilder, ServiceExt, service_fn};
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(async {
+//! const FILE: &str = r#"
+//!     [budgets.outgoing]
+//!     ratio = 0.1
+//!
+//!     [pipelines.payments]
+//!     layers = ["total", "retry", "circuit_breaker", "attempt"]
+//!     total.timeout.limit = "2s"
+//!     attempt.timeout.limit = "250ms"
+//!     circuit_breaker = { failure_rate = 0.5, window = "10s" }
+//!     [pipelines.payments.retry]
+//!     attempts = 3
+//!     backoff = { base = "50ms", cap = "1s" }
+//!     budget.shared = "outgoing"
+//! "#;
+//! let mut pipelines = Config::from_toml(FILE)?.build(&Setup::new())?;
+//! let payments = pipelines.pipeline("payments").unwrap().clone();
+//!
+//! // The types of a stack are chosen by code: here every layer that may be there, in the one order that is right.
+//! payments.expect(&["total", "retry", "circuit_breaker", "bulkhead", "attempt"])?;
+//! let service = ServiceBuilder::new()
+//!     .option_layer(payments.timeout("total").map(Timeout::layer))
+//!     .option_layer(payments.retry("retry").map(Retry::layer))
+//!     .option_layer(payments.circuit_breaker("circuit_breaker").map(CircuitBreaker::layer))
+//!     .option_layer(payments.bulkhead("bulkhead").map(Bulkhead::layer)) // not in the file: costs a branch
+//!     .option_layer(payments.timeout("attempt").map(Timeout::layer))
+//!     .layer(LiftLayer)
+//!     .service(service_fn(async |cents: u32| Ok::<_, std::io::Error>(cents)));
+//! assert_eq!(service.oneshot(995).await?, 995);
+//!
+//! // The file has changed: what is in use follows.
+//! pipelines.reconfigure(&Config::from_toml(&FILE.replace("2s", "5s"))?)?;
+//! assert_eq!(payments.timeout("total").unwrap().limit().as_secs(), 5);
+//! # Ok::<_, Box<dyn std::error::Error>>(()) }).unwrap();
+//! # }
+//! ```
+//!
+//! # A file
+//!
+//! | entry | holds |
+//! |---|---|
+//! | `budgets.NAME` | a [`BudgetConfig`] that several retries may share |
+//! | `pipelines.NAME.layers` | the names of the pipeline's policies, outermost first |
+//! | `pipelines.NAME.PATTERN` | the settings of a policy called as its pattern: `timeout`, `retry`, `circuit_breaker`, ... |
+//! | `pipelines.NAME.OTHER.PATTERN` | the settings of a policy with a name of its own |
+//!
+//! A policy goes by `PIPELINE.ENTRY` in refusals, events and metrics: `payments.retry`. What is not set is the builder's
+//! default. Durations have units ([`Span`]). What is not known is refused, not ignored.
+//!
+//! # Order
+//!
+//! A file says which layers there are and in which order they should be; the code that builds the stack decides it, for
+//! the order is part of the stack's type. [`Pipeline::expect`] refuses a file that says otherwise when the program
+//! starts. The alternative, boxing each layer so that a file could rearrange them, would cost an allocation and an
+//! indirect call for each layer of each call, and an order is not a figure to be tuned: there is a right one, and a
+//! linter for it.
+//!
+//! # Changing
+//!
+//! [`Pipelines::reconfigure`] takes a new configuration as a whole or not at all. It may change:
+//!
+//! | policy | what may change | what it keeps |
+//! |---|---|---|
+//! | timeout | `limit` | calls under way keep theirs |
+//! | retry | attempts, backoffs, hint, longest time | budget and counts |
+//! | bulkhead | limit, queue, longest wait | permits and places in the queue |
+//! | rate_limit | quota, burst; the longest wait to another | what was taken |
+//!
+//! The rest, and which layers there are, needs a new stack, and is refused with its path. An unchanged file changes
+//! nothing.
+//!
+//! # Errors
+//!
+//! [`Problems`]: everything that is wrong at once, each [`Problem`] with its path, its rule and, in a text, its line.
+
+mod breaker;
+mod budget;
+mod change;
+mod check;
+mod file;
+#[cfg(any(feature = "toml", feature = "json"))]
+mod locate;
+mod pipeline;
+mod policies;
+mod problem;
+#[cfg(any(feature = "toml", feature = "json"))]
+mod read;
+mod retry;
+mod span;
+
+pub use self::breaker::{AbandonedConfig, CircuitBreakerConfig};
+pub use self::budget::{BudgetConfig, BudgetRule};
+pub use self::file::{Config, PipelineConfig, PolicyConfig};
+pub use self::pipeline::{Pipeline, Pipelines, Policy, Setup};
+pub use self::policies::{BulkheadConfig, Quota, RateLimitConfig, TimeoutConfig};
+pub use self::problem::{Problem, Problems};
+pub use self::retry::{BackoffConfig, BudgetChoice, Curve, HintConfig, JitterConfig, RetryConfig};
+pub use self::span::{Span, SpanError};
+
+#[cfg(all(test, not(loom), feature = "toml", feature = "json", feature = "tokio"))]
+mod tests;

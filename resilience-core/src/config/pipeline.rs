@@ -1,0 +1,280 @@
+//! The policies a configuration was made into.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use super::{BudgetChoice, BudgetConfig, Config, PipelineConfig, PolicyConfig, Problem, Problems};
+use crate::bulkhead::Bulkhead;
+use crate::circuit_breaker::CircuitBreaker;
+use crate::event::Sink;
+use crate::rate_limit::RateLimiter;
+use crate::retry::{Retry, RetryBudget};
+use crate::time::SharedTimer;
+use crate::timeout::Timeout;
+
+/// What policies need that is no data: a clock, and who listens.
+#[derive(Clone, Default)]
+#[must_use]
+pub struct Setup {
+    timer: Option<SharedTimer>,
+    listeners: Vec<Arc<dyn Sink>>,
+}
+
+impl Setup {
+    /// The builders' own clock, and nobody listens.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The clock of all policies. Default: tokio's, if the feature `tokio` is on.
+    pub fn timer(mut self, timer: impl Into<SharedTimer>) -> Self {
+        self.timer = Some(timer.into());
+        self
+    }
+
+    /// Adds a listener to all policies.
+    pub fn listener(mut self, sink: impl Sink) -> Self {
+        self.listeners.push(Arc::new(sink));
+        self
+    }
+}
+
+impl fmt::Debug for Setup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Setup").field("timer", &self.timer).field("listeners", &self.listeners.len()).finish()
+    }
+}
+
+/// One policy of a pipeline. Clones share it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Policy {
+    /// A time limit.
+    Timeout(Timeout),
+    /// Retries.
+    Retry(Retry),
+    /// A circuit breaker.
+    CircuitBreaker(CircuitBreaker),
+    /// A limit on calls at once.
+    Bulkhead(Bulkhead),
+    /// A limit on the calls in a time.
+    RateLimit(RateLimiter),
+}
+
+/// The policies in front of one dependency, made by [`PipelineConfig::build`] or [`Config::build`]. Clones share them.
+#[derive(Clone, Debug)]
+pub struct Pipeline {
+    name: Arc<str>,
+    policies: Arc<[(String, Policy)]>,
+}
+
+/// All pipelines of a configuration.
+#[derive(Debug)]
+pub struct Pipelines {
+    pub(super) config: Config,
+    pipelines: BTreeMap<String, Pipeline>,
+    budgets: BTreeMap<String, RetryBudget>,
+}
+
+impl Config {
+    /// Makes the policies.
+    ///
+    /// # Errors
+    ///
+    /// As [`check`](Self::check); and without the feature `tokio`, if `setup` has no timer.
+    pub fn build(&self, setup: &Setup) -> Result<Pipelines, Problems> {
+        self.check()?;
+        let mut budgets = BTreeMap::new();
+        for (name, config) in &self.budgets {
+            let budget = config.make(name, setup).map_err(|problem| problem.under(name).under("budgets"))?;
+            budgets.insert(name.clone(), budget);
+        }
+        let build = |(name, config): (&String, &PipelineConfig)| {
+            let pipeline = config.assemble(name, setup, &budgets);
+            Ok((name.clone(), pipeline.map_err(|problem| problem.under(name).under("pipelines"))?))
+        };
+        let pipelines = self.pipelines.iter().map(build).collect::<Result<_, Problem>>()?;
+        Ok(Pipelines { config: self.clone(), pipelines, budgets })
+    }
+}
+
+impl PipelineConfig {
+    /// Makes the policies of this pipeline alone. They are called `name.ENTRY`.
+    ///
+    /// # Errors
+    ///
+    /// All that is wrong with it, a shared budget included: only a whole [`Config`] has some.
+    pub fn build(&self, name: &str, setup: &Setup) -> Result<Pipeline, Problems> {
+        Problems::none_or(self.problems())?;
+        Ok(self.assemble(name, setup, &BTreeMap::new())?)
+    }
+
+    fn assemble(
+        &self,
+        name: &str,
+        setup: &Setup,
+        budgets: &BTreeMap<String, RetryBudget>,
+    ) -> Result<Pipeline, Problem> {
+        let build = |(entry, config): (&str, &PolicyConfig)| {
+            let policy = config.build(format!("{name}.{entry}"), setup, budgets);
+            Ok((entry.to_owned(), policy.map_err(|problem| problem.under(&config.path_in(entry)))?))
+        };
+        let policies = self.in_order().map(build).collect::<Result<Vec<_>, Problem>>()?;
+        Ok(Pipeline { name: name.into(), policies: policies.into() })
+    }
+}
+
+impl BudgetConfig {
+    fn make(&self, name: &str, setup: &Setup) -> Result<RetryBudget, Problem> {
+        let mut builder = self.builder().name(name.to_owned());
+        if let Some(timer) = &setup.timer {
+            builder = builder.timer(timer.clone());
+        }
+        Ok(builder.build()?)
+    }
+}
+
+impl PolicyConfig {
+    fn build(&self, name: String, setup: &Setup, budgets: &BTreeMap<String, RetryBudget>) -> Result<Policy, Problem> {
+        macro_rules! build {
+            ($builder:expr) => {{
+                let mut builder = $builder.name(name);
+                if let Some(timer) = &setup.timer {
+                    builder = builder.timer(timer.clone());
+                }
+                for sink in &setup.listeners {
+                    builder = builder.listener(sink.clone());
+                }
+                builder.build()?
+            }};
+        }
+        Ok(match self {
+            Self::Timeout(config) => Policy::Timeout(build!(config.builder())),
+            Self::CircuitBreaker(config) => Policy::CircuitBreaker(build!(config.builder())),
+            Self::Bulkhead(config) => Policy::Bulkhead(build!(config.builder())),
+            Self::RateLimit(config) => Policy::RateLimit(build!(config.builder())),
+            Self::Retry(config) => {
+                let mut builder = config.rules()?;
+                builder = match &config.budget {
+                    None => builder,
+                    Some(BudgetChoice::Unlimited) => builder.unlimited(),
+                    Some(BudgetChoice::Own(own)) => {
+                        let budget = own.make(&name, setup).map_err(|problem| problem.under("budget.own"))?;
+                        builder.budget(budget)
+                    }
+                    Some(BudgetChoice::Shared(shared)) => {
+                        let missing = || Problem::new("budget.shared", format!("there is no budget {shared:?}"));
+                        builder.budget(budgets.get(shared).ok_or_else(missing)?.clone())
+                    }
+                };
+                Policy::Retry(build!(builder))
+            }
+        })
+    }
+}
+
+impl Pipelines {
+    /// The pipeline called `name`.
+    pub fn pipeline(&self, name: &str) -> Option<&Pipeline> {
+        self.pipelines.get(name)
+    }
+
+    /// The shared budget called `name`, for policies that are not in the file.
+    pub fn budget(&self, name: &str) -> Option<&RetryBudget> {
+        self.budgets.get(name)
+    }
+
+    /// All pipelines, by name.
+    pub fn iter(&self) -> impl Iterator<Item = &Pipeline> {
+        self.pipelines.values()
+    }
+
+    /// What they are configured as now.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+}
+
+macro_rules! accessors {
+    ($($(#[$doc:meta])* $accessor:ident: $variant:ident($policy:ty),)+) => {
+        impl Pipeline {
+            $($(#[$doc])*
+            pub fn $accessor(&self, entry: &str) -> Option<&$policy> {
+                match self.policy(entry) {
+                    Some(Policy::$variant(policy)) => Some(policy),
+                    _ => None,
+                }
+            })+
+        }
+    };
+}
+
+impl Pipeline {
+    /// The pipeline's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its policies with the names of their entries, outermost first.
+    pub fn policies(&self) -> impl Iterator<Item = (&str, &Policy)> {
+        self.policies.iter().map(|(name, policy)| (name.as_str(), policy))
+    }
+
+    /// The policy of the entry called `entry`.
+    pub fn policy(&self, entry: &str) -> Option<&Policy> {
+        self.policies().find(|(name, _)| *name == entry).map(|(_, policy)| policy)
+    }
+
+    /// Whether the file's layers are among `layers`, those the code composes, and in the same order, outermost first.
+    ///
+    /// # Errors
+    ///
+    /// If the file has a layer the code would leave out, or has them in another order.
+    ///
+    /// ```
+    /// # #[cfg(all(feature = "toml", feature = "tokio"))] {
+    /// use resilience_core::config::{Config, Setup};
+    ///
+    /// let file = Config::from_toml(r#"
+    ///     [pipelines.stock]
+    ///     layers = ["bulkhead", "timeout"]
+    ///     bulkhead.limit = 8
+    ///     timeout.limit = "1s"
+    /// "#)?;
+    /// let pipelines = file.build(&Setup::new())?;
+    /// let stock = pipelines.pipeline("stock").unwrap();
+    /// assert!(stock.expect(&["retry", "bulkhead", "timeout"]).is_ok());
+    /// let wrong = stock.expect(&["timeout", "bulkhead"]).unwrap_err();
+    /// assert_eq!(wrong.to_string(), "pipelines.stock.layers: must have \"timeout\" outside of \"bulkhead\"");
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn expect(&self, layers: &[&str]) -> Result<(), Problem> {
+        let problem = |rule| Err(Problem::new("layers", rule).under(&self.name).under("pipelines"));
+        let mut outer: Option<(usize, &str)> = None;
+        for (name, _) in self.policies() {
+            let Some(at) = layers.iter().position(|layer| *layer == name) else {
+                return problem(format!("must not have {name:?}, which this program does not use"));
+            };
+            if let Some((_, outer)) = outer.filter(|(before, _)| *before > at) {
+                return problem(format!("must have {name:?} outside of {outer:?}"));
+            }
+            outer = Some((at, name));
+        }
+        Ok(())
+    }
+}
+
+accessors! {
+    /// The timeout of that name; none if there is no such entry, or it is another pattern's.
+    timeout: Timeout(Timeout),
+    /// The retry of that name.
+    retry: Retry(Retry),
+    /// The circuit breaker of that name.
+    circuit_breaker: CircuitBreaker(CircuitBreaker),
+    /// The bulkhead of that name.
+    bulkhead: Bulkhead(Bulkhead),
+    /// The rate limiter of that name.
+    rate_limit: RateLimit(RateLimiter),
+}

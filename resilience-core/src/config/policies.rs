@@ -1,0 +1,130 @@
+//! The policies as data. What is not set is the builder's default: defaults are written down once, there.
+
+use serde::{Deserialize, Serialize};
+
+use super::Span;
+use crate::bulkhead::{Bulkhead, BulkheadBuilder};
+use crate::rate_limit::{RateLimiter, RateLimiterBuilder};
+use crate::timeout::{Timeout, TimeoutBuilder};
+
+/// Applies the settings that are there.
+macro_rules! set {
+    ($builder:ident, $($value:expr => $setter:ident),+ $(,)?) => {
+        $(if let Some(value) = $value { $builder = $builder.$setter(value.into()); })+
+    };
+}
+pub(super) use set;
+
+/// A [`Timeout`] as data.
+///
+/// ```
+/// # #[cfg(feature = "toml")] {
+/// use std::time::Duration;
+/// use resilience_core::config::TimeoutConfig;
+///
+/// let config: TimeoutConfig = toml::from_str(r#"limit = "250ms""#)?;
+/// let timeout = config.builder().name("stock").build()?;
+/// assert_eq!(timeout.limit(), Duration::from_millis(250));
+/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct TimeoutConfig {
+    /// How long an answer may take; `forever` is allowed. Required.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<Span>,
+}
+
+impl TimeoutConfig {
+    /// A builder with these settings, [reconfigurable](TimeoutBuilder::reconfigurable): what comes from a file may
+    /// come again.
+    pub fn builder(&self) -> TimeoutBuilder {
+        let mut builder = Timeout::builder().reconfigurable();
+        set!(builder, self.limit => limit);
+        builder
+    }
+}
+
+/// A [`Bulkhead`] as data.
+///
+/// ```
+/// use resilience_core::config::BulkheadConfig;
+///
+/// let mut config = BulkheadConfig::default();
+/// assert_eq!(config.builder().build().unwrap_err().to_string(), "limit must be set");
+/// config.limit = Some(32);
+/// assert!(config.builder().build().is_ok());
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct BulkheadConfig {
+    /// Calls that may run at once. Required.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+    /// Calls that may wait.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue: Option<u32>,
+    /// How long a call may wait.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_wait: Option<Span>,
+}
+
+impl BulkheadConfig {
+    /// A builder with these settings.
+    pub fn builder(&self) -> BulkheadBuilder {
+        let mut builder = Bulkhead::builder();
+        set!(builder, self.limit => limit, self.queue => queue, self.max_wait => max_wait);
+        builder
+    }
+}
+
+/// A [`RateLimiter`] as data.
+///
+/// ```
+/// # #[cfg(feature = "toml")] {
+/// use resilience_core::config::RateLimitConfig;
+///
+/// let config: RateLimitConfig = toml::from_str(r#"quota = { permits = 100, per = "1s" }"#)?;
+/// assert_eq!(config.builder().build()?.snapshot().burst, 100);
+/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct RateLimitConfig {
+    /// So many permits in so much time. Required.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quota: Option<Quota>,
+    /// Permits that may be had at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub burst: Option<u32>,
+    /// How long a call may wait for its permit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_wait: Option<Span>,
+}
+
+/// Permits in a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Quota {
+    /// The permits.
+    pub permits: u32,
+    /// The time they are handed out in, evenly.
+    pub per: Span,
+}
+
+impl RateLimitConfig {
+    /// A builder with these settings.
+    pub fn builder(&self) -> RateLimiterBuilder {
+        let mut builder = RateLimiter::builder();
+        if let Some(Quota { permits, per }) = self.quota {
+            builder = builder.quota(permits, per.0);
+        }
+        set!(builder, self.burst => burst, self.max_wait => max_wait);
+        builder
+    }
+}

@@ -1,0 +1,120 @@
+use std::time::Duration;
+
+use crate::Error;
+use crate::config::{Config, Pipelines, Setup};
+use crate::retry::{self, Backoff, Jitter, Reason, Retry};
+use crate::time::{ManualTimer, SharedTimer};
+
+const FILE: &str = r#"
+[pipelines.payments]
+layers = ["timeout", "retry", "circuit_breaker", "bulkhead", "rate_limit"]
+timeout.limit = "2s"
+retry = { attempts = 3, backoff = { curve = "none" } }
+circuit_breaker = {}
+bulkhead = { limit = 4, queue = 2 }
+rate_limit = { quota = { permits = 10, per = "1s" } }
+"#;
+
+fn pipelines() -> Pipelines {
+    Config::from_toml(FILE).unwrap().build(&Setup::new().timer(ManualTimer::new())).unwrap()
+}
+
+fn told(pipelines: &mut Pipelines, text: &str) -> Vec<String> {
+    let refused = pipelines.reconfigure(&Config::from_toml(text).unwrap()).unwrap_err();
+    refused.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_changed_file_changes_what_is_in_use_and_keeps_its_state() {
+    let mut pipelines = pipelines();
+    let payments = pipelines.pipeline("payments").unwrap().clone();
+    let (bulkhead, limiter) = (payments.bulkhead("bulkhead").unwrap(), payments.rate_limit("rate_limit").unwrap());
+    let _running = bulkhead.try_acquire().unwrap();
+    limiter.try_acquire_n(8).unwrap();
+    let text =
+        FILE.replace("\"2s\"", "\"5s\"").replace("limit = 4", "limit = 7").replace("permits = 10", "permits = 20");
+    pipelines.reconfigure(&Config::from_toml(&text.replace("attempts = 3", "attempts = 5")).unwrap()).unwrap();
+    assert_eq!(payments.timeout("timeout").unwrap().limit(), Duration::from_secs(5));
+    assert_eq!((bulkhead.snapshot().limit, bulkhead.snapshot().in_flight), (7, 1));
+    assert_eq!(limiter.snapshot().available, 12);
+    let retry = payments.retry("retry").unwrap();
+    let (_, report) =
+        futures::executor::block_on(retry::report(retry.run(async |_| Err::<(), _>(Error::Service("down")))));
+    assert_eq!(report.unwrap().attempts, 5);
+    assert_eq!(retry.snapshot().retries, 4);
+    // A default is a setting like any other: what the file no longer says is the default again.
+    let unset = text.replace(", queue = 2", "");
+    pipelines.reconfigure(&Config::from_toml(&unset).unwrap()).unwrap();
+    assert_eq!(bulkhead.snapshot().queue, 0);
+    assert_eq!(pipelines.config(), &Config::from_toml(&unset).unwrap());
+}
+
+#[test]
+fn what_cannot_change_is_refused_with_its_path_and_nothing_changes() {
+    let mut pipelines = pipelines();
+    let changed = FILE.replace("limit = 4", "limit = 7");
+    for (from, to, path) in [
+        (
+            "circuit_breaker = {}",
+            "circuit_breaker.probes = 9",
+            "pipelines.payments.circuit_breaker: cannot change while running",
+        ),
+        (
+            "curve = \"none\" } }",
+            "curve = \"none\" }, budget = \"unlimited\" }",
+            "pipelines.payments.retry.budget: cannot change while running",
+        ),
+        (
+            "per = \"1s\" } }",
+            "per = \"1s\" }, max_wait = \"1s\" }",
+            "pipelines.payments.rate_limit.max_wait: cannot come or go while running, only change",
+        ),
+        ("\"timeout\", \"retry\"", "\"retry\", \"timeout\"", "pipelines.payments.layers: cannot change while running"),
+        ("[pipelines.payments]", "[budgets.b]\n[pipelines.payments]", "budgets: cannot change while running"),
+    ] {
+        let text = changed.replace(from, to);
+        assert_ne!(text, changed, "{from}");
+        assert_eq!(told(&mut pipelines, &text), [path]);
+    }
+    let renamed = changed.replace("payments", "refunds");
+    assert_eq!(told(&mut pipelines, &renamed).len(), 2);
+    let bulkhead = pipelines.pipeline("payments").unwrap().bulkhead("bulkhead").unwrap();
+    assert_eq!(bulkhead.snapshot().limit, 4);
+    assert_eq!(pipelines.config(), &Config::from_toml(FILE).unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bound_that_comes_while_a_call_is_under_way_does_not_end_it_for_its_past() {
+    // A call that began without a longest time has not looked at the clock. Taken as begun at the clock's origin it
+    // would have failed at once, with hours on the clock.
+    tokio::time::advance(Duration::from_secs(7200)).await;
+    let rules = || Retry::builder().attempts(9).backoff(Backoff::constant(Duration::from_secs(1)).jitter(Jitter::None));
+    let retry = rules().build().unwrap();
+    let changing = retry.clone();
+    let (_, report) = retry::report(retry.run(async |attempt| {
+        if attempt == 1 {
+            changing.reconfigure(rules().max_elapsed(Duration::from_millis(2500))).unwrap();
+        }
+        Err::<(), _>(Error::Service("down"))
+    }))
+    .await;
+    let report = report.unwrap();
+    assert_eq!((report.attempts, report.gave_up), (3, Some(Reason::MaxElapsed)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_keeps_the_limit_it_began_with() {
+    use crate::timeout::Timeout;
+
+    let limit = |seconds| Timeout::builder().limit(Duration::from_secs(seconds));
+    let timeout = limit(5).reconfigurable().build().unwrap();
+    let timer = SharedTimer::default();
+    let start = timer.now();
+    let mut call = Box::pin(timeout.call(std::future::pending::<Result<(), Error<&str>>>()));
+    assert!(futures::poll!(call.as_mut()).is_pending());
+    timeout.reconfigure(limit(1)).unwrap();
+    let late = call.await.unwrap_err();
+    assert_eq!((late.to_string(), timer.now().since(start).as_secs()), ("no answer within 5s".to_owned(), 5));
+    let late = timeout.call(std::future::pending::<Result<(), Error<&str>>>()).await.unwrap_err();
+    assert_eq!((late.to_string(), timer.now().since(start).as_secs()), ("no answer within 1s".to_owned(), 6));
+}

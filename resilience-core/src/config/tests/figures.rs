@@ -1,0 +1,198 @@
+//! Hostile figures: whatever a file says, its policies are refused or work.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+// Boxed strategies: by value, those of a whole policy are too large for the stack of a test.
+use crate::Error;
+use crate::config::*;
+use crate::time::ManualTimer;
+
+fn spans() -> BoxedStrategy<Option<Span>> {
+    let some = prop_oneof![
+        Just(Duration::MAX),
+        Just(Duration::ZERO),
+        Just(Duration::from_nanos(1)),
+        Just(Duration::from_nanos(u64::MAX)),
+        (0..10_000_u64).prop_map(Duration::from_millis),
+        any::<(u64, u32)>().prop_map(|(seconds, nanos)| Duration::new(seconds, nanos % 1_000_000_000)),
+    ];
+    proptest::option::of(some.prop_map(Span)).boxed()
+}
+
+fn counts() -> BoxedStrategy<Option<u32>> {
+    proptest::option::of(prop_oneof![Just(u32::MAX), Just(0), Just(1), 0..100_u32, any::<u32>()]).boxed()
+}
+
+fn ratios() -> BoxedStrategy<Option<f64>> {
+    let odd = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -0.0, 0.0, f64::MIN_POSITIVE, f64::MAX, 1.0];
+    proptest::option::of(prop_oneof![proptest::sample::select(odd.to_vec()), 0.0..1.0, any::<f64>()]).boxed()
+}
+
+fn backoffs() -> BoxedStrategy<Option<BackoffConfig>> {
+    let curves = [
+        None,
+        Some(Curve::None),
+        Some(Curve::Constant),
+        Some(Curve::Linear),
+        Some(Curve::Exponential),
+        Some(Curve::Sequence),
+    ];
+    let jitters = prop_oneof![
+        Just(None),
+        Just(Some(JitterConfig::Decorrelated)),
+        Just(Some(JitterConfig::PollyV2)),
+        ratios().prop_map(|share| share.map(JitterConfig::Around)),
+    ];
+    let delays = proptest::option::of(proptest::collection::vec(spans().prop_map(Option::unwrap_or_default), 0..4));
+    let parts = (proptest::sample::select(curves.to_vec()), spans(), spans(), ratios(), delays, jitters);
+    proptest::option::of(parts.prop_map(|(curve, base, cap, factor, delays, jitter)| BackoffConfig {
+        curve,
+        base,
+        cap,
+        factor,
+        delays,
+        jitter,
+    }))
+    .boxed()
+}
+
+fn budgets() -> BoxedStrategy<BudgetConfig> {
+    let figure = || ratios().prop_map(Option::unwrap_or_default);
+    let count = || counts().prop_map(Option::unwrap_or_default);
+    let rules = prop_oneof![
+        4 => Just(None),
+        1 => Just(Some(BudgetRule::Aws21)),
+        1 => (count(), figure()).prop_map(|(max_tokens, ratio)| Some(BudgetRule::Throttle { max_tokens, ratio })),
+        1 => (figure(), count()).prop_map(|(ratio, floor)| Some(BudgetRule::Share { ratio, floor, counts_itself: true })),
+        1 => (spans(), count(), figure()).prop_map(|(ttl, min_per_second, ratio)| {
+            Some(BudgetRule::Leaky { ttl: ttl.unwrap_or_default(), min_per_second, ratio })
+        }),
+    ];
+    (ratios(), counts(), counts(), counts(), rules)
+        .prop_map(|(ratio, reserve, start, floor, rule)| BudgetConfig { ratio, reserve, start, floor, rule })
+        .boxed()
+}
+
+fn retries() -> BoxedStrategy<RetryConfig> {
+    let hints = prop_oneof![
+        Just(None),
+        Just(Some(HintConfig::Exact)),
+        spans().prop_map(|span| span.map(HintConfig::UpTo)),
+        spans().prop_map(|span| span.map(HintConfig::Within)),
+    ];
+    let budget =
+        proptest::option::of(prop_oneof![Just(BudgetChoice::Unlimited), budgets().prop_map(BudgetChoice::Own)]);
+    let parts = (proptest::option::of(0..5_u32), backoffs(), backoffs(), hints, spans(), budget, any::<Option<u64>>());
+    parts
+        .prop_map(|(attempts, backoff, throttled_backoff, hint, max_elapsed, budget, seed)| RetryConfig {
+            attempts,
+            backoff,
+            throttled_backoff,
+            hint,
+            max_elapsed,
+            budget,
+            seed,
+        })
+        .boxed()
+}
+
+fn breakers() -> BoxedStrategy<CircuitBreakerConfig> {
+    (counts(), ratios(), spans(), counts(), spans(), counts(), ratios(), spans())
+        .prop_map(|it| CircuitBreakerConfig {
+            consecutive_failures: it.0,
+            failure_rate: it.1,
+            window: it.2,
+            minimum_calls: it.3,
+            open_for: it.4,
+            probes: it.5,
+            probe_failure_rate: it.6,
+            half_open_for: it.7,
+            ..CircuitBreakerConfig::default()
+        })
+        .boxed()
+}
+
+fn policies() -> BoxedStrategy<PolicyConfig> {
+    let quotas = (counts(), spans()).prop_map(|(permits, per)| Some(Quota { permits: permits?, per: per? }));
+    prop_oneof![
+        spans().prop_map(|limit| PolicyConfig::Timeout(TimeoutConfig { limit })),
+        (counts(), counts(), spans()).prop_map(|(limit, queue, max_wait)| PolicyConfig::Bulkhead(BulkheadConfig {
+            limit,
+            queue,
+            max_wait
+        })),
+        (quotas, counts(), spans()).prop_map(|(quota, burst, max_wait)| PolicyConfig::RateLimit(RateLimitConfig {
+            quota,
+            burst,
+            max_wait
+        })),
+        breakers().prop_map(PolicyConfig::CircuitBreaker),
+        retries().prop_map(PolicyConfig::Retry),
+    ]
+    .boxed()
+}
+
+/// Some calls through a policy, with time passing between them.
+async fn exercise(policy: &Policy, timer: &ManualTimer) {
+    for step in [0, 1, 1_000_000, u64::MAX / 2, u64::MAX] {
+        let call = async { if step % 2 == 0 { Ok(()) } else { Err(Error::Service("down")) } };
+        match policy {
+            Policy::Timeout(timeout) => drop(timeout.call(call).await),
+            Policy::CircuitBreaker(breaker) => drop(breaker.call(call).await),
+            Policy::Bulkhead(bulkhead) => drop(bulkhead.call(call).await),
+            Policy::RateLimit(limiter) => drop(limiter.try_acquire_n(step as u32 % 7)),
+            Policy::Retry(retry) => {
+                let hinted = |_: &Result<(), &str>| crate::Classification::FAILURE.after(Duration::from_nanos(step));
+                let mut run = Box::pin(retry.run_with(hinted, async |_| Err::<(), _>("down")));
+                for _ in 0..3 {
+                    if futures::poll!(run.as_mut()).is_ready() {
+                        break;
+                    }
+                    timer.advance(Duration::from_secs(3600));
+                }
+            }
+        }
+        timer.advance(Duration::from_nanos(step));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    /// `Duration::MAX`, `u32::MAX` and NaN are refused or work; nothing that was accepted panics later, and neither does
+    /// what replaces it while it is in use.
+    #[test]
+    fn no_figure_in_a_file_makes_a_policy_panic(before in policies(), after in policies()) {
+        let timer = ManualTimer::new();
+        let setup = Setup::new().timer(timer.clone());
+        let alone = |policy: &PolicyConfig| PipelineConfig::default().with("it", policy.clone());
+        if let Ok(pipeline) = alone(&before).build("p", &setup) {
+            let policy = pipeline.policy("it").unwrap();
+            futures::executor::block_on(exercise(policy, &timer));
+            let _ = policy.reconfigure(&after);
+            futures::executor::block_on(exercise(policy, &timer));
+        }
+    }
+
+    /// What a check accepts can be built, and what it refuses cannot.
+    #[test]
+    fn a_check_says_what_building_says(policy in policies()) {
+        let pipeline = PipelineConfig::default().with("it", policy);
+        let mut config = Config::default();
+        config.pipelines.insert("p".into(), pipeline.clone());
+        let setup = Setup::new().timer(ManualTimer::new());
+        prop_assert_eq!(config.check().is_ok(), pipeline.build("p", &setup).is_ok());
+    }
+
+    /// Writing and reading changes no setting.
+    #[test]
+    fn a_configuration_survives_being_written(policy in policies()) {
+        let pipeline = PipelineConfig::default().with("it", policy);
+        // Through TOML, which has a way to write what is no number.
+        let text = toml::to_string(&pipeline).unwrap();
+        let read: PipelineConfig = toml::from_str(&text).unwrap();
+        prop_assert_eq!(format!("{read:?}"), format!("{pipeline:?}"));
+    }
+}

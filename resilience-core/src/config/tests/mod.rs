@@ -1,0 +1,4 @@
+mod change;
+mod figures;
+mod files;
+mod spans;
