@@ -6,7 +6,7 @@ use std::time::Duration;
 use resilience_core::Error;
 use resilience_core::context::Context;
 use resilience_core::time::{ManualTimer, Timer};
-use resilience_core::timeout::{Timeout, TimeoutLayer};
+use resilience_core::timeout::{Own, ReadinessLayer, Timeout, TimeoutLayer};
 use testkit::contract::{Subject, contract_tests, refusal};
 
 type Failure = Error<&'static str>;
@@ -16,6 +16,12 @@ fn timeout() -> Subject<TimeoutLayer, Failure> {
 }
 
 contract_tests! { mod timeout_keeps_the_laws for timeout, also undemanding }
+
+fn covering_readiness() -> Subject<ReadinessLayer<Own>, Failure> {
+    Subject::new(TimeoutLayer::new(Duration::from_secs(60)).covers_readiness(), || Error::Service("broken"))
+}
+
+contract_tests! { mod a_timeout_that_covers_readiness_keeps_the_laws for covering_readiness, also undemanding }
 
 /// A subject that refuses because the deadline of its request has passed.
 fn late(timer: &ManualTimer) -> Subject<TimeoutLayer, Failure> {

@@ -37,6 +37,8 @@ pub(crate) use self::timestamp::saturating_nanos;
 pub use self::timestamp::{Timestamp, WallTime};
 #[cfg(feature = "tokio")]
 pub use self::tokio::TokioTimer;
+#[cfg(all(feature = "tokio", feature = "tower"))]
+pub(crate) use self::tokio::spawn;
 
 /// Tells the time and wakes up sleepers, on one and the same clock.
 ///

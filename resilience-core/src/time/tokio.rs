@@ -107,3 +107,9 @@ impl Drop for Alarm {
         });
     }
 }
+
+/// Starts a task that nobody waits for.
+#[cfg(feature = "tower")]
+pub(crate) fn spawn(task: Pin<Box<dyn Future<Output = ()> + Send>>) {
+    drop(tokio::spawn(task));
+}

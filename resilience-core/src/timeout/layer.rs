@@ -1,8 +1,10 @@
 //! A timeout as a tower layer.
 
+use std::fmt;
+
 use tower_layer::Layer;
 
-use super::{Timeout, TimeoutService};
+use super::{Own, Timeout, TimeoutService};
 
 /// Ends calls that take too long; made by [`Timeout::layer`] or, for no more than a limit, by `TimeoutLayer::new`.
 ///
@@ -29,9 +31,10 @@ use super::{Timeout, TimeoutService};
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Debug)]
-pub struct TimeoutLayer {
+#[derive(Clone)]
+pub struct TimeoutLayer<L = Own> {
     timeout: Timeout,
+    limit: L,
 }
 
 impl TimeoutLayer {
@@ -47,16 +50,50 @@ impl TimeoutLayer {
     }
 }
 
-impl From<Timeout> for TimeoutLayer {
-    fn from(timeout: Timeout) -> Self {
-        Self { timeout }
+impl<L> TimeoutLayer<L> {
+    /// Gives each request the limit that `limit` says, any [`Limit`](super::Limit); the timeout's own where it says none.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use resilience_core::context::{self, Criticality};
+    /// use resilience_core::timeout::Timeout;
+    ///
+    /// struct Report { pages: u32 }
+    ///
+    /// let timeout = Timeout::builder().limit(Duration::from_secs(1)).build()?;
+    /// let layer = timeout.layer().limit_by(|report: &Report| match context::criticality() {
+    ///     Criticality::Sheddable => Some(Duration::from_millis(100)), // by the context
+    ///     _ => (report.pages > 10).then_some(Duration::from_secs(30)), // by the request
+    /// });
+    /// # let _ = layer;
+    /// # Ok::<(), resilience_core::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn limit_by<M>(self, limit: M) -> TimeoutLayer<M> {
+        TimeoutLayer { timeout: self.timeout, limit }
+    }
+
+    pub(super) const fn timeout(&self) -> &Timeout {
+        &self.timeout
     }
 }
 
-impl<S> Layer<S> for TimeoutLayer {
-    type Service = TimeoutService<S>;
+impl From<Timeout> for TimeoutLayer {
+    fn from(timeout: Timeout) -> Self {
+        Self { timeout, limit: Own }
+    }
+}
 
-    fn layer(&self, inner: S) -> TimeoutService<S> {
-        TimeoutService::new(inner, self.timeout.clone())
+impl<S, L: Clone> Layer<S> for TimeoutLayer<L> {
+    type Service = TimeoutService<S, L>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        TimeoutService::new(inner, self.timeout.clone(), self.limit.clone())
+    }
+}
+
+impl<L> fmt::Debug for TimeoutLayer<L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TimeoutLayer").field("timeout", &self.timeout).finish_non_exhaustive()
     }
 }

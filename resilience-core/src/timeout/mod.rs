@@ -47,6 +47,9 @@
 //! | `reconfigurable` | off | a limit that may change is one that clones share, and each call reads |
 //! | `name` | `timeout` | |
 //! | `timer` | tokio's | so that `tokio::time::pause` drives it |
+//! | `TimeoutLayer::limit_by` | the one limit for all | a request, or its context, may ask for another |
+//! | `TimeoutLayer::covers_readiness` | off | before the call nobody knows whose time runs; see there |
+//! | `TimeoutLayer::detached` | off | a call nobody waits for should end |
 //!
 //! # Events
 //!
@@ -71,26 +74,39 @@
 //! # Limits
 //!
 //! A call is dropped, not interrupted: one that blocks its thread is found late when it yields, and a server that works
-//! on an abandoned request does not stop by itself; send it the deadline. Readiness is not covered: tower asks a service
-//! whether it is ready before there is a call whose time could run. Bound that wait where it arises, with
-//! [`Bulkhead`](crate::bulkhead::Bulkhead)'s queue and `max_wait`.
+//! on an abandoned request does not stop by itself; send it the deadline (over HTTP and gRPC: `http::InjectLayer`).
+//! Readiness is covered on request only: tower asks a service whether it is ready before there is a call whose time could
+//! run. Where instances are one caller's each, `TimeoutLayer::covers_readiness` counts from the first "not yet"; elsewhere
+//! bound that wait where it arises, with [`Bulkhead`](crate::bulkhead::Bulkhead)'s queue and `max_wait`.
 
 mod config;
+#[cfg(feature = "tower")]
+mod detached;
 mod event;
 mod future;
 #[cfg(feature = "tower")]
 mod layer;
+#[cfg(feature = "tower")]
+mod limit;
 mod machine;
 mod policy;
+#[cfg(feature = "tower")]
+mod readiness;
 #[cfg(feature = "tower")]
 mod service;
 
 pub use self::config::TimeoutBuilder;
+#[cfg(feature = "tower")]
+pub use self::detached::{DetachedFuture, DetachedLayer, DetachedService};
 pub use self::event::Event;
 pub use self::future::ResponseFuture;
 #[cfg(feature = "tower")]
 pub use self::layer::TimeoutLayer;
+#[cfg(feature = "tower")]
+pub use self::limit::{Limit, Own};
 pub use self::policy::Timeout;
+#[cfg(feature = "tower")]
+pub use self::readiness::{ReadinessFuture, ReadinessLayer, ReadinessService};
 #[cfg(feature = "tower")]
 pub use self::service::TimeoutService;
 

@@ -151,8 +151,14 @@ impl Timeout {
         Rule { limit, ..self.rule.clone() }
     }
 
+    /// The clock.
+    #[cfg(feature = "tower")]
+    pub(super) fn timer(&self) -> SharedTimer {
+        self.rule.special.as_ref().map_or_else(SharedTimer::own, |special| special.timer.clone())
+    }
+
     #[cold]
-    fn refuse(&self) -> Rejected {
+    pub(super) fn refuse(&self) -> Rejected {
         self.rule.emit(|| Event::Rejected { reason: Reason::Deadline });
         Rejected::new(self.name.clone(), Reason::Deadline)
     }

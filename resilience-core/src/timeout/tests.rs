@@ -91,6 +91,7 @@ async fn paused_tokio_time_ends_a_call_at_its_limit() {
     assert_eq!(timer.now() - start, LIMIT);
 }
 
+/// TO1, its end: an answer that is there when time is up is an answer.
 #[test]
 fn an_answer_in_the_poll_that_finds_time_up_wins() {
     let timer = ManualTimer::new();
@@ -103,6 +104,7 @@ fn an_answer_in_the_poll_that_finds_time_up_wins() {
     assert_eq!(timer.sleepers(), 0, "a finished call keeps no timer, even while its future is held");
 }
 
+/// TO1: fires at the limit, and the call is gone before the error can be seen.
 #[test]
 fn the_call_is_dropped_before_anybody_learns_that_it_is_late() {
     // A listener that frees capacity on `Elapsed`, or a caller who calls again, must find what the call held free.
@@ -157,6 +159,7 @@ fn a_call_that_waits_reads_the_clock_once_and_makes_one_timer_however_often_it_i
     assert_eq!(asked.counts(), (1, 1));
 }
 
+/// TO5: `Duration::MAX` is a limit like any other.
 #[test]
 fn a_limit_without_end_sets_no_timer_and_does_not_panic() {
     let asked = Asked::default();
@@ -168,6 +171,7 @@ fn a_limit_without_end_sets_no_timer_and_does_not_panic() {
     assert_eq!(asked.counts(), (0, 0));
 }
 
+/// TO5: work for a caller who is gone is not begun.
 #[test]
 fn a_call_after_its_deadline_is_refused_and_never_sent() {
     let timer = ManualTimer::new();
@@ -183,6 +187,7 @@ fn a_call_after_its_deadline_is_refused_and_never_sent() {
     assert_eq!(poll(pin!(call)), Poll::Ready(Ok("sent")));
 }
 
+/// TO2 inside the process; over the wire it is `each_attempt_is_sent_with_the_time_that_is_left_and_its_number`.
 #[test]
 fn inside_two_timeouts_the_smaller_remaining_time_is_seen() {
     // An outer limit of 100 ms leaves an inner one of 500 ms nothing but those 100 ms.
@@ -324,3 +329,7 @@ fn services_need_not_be_clone_or_send_or_sync() {
     assert_eq!(poll(pin!(service.call(Rc::new(7)))), Poll::Ready(Ok(Rc::new(7))));
     assert_eq!(sum.get(), 7);
 }
+
+mod detached;
+mod limits;
+mod readiness;
