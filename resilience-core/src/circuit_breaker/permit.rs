@@ -12,7 +12,7 @@ use crate::Class;
 use crate::held::Held;
 use crate::sync::atomic::Ordering;
 
-/// Leave to make one call; made by [`CircuitBreaker::try_acquire`].
+/// Leave to make one call; made by [`CircuitBreaker::try_acquire`](super::CircuitBreaker::try_acquire).
 ///
 /// Settle it with what the answer meant. Dropped unsettled, the call counts as given up by its caller, and as failed if
 /// the thread is panicking.
