@@ -1,7 +1,7 @@
 //! Runs the shop as its users do: the program itself, its output, its exit status.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -185,4 +185,38 @@ fn no_service_outlives_a_killed_runner() {
         };
         assert!(ended, "{service}: {end:?}");
     }
+}
+
+/// A request whose caller has no time left is not worked on, and one whose caller names no step of a saga is refused: what the
+/// layers of HTTP carry is what the services go by.
+#[test]
+fn a_service_goes_by_the_context_its_callers_send() {
+    let temp = tempfile::tempdir().unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_shop"))
+        .args(["payments", "--dir", temp.path().to_str().unwrap(), "--listen", "127.0.0.1:0"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let address = lines.find_map(|line| line.strip_prefix("ready ").map(str::to_owned)).unwrap();
+    let status = |headers: &str| {
+        let body = r#"{"order_id":"o-1","customer":"nobody","cents":5}"#;
+        let mut connection = TcpStream::connect(&address).unwrap();
+        let request = format!(
+            "POST /charge HTTP/1.1\r\nhost: shop\r\nconnection: close\r\ncontent-type: application/json\r\n{headers}content-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        connection.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).unwrap();
+        answer.split(' ').nth(1).unwrap().to_owned()
+    };
+    let step = "idempotency-key: checkout/o-1/charge/do\r\nresilience-fencing-token: 3\r\n";
+    assert_eq!(status("idempotency-key: checkout/o-1/charge/do\r\n"), "400", "nobody's saga");
+    assert_eq!(status(&format!("{step}resilience-timeout-ms: 0\r\n")), "504", "too late");
+    assert_eq!(status(&format!("{step}resilience-timeout-ms: 60000\r\n")), "409", "there is no such customer");
+    let zombie = step.replace(": 3", ": 2");
+    assert_eq!(status(&zombie), "412", "a saga's former owner");
+    child.kill().unwrap();
+    child.wait().unwrap();
 }

@@ -6,9 +6,10 @@ mod transport;
 use std::path::Path;
 use std::time::Duration;
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use bytes::Bytes;
 use resilience_core::Error;
+pub(crate) use resilience_core::http::IDEMPOTENCY_KEY;
 use serde::Serialize;
 use tower::{Service, ServiceExt};
 
@@ -17,11 +18,7 @@ pub(crate) use self::stack::misconfigured;
 pub(crate) use self::transport::{Broken, figures};
 use crate::domain::ServiceName;
 use crate::problem::Problem;
-use crate::services::call::Call;
 use crate::stats::Stats;
-
-/// Under which a receiver recognises a repetition.
-pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// Calls one service; clones share policies and connections.
 #[derive(Clone, Debug)]
@@ -69,11 +66,9 @@ impl Client {
         self.post_with(path, headers, body).await
     }
 
-    /// Posts `body` as JSON for a saga's step, with what the receiver's barrier needs.
-    pub(crate) async fn ask(&self, path: &str, call: &Call, body: &impl Serialize) -> Result<Answer, CallError> {
-        let mut headers = HeaderMap::new();
-        call.write(&mut headers);
-        self.post_with(path, headers, body).await
+    /// Posts `body` as JSON for a saga's step. What the receiver's barrier needs is in the step's context.
+    pub(crate) async fn ask(&self, path: &str, body: &impl Serialize) -> Result<Answer, CallError> {
+        self.post_with(path, HeaderMap::new(), body).await
     }
 
     async fn post_with(&self, path: &str, mut headers: HeaderMap, body: &impl Serialize) -> Result<Answer, CallError> {

@@ -11,8 +11,9 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use resilience_core::http::{InjectLayer, InjectService};
 use resilience_core::time::SharedTimer;
-use tower::Service;
+use tower::{Layer, Service};
 
 use super::{Answer, Outgoing};
 use crate::stats::Figures;
@@ -37,7 +38,8 @@ pub(crate) enum Broken {
 #[derive(Clone, Debug)]
 pub(crate) struct Transport {
     authority: String,
-    client: Client<HttpConnector, Full<Bytes>>,
+    /// Sends the context along: the time that is left, the key, the saga's owner.
+    client: InjectService<Client<HttpConnector, Full<Bytes>>>,
 }
 
 impl Transport {
@@ -49,7 +51,7 @@ impl Transport {
             .pool_idle_timeout(Duration::from_secs(10))
             .pool_timer(TokioTimer::new())
             .build(connector);
-        Self { authority: address.to_owned(), client }
+        Self { authority: address.to_owned(), client: InjectLayer::http().layer(client) }
     }
 }
 
@@ -63,10 +65,10 @@ impl Service<Outgoing> for Transport {
     }
 
     fn call(&mut self, outgoing: Outgoing) -> Self::Future {
-        let client = self.client.clone();
-        let request = request(&self.authority, outgoing);
+        // Sent from here and not from the future: here is where the call's context is.
+        let sent = request(&self.authority, outgoing).map(|request| self.client.call(request));
         Box::pin(async move {
-            let response = client.request(request?).await?;
+            let response = sent?.await?;
             let (parts, body) = response.into_parts();
             let body = Limited::new(body, MAX_ANSWER).collect().await.map_err(Broken::Answer)?.to_bytes();
             Ok(Answer { status: parts.status, retry_after: retry_after(&parts.headers), body })

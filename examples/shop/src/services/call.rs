@@ -1,14 +1,12 @@
-//! Which step of which saga a call belongs to, as headers: what a participant's barrier needs to know.
+//! Which step of which saga a call belongs to: what a participant's barrier needs to know.
+//!
+//! The saga puts both into the context of its step's action; the layers of HTTP carry them from there to here.
 
 use axum::extract::FromRequestParts;
+use axum::http::StatusCode;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use resilience_saga::{Cx, Epoch, IdempotencyKey};
-
-use crate::client::IDEMPOTENCY_KEY;
-
-/// The number of the saga's owner: a receiver that has seen a higher one refuses.
-const FENCING_TOKEN: HeaderName = HeaderName::from_static("fencing-token");
+use resilience_core::context;
+use resilience_saga::{Epoch, IdempotencyKey};
 
 /// The identity of a call; the same for every attempt at it, but for the owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,39 +17,26 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    /// The call a step makes.
-    pub(crate) fn of(cx: &Cx) -> Self {
-        Self { key: cx.key().clone(), epoch: cx.epoch() }
-    }
-
     /// `step.do` or `step.undo`, for the figures.
     pub(crate) fn label(&self) -> String {
         let step = self.key.branch().rsplit('/').next().unwrap_or_default();
         format!("{step}.{}", self.key.op())
     }
 
-    /// Writes it into a request's headers. A key is plain text that fits a header, so nothing is left out.
-    pub(crate) fn write(&self, headers: &mut HeaderMap) {
-        if let Ok(key) = HeaderValue::from_str(self.key.as_str()) {
-            headers.insert(IDEMPOTENCY_KEY, key);
-        }
-        headers.insert(FENCING_TOKEN, HeaderValue::from(self.epoch.0));
-    }
-
-    /// The call in a request's headers; `None` if they are missing or malformed.
-    fn read(headers: &HeaderMap) -> Option<Self> {
-        let text = |name| headers.get(name)?.to_str().ok();
-        Some(Self { key: text(IDEMPOTENCY_KEY)?.parse().ok()?, epoch: Epoch(text(FENCING_TOKEN)?.parse().ok()?) })
+    /// The call in progress; `None` if its request did not say, or said nothing that makes sense.
+    fn in_progress() -> Option<Self> {
+        let key = context::idempotency_key()?.parse().ok()?;
+        Some(Self { key, epoch: Epoch(context::fencing_token()?.get()) })
     }
 }
 
 impl<S: Sync> FromRequestParts<S> for Call {
     type Rejection = (StatusCode, &'static str);
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
-        Self::read(&parts.headers).ok_or((
+    async fn from_request_parts(_: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        Self::in_progress().ok_or((
             StatusCode::BAD_REQUEST,
-            "the headers idempotency-key (saga/key/step/do or undo) and fencing-token (a number) are needed",
+            "the headers idempotency-key (saga/key/step/do or undo) and resilience-fencing-token (a number) are needed",
         ))
     }
 }
@@ -60,13 +45,21 @@ impl<S: Sync> FromRequestParts<S> for Call {
 mod tests {
     use super::*;
 
+    use axum::http::HeaderMap;
+    use resilience_core::context::{Context, FencingToken};
+    use resilience_core::http::Headers;
+    use resilience_core::time::Timestamp;
+
     #[test]
     fn a_call_comes_out_of_the_headers_as_it_went_in_and_half_of_one_does_not() {
+        let step = Context::new().with_idempotency_key("checkout/o-1/charge/undo");
+        let received = |context: &Context| {
+            let mut headers = HeaderMap::new();
+            Headers::http().inject(context, || Timestamp::ORIGIN, &mut headers);
+            Headers::http().extract(&headers, || Timestamp::ORIGIN).run(Call::in_progress)
+        };
+        assert_eq!(received(&step), None);
         let call = Call { key: "checkout/o-1/charge/undo".parse().unwrap(), epoch: Epoch(3) };
-        let mut headers = HeaderMap::new();
-        call.write(&mut headers);
-        assert_eq!(Call::read(&headers), Some(call));
-        headers.remove(FENCING_TOKEN);
-        assert_eq!(Call::read(&headers), None);
+        assert_eq!(received(&step.with_fencing_token(FencingToken::new(3))), Some(call));
     }
 }

@@ -14,13 +14,15 @@ use std::io::{Read, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use resilience_core::bulkhead::Bulkhead;
+use resilience_core::http::ExtractLayer;
 use resilience_core::time::SharedTimer;
-use resilience_core::{ConfigError, Error, LiftLayer, LowerLayer, Rejected};
+use resilience_core::timeout::Timeout;
+use resilience_core::{ConfigError, Error, LiftLayer, LowerLayer, http};
 use resilience_saga::barrier;
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -101,7 +103,12 @@ fn world(dir: &Path) -> Result<World, Problem> {
 /// Most requests a service works on at once; the answer to what it cannot take in is 503, and when to come back.
 const AT_ONCE: u32 = 256;
 
-/// The routes behind a bulkhead: a crowd is refused at the door instead of being worked on until nobody waits any more.
+/// Longest time a request is worked on that brings no deadline; a caller's own is nearer, and goes on to whoever is
+/// called.
+const SERVED: Duration = Duration::from_secs(10);
+
+/// The routes behind deadline and bulkhead: a crowd is refused at the door instead of being worked on until nobody waits
+/// any more, and so is who comes too late.
 fn guarded(name: ServiceName, routes: Router, stats: &Stats) -> Result<Router, ConfigError> {
     let bulkhead = Bulkhead::builder()
         .name(format!("{name}.server"))
@@ -110,8 +117,13 @@ fn guarded(name: ServiceName, routes: Router, stats: &Stats) -> Result<Router, C
         .max_wait(Duration::from_secs(1))
         .listener(stats.clone())
         .build()?;
+    // Detached: an order that is half accepted when its caller gives up is accepted all the same, and found by the next
+    // try.
+    let timeout = Timeout::builder().name(format!("{name}.server")).limit(SERVED).listener(stats.clone()).build()?;
     let stack = ServiceBuilder::new()
         .layer(LowerLayer::new(|error: Error<Infallible>| error_response(&error)))
+        .layer(ExtractLayer::http())
+        .layer(timeout.layer().detached())
         .layer(bulkhead.layer())
         .layer(LiftLayer);
     Ok(routes.layer(stack))
@@ -187,38 +199,33 @@ async fn stdin_closed() {
     let _ = closed.await;
 }
 
-/// A stack's error as a response: 503 with `Retry-After` for a refusal, 504 for silence, 502 for a broken connection.
+/// A stack's error as a response: 503 with `Retry-After` for a refusal, 504 for silence and for what comes too late, 502
+/// for a broken connection.
 fn error_response<E: std::fmt::Display>(error: &Error<E>) -> Response {
-    match error {
-        Error::Rejected(refused) => refusal(refused),
-        Error::Elapsed(late) => {
-            (StatusCode::GATEWAY_TIMEOUT, Json(json!({ "error": late.to_string() }))).into_response()
-        }
-        Error::Service(broken) => {
-            (StatusCode::BAD_GATEWAY, Json(json!({ "error": broken.to_string() }))).into_response()
-        }
+    let status = if let Error::Service(_) = error { StatusCode::BAD_GATEWAY } else { http::status(error) };
+    let mut response = (status, Json(json!({ "error": error.to_string() }))).into_response();
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert(header::RETRY_AFTER, seconds(error.retry_after()).into());
     }
+    response
 }
 
-/// 503; `Retry-After` counts in whole seconds, so it is rounded up: coming back too early would be refused again.
-fn refusal(refused: &Rejected) -> Response {
-    let seconds = refused.retry_after().map_or(1, |wait| wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1);
-    let mut response = (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "error": refused.to_string() }))).into_response();
-    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-    response
+/// `Retry-After` counts in whole seconds, so it is rounded up: coming back too early would be refused again.
+fn seconds(wait: Option<Duration>) -> u64 {
+    wait.map_or(1, |wait| wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
 }
 
 #[cfg(test)]
 mod tests {
-    use resilience_core::Reason;
+    use resilience_core::{Reason, Rejected};
 
     use super::*;
 
     #[test]
     fn a_refusal_asks_to_come_back_no_earlier_than_it_helps() {
         let after = |wait| {
-            let refused = Rejected::new("b", Reason::Open).with_retry_after(wait);
-            refusal(&refused).headers()[header::RETRY_AFTER].to_str().unwrap().to_owned()
+            let refused: Error<Infallible> = Rejected::new("b", Reason::Open).with_retry_after(wait).into();
+            error_response(&refused).headers()[header::RETRY_AFTER].to_str().unwrap().to_owned()
         };
         assert_eq!(after(Duration::from_millis(1)), "1");
         assert_eq!(after(Duration::from_secs(2)), "2");

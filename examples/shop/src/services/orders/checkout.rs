@@ -11,7 +11,6 @@ use serde::{Deserialize, Serialize};
 use crate::client::Client;
 use crate::domain::{Order, ServiceName, money};
 use crate::problem::Problem;
-use crate::services::call::Call;
 use crate::services::inventory::{OfOrder, Reserve};
 use crate::services::payments::Charge;
 use crate::services::shipping::Ship;
@@ -107,13 +106,13 @@ struct Refusal {
     refused: String,
 }
 
-/// Asks a participant, under the key of this step.
+/// Asks a participant; the key of this step and its owner's number go along in the context.
 ///
 /// Everything but a clear yes or no is `Unknown`, even a refusal by our own stack: it speaks for the last attempt the
 /// client made, and an earlier one may have been sent and have taken effect.
 async fn ask(cx: &Cx, to: fn(&Partners) -> &Client, path: &str, body: &impl Serialize) -> Result<(), StepError> {
     let partners = cx.service::<Partners>()?;
-    let asked_to_wait = match to(&partners).ask(path, &Call::of(cx), body).await {
+    let asked_to_wait = match to(&partners).ask(path, body).await {
         Ok(answer) if answer.status.is_success() => return Ok(()),
         Ok(answer) if answer.status == StatusCode::CONFLICT => {
             let refusal: Refusal = serde_json::from_slice(&answer.body).unwrap_or_default();
