@@ -13,6 +13,8 @@
 //! | one slow dependency that eats all threads or connections | [`bulkhead`] |
 //! | more calls in a time than were agreed, or than one caller should make | [`rate_limit`] |
 //! | two owners of what only one may own, after a pause or a partition | [`lease`], and its fence |
+//! | a load balancer that sends work to what cannot do it, a supervisor that restarts what is well | [`health`] |
+//! | an outage, and nobody who can see or close a circuit | [`registry`] |
 //!
 //! # A policy is an object
 //!
@@ -90,15 +92,21 @@ mod error;
 pub mod event;
 #[cfg(feature = "http")]
 pub mod grpc;
+#[cfg(not(loom))]
+pub mod health;
 mod held;
 #[cfg(feature = "http")]
 pub mod http;
+#[cfg(not(loom))]
+mod json;
 pub mod lease;
 #[cfg(feature = "tower")]
 mod lift;
 mod name;
 pub mod observe;
 pub mod rate_limit;
+#[cfg(not(loom))]
+pub mod registry;
 mod rejected;
 pub mod retry;
 pub mod rng;

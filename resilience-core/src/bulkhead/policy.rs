@@ -231,6 +231,13 @@ impl Bulkhead {
         &self.shared.config().name
     }
 
+    /// A way to this policy that does not keep it alive.
+    #[cfg(not(loom))]
+    pub(crate) fn weak(&self) -> Result<impl Fn() -> Option<Self> + Send + Sync + 'static, ConfigError> {
+        let weak = Arc::downgrade(&self.shared);
+        Ok(move || weak.upgrade().map(|shared| Self { shared }))
+    }
+
     /// A permit for the slot the caller has just got; `queued_at` if it waited and somebody listens.
     #[inline]
     pub(super) fn permit(&self, queued_at: Option<Timestamp>) -> Permit {

@@ -17,12 +17,12 @@ pub struct Problem {
 }
 
 impl Problem {
-    pub(super) fn new(path: impl Into<String>, rule: impl Into<String>) -> Self {
+    pub(crate) fn new(path: impl Into<String>, rule: impl Into<String>) -> Self {
         Self { path: path.into(), rule: rule.into(), line: None }
     }
 
     /// The same, seen from one level further out.
-    pub(super) fn under(mut self, parent: &str) -> Self {
+    pub(crate) fn under(mut self, parent: &str) -> Self {
         self.path = if self.path.is_empty() { parent.to_owned() } else { format!("{parent}.{}", self.path) };
         self
     }

@@ -233,6 +233,13 @@ impl RateLimiter {
         &self.shared.config().name
     }
 
+    /// A way to this policy that does not keep it alive.
+    #[cfg(not(loom))]
+    pub(crate) fn weak(&self) -> Result<impl Fn() -> Option<Self> + Send + Sync + 'static, ConfigError> {
+        let weak = Arc::downgrade(&self.shared);
+        Ok(move || weak.upgrade().map(|shared| Self { shared }))
+    }
+
     /// Whether one permit could be had at `seen` or, if that cannot be said, now; the refusal if not. Takes nothing.
     ///
     /// What could be had at an earlier time can be had now, so a caller that has lately seen the clock seldom asks it.

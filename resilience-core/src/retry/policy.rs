@@ -46,7 +46,6 @@ pub(super) struct Shared {
     /// Read where a call has failed, and swapped as a whole.
     rules: ArcSwap<Rules>,
     /// What is read of the rules on the way of a call that succeeds: copies that change with them.
-    #[cfg_attr(not(feature = "tower"), allow(dead_code))]
     attempts: AtomicU32,
     is_timed: AtomicBool,
     pub(super) budget: Option<RetryBudget>,
@@ -194,6 +193,18 @@ impl Retry {
         }
     }
 
+    /// A way to this policy that does not keep it alive.
+    #[cfg(not(loom))]
+    pub(crate) fn weak(&self) -> Result<impl Fn() -> Option<Self> + Send + Sync + 'static, ConfigError> {
+        let weak = Arc::downgrade(&self.shared);
+        Ok(move || weak.upgrade().map(|shared| Self { shared }))
+    }
+
+    /// Attempts in all, the first included.
+    pub fn attempts(&self) -> u32 {
+        self.shared.attempts()
+    }
+
     #[inline]
     pub(super) fn shared(&self) -> &Shared {
         &self.shared
@@ -207,7 +218,6 @@ impl Shared {
     }
 
     /// Attempts in all.
-    #[cfg(feature = "tower")]
     #[inline]
     pub(super) fn attempts(&self) -> u32 {
         self.attempts.load(Ordering::Relaxed)

@@ -129,6 +129,16 @@ impl Timeout {
         Ok(())
     }
 
+    /// A way to this timeout that does not keep its limit alive.
+    #[cfg(not(loom))]
+    pub(crate) fn weak(&self) -> Result<impl Fn() -> Option<Self> + Send + Sync + 'static, ConfigError> {
+        let shared =
+            self.live.as_ref().ok_or(ConfigError::new("reconfigurable", "must be set to register a timeout"))?;
+        let weak = Arc::downgrade(shared);
+        let alone = Self { live: None, ..self.clone() };
+        Ok(move || weak.upgrade().map(|live| Self { live: Some(live), ..alone.clone() }))
+    }
+
     /// What a call that begins now is allowed, or its refusal if it comes too late.
     #[inline]
     pub(super) fn begin(&self, outer: TimeLeft, limit: Span) -> Result<Allowance, Rejected> {

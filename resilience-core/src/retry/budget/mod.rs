@@ -42,7 +42,7 @@ use std::fmt;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, lock};
 use crate::time::SharedTimer;
-use crate::{Name, time::Timestamp};
+use crate::{ConfigError, Name, time::Timestamp};
 
 pub use self::builder::RetryBudgetBuilder;
 pub use self::leaky::Leaky;
@@ -172,6 +172,13 @@ impl RetryBudget {
             withdrawn: shared.withdrawn.load(Ordering::Relaxed),
             refused: shared.refused.load(Ordering::Relaxed),
         }
+    }
+
+    /// A way to this policy that does not keep it alive.
+    #[cfg(not(loom))]
+    pub(crate) fn weak(&self) -> Result<impl Fn() -> Option<Self> + Send + Sync + 'static, ConfigError> {
+        let weak = Arc::downgrade(&self.shared);
+        Ok(move || weak.upgrade().map(|shared| Self { shared }))
     }
 
     /// Whether a deposit would change nothing.

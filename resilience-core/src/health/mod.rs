@@ -1,0 +1,129 @@
+//! How the program is: asked by those who send it work, restart it, or wonder.
+//!
+//! # Why
+//!
+//! A load balancer has to know whether to send requests here, a supervisor whether to restart the process, and neither
+//! should be told by guesswork. But a health endpoint is itself a way to fail: probes that come faster than the database
+//! can answer bring it down, a check that hangs hangs the probe, and one that panics takes the program with it; and a
+//! process that reports itself dead because a dependency is down is restarted for nothing, again and again. So checks
+//! here have a timeout, a least interval and a weight, run one at a time for all who ask, and belong to one probe.
+//!
+//! # Example
+//!
+//! ```
+//! use resilience_core::circuit_breaker::CircuitBreaker;
+//! use resilience_core::health::{Check, Health, Probe, Status};
+//! use resilience_core::registry::Registry;
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(async {
+//! let registry = Registry::new();
+//! let breaker = CircuitBreaker::builder().name("recommendations").build()?;
+//! registry.add(&breaker)?;
+//! let health = Health::builder()
+//!     .check(Check::new("database", || async { Ok::<(), std::io::Error>(()) }))
+//!     .check(Check::new("search", || async { Err("no route to host") }).degrading())
+//!     .registry(&registry)
+//!     .build()?;
+//!
+//! let report = health.report(Probe::Readiness).await;
+//! assert_eq!(report.status, Status::Degraded);
+//! assert_eq!(report.check("search").unwrap().error.as_deref(), Some("no route to host"));
+//! assert_eq!(health.report(Probe::Liveness).await.status, Status::Up);
+//! breaker.isolate();
+//! let report = health.report(Probe::Readiness).await;
+//! assert_eq!(report.check("circuit_breaker/recommendations").unwrap().status, Status::Degraded);
+//! assert!(report.to_json().starts_with(r#"{"status":"degraded","checks":{"database":{"status":"up","critical":true"#));
+//! # Ok::<(), resilience_core::ConfigError>(())
+//! # }).unwrap();
+//! ```
+//!
+//! # Probes
+//!
+//! | probe | asks | down means | holds |
+//! |---|---|---|---|
+//! | [`Liveness`](Probe::Liveness) | would a restart help? | restart it | checks made [`liveness`](Check::liveness); without any, always up |
+//! | [`Readiness`](Probe::Readiness) | can it take work? | send it none | the other checks, startup, policies, [`drain`](Health::drain) |
+//! | [`Startup`](Probe::Startup) | has it begun? | wait | checks made [`startup`](Check::startup), each until it has been good once |
+//! | [`All`](Probe::All) | how is it? | | everything, for people |
+//!
+//! # Behaviour
+//!
+//! All checks of a probe are asked at once. Each runs once for all who ask at the same time, and its answer is given
+//! again until [`min_interval`](Check::min_interval) has passed, so a storm of probes is one question. A run that does
+//! not end in time, or panics, has failed, and its future is dropped. The report's status is the worst of its checks',
+//! where a critical check that failed is down, and one that is [`degrading`](Check::degrading), or was good within its
+//! [`grace`](Check::grace), is degraded. Policies of a [registry](crate::registry) are degraded at worst.
+//!
+//! # Defaults
+//!
+//! | option | default | why |
+//! |---|---|---|
+//! | weight | critical | who adds a check means it |
+//! | probe | readiness | a dependency that is down is no reason to restart |
+//! | `timeout` | 1 s | what Kubernetes gives a probe |
+//! | `min_interval` | 1 s | younger than the usual time between probes, older than a storm |
+//! | `grace` | zero | what failed has failed |
+//!
+//! # HTTP
+//!
+//! With the features `http` and `tower`: `HealthService` answers probes by path with 200 or 503 and the report as JSON,
+//! `HealthLayer` does so in front of another service.
+//!
+//! # Limits
+//!
+//! Nothing runs in the background: what is never asked for is never checked. A check that blocks its thread blocks who
+//! asked. What is told to a prober may be read by anybody who can reach it; leave errors out where that matters.
+
+mod check;
+#[cfg(all(feature = "http", feature = "tower"))]
+mod endpoint;
+mod flight;
+mod machine;
+mod policy;
+mod report;
+
+pub use self::check::Check;
+#[cfg(all(feature = "http", feature = "tower"))]
+pub use self::endpoint::{HealthLayer, HealthService, InFront, ResponseFuture};
+pub use self::policy::{Health, HealthBuilder, Reporting};
+pub use self::report::{Checked, Report};
+
+/// How something is. Ordered: what is worse is greater.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Status {
+    /// It works.
+    #[default]
+    Up,
+    /// It works, and less well than it should.
+    Degraded,
+    /// It does not work.
+    Down,
+}
+
+impl Status {
+    /// The status as a word: `up`, `degraded`, `down`.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Degraded => "degraded",
+            Self::Down => "down",
+        }
+    }
+}
+
+/// What is asked; see the [table](self#probes).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Probe {
+    /// Would a restart help?
+    Liveness,
+    /// Can it take work?
+    Readiness,
+    /// Has it begun?
+    Startup,
+    /// How is it?
+    All,
+}
+
+#[cfg(all(test, feature = "tokio"))]
+mod tests;

@@ -1,0 +1,161 @@
+//! The patterns as a registry sees them.
+
+use super::{Control, ControlError, Figure, Handle, Managed, Register};
+use crate::bulkhead::Bulkhead;
+use crate::circuit_breaker::{CircuitBreaker, State};
+use crate::health::Status;
+use crate::rate_limit::RateLimiter;
+use crate::retry::{Retry, RetryBudget};
+use crate::timeout::Timeout;
+use crate::{ConfigError, Name};
+
+macro_rules! managed {
+    ($($policy:ty, $pattern:literal, $(config::$variant:ident,)? { $($body:tt)* })+) => { $(
+        impl Managed for $policy {
+            fn name(&self) -> &Name {
+                <$policy>::name(self)
+            }
+
+            fn pattern(&self) -> &'static str {
+                $pattern
+            }
+
+            $(#[cfg(feature = "serde")]
+            fn reconfigure(&self, config: &crate::config::PolicyConfig) -> Result<(), crate::config::Problem> {
+                crate::config::Policy::$variant(self.clone()).reconfigure(config)
+            })?
+
+            $($body)*
+        }
+
+        impl Register for $policy {
+            fn handle(&self) -> Result<Handle, ConfigError> {
+                self.weak().map(Handle::new)
+            }
+        }
+    )+ };
+}
+
+/// Figures by the names of a snapshot's fields.
+macro_rules! figures {
+    ($($name:ident: $figure:expr),* $(,)?) => { vec![$((stringify!($name), $figure)),*] };
+}
+
+managed! {
+    Timeout, "timeout", config::Timeout, {
+        fn figures(&self) -> Vec<(&'static str, Figure)> {
+            vec![("limit", Figure::Time(self.limit()))]
+        }
+    }
+
+    Retry, "retry", config::Retry, {
+        fn status(&self) -> Status {
+            self.budget().map_or(Status::Up, Managed::status)
+        }
+
+        fn figures(&self) -> Vec<(&'static str, Figure)> {
+            let seen = self.snapshot();
+            let mut figures = figures!(
+                attempts: Figure::Count(self.attempts().into()),
+                retries: Figure::Count(seen.retries),
+                recovered: Figure::Count(seen.recovered),
+                gave_up: Figure::Count(seen.gave_up),
+            );
+            if let Some(budget) = seen.budget {
+                figures.push(("budget_available", Figure::Number(budget.available)));
+                figures.push(("budget_withdrawn", Figure::Count(budget.withdrawn)));
+                figures.push(("budget_refused", Figure::Count(budget.refused)));
+            }
+            figures
+        }
+    }
+
+    RetryBudget, "retry_budget", {
+        fn status(&self) -> Status {
+            if self.snapshot().available < 1.0 && self.snapshot().refused > 0 { Status::Degraded } else { Status::Up }
+        }
+
+        fn figures(&self) -> Vec<(&'static str, Figure)> {
+            let seen = self.snapshot();
+            figures!(
+                available: Figure::Number(seen.available),
+                withdrawn: Figure::Count(seen.withdrawn),
+                refused: Figure::Count(seen.refused),
+            )
+        }
+    }
+
+    CircuitBreaker, "circuit_breaker", config::CircuitBreaker, {
+        fn status(&self) -> Status {
+            if self.state() == State::Closed { Status::Up } else { Status::Degraded }
+        }
+
+        fn figures(&self) -> Vec<(&'static str, Figure)> {
+            let seen = self.snapshot();
+            figures!(
+                state: Figure::Word(seen.state.label()),
+                generation: Figure::Count(seen.generation.into()),
+                consecutive_failures: Figure::Count(seen.consecutive_failures.into()),
+                calls: Figure::Count(seen.calls),
+                failures: Figure::Count(seen.failures),
+                rejected: Figure::Count(seen.rejected),
+                stale: Figure::Count(seen.stale),
+                opened: Figure::Count(seen.opened),
+            )
+        }
+
+        fn control(&self, control: Control) -> Result<(), ControlError> {
+            match control {
+                Control::Isolate => self.isolate(),
+                Control::Open(wait) => self.open_for(wait),
+                Control::Reset => self.close(),
+            }
+            Ok(())
+        }
+    }
+
+    Bulkhead, "bulkhead", config::Bulkhead, {
+        fn figures(&self) -> Vec<(&'static str, Figure)> {
+            let seen = self.snapshot();
+            figures!(
+                limit: Figure::Count(seen.limit.into()),
+                in_flight: Figure::Count(seen.in_flight.into()),
+                queue: Figure::Count(seen.queue.into()),
+                queued: Figure::Count(seen.queued.into()),
+                queued_total: Figure::Count(seen.totals.queued),
+                full: Figure::Count(seen.totals.full),
+                queue_timeout: Figure::Count(seen.totals.queue_timeout),
+                deadline: Figure::Count(seen.totals.deadline),
+            )
+        }
+    }
+
+    RateLimiter, "rate_limit", config::RateLimit, {
+        fn figures(&self) -> Vec<(&'static str, Figure)> {
+            let seen = self.snapshot();
+            figures!(
+                burst: Figure::Count(seen.burst.into()),
+                interval: Figure::Time(seen.interval),
+                available: Figure::Balance(seen.available),
+                wait: Figure::Time(seen.wait),
+                queued_total: Figure::Count(seen.totals.queued),
+                rate_limited: Figure::Count(seen.totals.rate_limited),
+                deadline: Figure::Count(seen.totals.deadline),
+                cancelled: Figure::Count(seen.totals.cancelled),
+            )
+        }
+    }
+}
+
+#[cfg(feature = "serde")]
+impl Register for crate::config::Policy {
+    fn handle(&self) -> Result<Handle, ConfigError> {
+        match self {
+            Self::Timeout(policy) => policy.handle(),
+            Self::Retry(policy) => policy.handle(),
+            Self::CircuitBreaker(policy) => policy.handle(),
+            Self::Bulkhead(policy) => policy.handle(),
+            Self::RateLimit(policy) => policy.handle(),
+        }
+    }
+}
