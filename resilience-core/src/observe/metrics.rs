@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use metrics::{Counter, Gauge, Histogram};
+use metrics::{Counter, Gauge, Histogram, Label, Unit};
 
 use crate::Name;
 use crate::event::{Event, Fact, Sink};
@@ -13,11 +13,12 @@ use crate::event::{Event, Fact, Sink};
 ///
 /// | series | kind | labels |
 /// |---|---|---|
-/// | `resilience.<pattern>.<event>` | counter | `policy`, and `reason` or `outcome` where the fact has one |
+/// | `resilience.<pattern>.<event>` | counter | `policy`, and `reason` and `outcome` where the fact has them |
 /// | `resilience.<pattern>.state` | gauge, one-hot | `policy`, `state` |
 /// | `resilience.<pattern>.<what>` | histogram, seconds | `policy` |
 ///
-/// Handles are registered once per policy and series, then only counted up.
+/// Handles are registered once per policy and series, then only counted up. Of a policy's states exactly one is 1, from
+/// its first transition on, also while two threads report at once; give each policy of a pattern a name of its own.
 ///
 /// ```
 /// use metrics_util::debugging::DebuggingRecorder;
@@ -52,10 +53,15 @@ impl Sink for MetricsSink {
 struct Series {
     pattern: &'static str,
     policy: String,
-    counters: Table<(&'static str, &'static str), Counter>,
+    counters: Table<Counted, Counter>,
     states: Table<&'static str, Gauge>,
+    /// Held while a state is shown: of two at once, the gauges of both would be 1.
+    showing: Mutex<()>,
     histograms: Table<&'static str, Histogram>,
 }
+
+/// An event, its reason and its outcome.
+type Counted = (&'static str, Option<&'static str>, Option<&'static str>);
 
 /// A handful of entries, written the first time each is seen.
 type Table<K, V> = RwLock<HashMap<K, V>>;
@@ -67,26 +73,31 @@ impl Series {
             policy: policy.as_str().to_owned(),
             counters: Table::default(),
             states: Table::default(),
+            showing: Mutex::default(),
             histograms: Table::default(),
         }
     }
 
     fn count(&self, fact: &dyn Fact) {
-        let label =
-            fact.reason().map(|reason| ("reason", reason)).or(fact.outcome().map(|outcome| ("outcome", outcome)));
-        let key = (fact.name(), label.map_or("", |(_, value)| value));
-        with(&self.counters, key, || self.register_counter(fact.name(), label), |counter| counter.increment(1));
+        let key = (fact.name(), fact.reason(), fact.outcome());
+        with(&self.counters, key, || self.register_counter(key), |counter| counter.increment(1));
     }
 
-    fn register_counter(&self, event: &'static str, label: Option<(&'static str, &'static str)>) -> Counter {
-        let name = format!("resilience.{}.{event}", self.pattern);
-        match label {
-            Some((key, value)) => metrics::counter!(name, "policy" => self.policy.clone(), key => value),
-            None => metrics::counter!(name, "policy" => self.policy.clone()),
-        }
+    fn register_counter(&self, (event, reason, outcome): Counted) -> Counter {
+        let mut labels = vec![Label::new("policy", self.policy.clone())];
+        labels.extend(reason.map(|reason| Label::from_static_parts("reason", reason)));
+        labels.extend(outcome.map(|outcome| Label::from_static_parts("outcome", outcome)));
+        metrics::counter!(format!("resilience.{}.{event}", self.pattern), labels)
+    }
+
+    fn register_histogram(&self, what: &'static str) -> Histogram {
+        let name = format!("resilience.{}.{what}", self.pattern);
+        metrics::describe_histogram!(name.clone(), Unit::Seconds, "How long it took.");
+        metrics::histogram!(name, "policy" => self.policy.clone())
     }
 
     fn show(&self, now: &'static str, all: &'static [&'static str]) {
+        let _showing = self.showing.lock().unwrap_or_else(PoisonError::into_inner);
         for state in all {
             let register = || {
                 let name = format!("resilience.{}.state", self.pattern);
@@ -105,10 +116,7 @@ impl Sink for Series {
             self.show(now, all);
         }
         if let Some((what, duration)) = event.fact.duration() {
-            let register = || {
-                let name = format!("resilience.{}.{what}", self.pattern);
-                metrics::histogram!(name, "policy" => self.policy.clone())
-            };
+            let register = || self.register_histogram(what);
             with(&self.histograms, what, register, |histogram| histogram.record(duration.as_secs_f64()));
         }
     }

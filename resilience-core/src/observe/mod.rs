@@ -14,3 +14,6 @@ mod tracing;
 pub use self::metrics::MetricsSink;
 #[cfg(feature = "tracing")]
 pub use self::tracing::TracingSink;
+
+#[cfg(all(test, not(loom), feature = "metrics", feature = "tracing", feature = "tokio", feature = "tower"))]
+mod tests;

@@ -4,7 +4,8 @@ use crate::event::{Event, Severity, Sink};
 
 /// Writes each fact as a `tracing` event with the target `resilience`.
 ///
-/// Fields: `policy`, `pattern`, `event`, and where the fact has them `reason`, `outcome`, `state` and `seconds`.
+/// Fields: `policy`, `pattern`, `event`, where the fact has them `reason`, `outcome`, `state` and `seconds`, and in
+/// `detail` the fact as it is, figures and all.
 ///
 /// ```
 /// use resilience_core::circuit_breaker::CircuitBreaker;
@@ -35,6 +36,7 @@ impl Sink for TracingSink {
                     outcome = event.fact.outcome(),
                     state = event.fact.state().map(|(now, _)| now),
                     seconds = event.fact.duration().map(|(_, duration)| duration.as_secs_f64()),
+                    detail = ?event.fact,
                 )
             };
         }
