@@ -102,6 +102,7 @@ mod json;
 pub mod lease;
 #[cfg(feature = "tower")]
 mod lift;
+pub mod lint;
 mod name;
 pub mod observe;
 pub mod rate_limit;

@@ -2,6 +2,7 @@
 
 use super::{BudgetChoice, Config, PipelineConfig, PolicyConfig, Problem, Problems, RetryConfig};
 use crate::ConfigError;
+use crate::lint::{Finding, Layer, Level, Lint, Stack};
 use crate::time::ManualTimer;
 
 impl Config {
@@ -50,11 +51,61 @@ impl Config {
                 }
             }
         }
+        for name in self.lints.keys().filter(|name| Lint::named(name).is_none()) {
+            problems.push(Problem::new("", "there is no such lint").under(name).under("lints"));
+        }
+        for finding in self.findings(Level::Deny) {
+            let path = format!("pipelines.{}.layers", finding.stack);
+            let layers = finding.inner.map_or(String::new(), |inner| format!(" outside of `{inner}`"));
+            let (lint, outer) = (finding.lint, finding.outer);
+            let rule = format!("{}: `{outer}`{layers}: {}; {}", lint.name(), lint.reason(), lint.fix());
+            problems.push(Problem::new(path, rule));
+        }
         Problems::none_or(problems)
+    }
+
+    /// What is doubtful about the order of layers, though it is not denied: for the log, when the program starts.
+    ///
+    /// ```
+    /// # #[cfg(feature = "toml")] {
+    /// use resilience_core::config::Config;
+    ///
+    /// const FILE: &str = r#"
+    ///     [lints]
+    ///     no-total-timeout = "deny"
+    ///     no-attempt-timeout = "allow"
+    ///     [pipelines.mail]
+    ///     layers = ["total", "bulkhead", "retry"]
+    ///     total.timeout.limit = "9s"
+    ///     bulkhead.limit = 8
+    ///     retry.attempts = 3
+    /// "#;
+    /// let warnings = Config::from_toml(FILE)?.lint();
+    /// assert_eq!(warnings.len(), 1);
+    /// assert!(warnings[0].to_string().starts_with("mail: bulkhead-outside-retry: `bulkhead` is outside of `retry`"));
+    ///
+    /// let without = FILE.replace("\"total\", ", "").replace("total.timeout.limit = \"9s\"", "");
+    /// let denied = Config::from_toml(&without).unwrap_err().to_string();
+    /// assert!(denied.starts_with("line 6: pipelines.mail.layers: no-total-timeout: `retry`: attempts"), "{denied}");
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn lint(&self) -> Vec<Finding> {
+        self.findings(Level::Warn)
+    }
+
+    fn findings(&self, level: Level) -> Vec<Finding> {
+        let found = self.pipelines.iter().flat_map(|(name, pipeline)| pipeline.stack(name).findings());
+        found.filter(|finding| self.lints.get(finding.lint.name()).copied().unwrap_or_default() == level).collect()
     }
 }
 
 impl PipelineConfig {
+    /// The pipeline as the [linter](crate::lint) sees it.
+    pub fn stack(&self, name: &str) -> Stack {
+        self.in_order().fold(Stack::new(name), |stack, (entry, policy)| stack.layer(&policy.layer(entry)))
+    }
+
     /// All that is wrong, with paths from here.
     pub(super) fn problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
@@ -95,6 +146,21 @@ impl PolicyConfig {
     /// The path of the settings of the entry `name`.
     pub(super) fn path_in(&self, name: &str) -> String {
         if name == self.pattern() { name.to_owned() } else { format!("{name}.{}", self.pattern()) }
+    }
+
+    fn layer(&self, name: &str) -> Layer {
+        let mut layer = Layer::new(self.pattern(), name);
+        match self {
+            Self::Timeout(config) => layer.limit = config.limit.map(|limit| limit.0),
+            Self::Retry(config) => {
+                // Three, unless set: the builder's default.
+                layer.attempts = config.attempts.unwrap_or(3);
+                layer.has_budget = config.budget != Some(BudgetChoice::Unlimited);
+            }
+            Self::Bulkhead(config) => layer.has_queue = config.queue.is_some_and(|queue| queue > 0),
+            Self::CircuitBreaker(_) | Self::RateLimit(_) => {}
+        }
+        layer
     }
 
     pub(super) fn check(&self) -> Result<(), Problem> {

@@ -7,6 +7,7 @@ use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, Vis
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::{BudgetConfig, BulkheadConfig, CircuitBreakerConfig, RateLimitConfig, RetryConfig, TimeoutConfig};
+use crate::lint::Level;
 
 /// Everything a file says; see the [module](super).
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -16,6 +17,9 @@ pub struct Config {
     /// Budgets that several retries draw on, by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub budgets: BTreeMap<String, BudgetConfig>,
+    /// What to do about lints, by their names; see [`lint`](crate::lint). They warn unless set.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub lints: BTreeMap<String, Level>,
     /// Pipelines by name.
     pub pipelines: BTreeMap<String, PipelineConfig>,
 }

@@ -62,6 +62,7 @@
 //! | entry | holds |
 //! |---|---|
 //! | `budgets.NAME` | a [`BudgetConfig`] that several retries may share |
+//! | `lints.LINT` | `allow`, `warn` or `deny`: what to do about a doubtful [order](crate::lint) |
 //! | `pipelines.NAME.layers` | the names of the pipeline's policies, outermost first |
 //! | `pipelines.NAME.PATTERN` | the settings of a policy called as its pattern: `timeout`, `retry`, `circuit_breaker`, ... |
 //! | `pipelines.NAME.OTHER.PATTERN` | the settings of a policy with a name of its own |
@@ -75,7 +76,7 @@
 //! the order is part of the stack's type. [`Pipeline::expect`] refuses a file that says otherwise when the program
 //! starts. The alternative, boxing each layer so that a file could rearrange them, would cost an allocation and an
 //! indirect call for each layer of each call, and an order is not a figure to be tuned: there is a right one, and a
-//! linter for it.
+//! [linter](crate::lint) for it.
 //!
 //! # Changing
 //!

@@ -65,6 +65,16 @@ fn what_a_file_says_is_what_the_policies_are() {
 }
 
 #[test]
+fn the_linter_knows_the_attempts_that_are_not_written_down() {
+    let unset = Config::from_toml("[pipelines.p]\nlayers = ['retry']\nretry = {}").unwrap();
+    let built = unset.build(&Setup::new()).unwrap();
+    let attempts = built.pipeline("p").unwrap().retry("retry").unwrap().attempts();
+    let written =
+        Config::from_toml(&format!("[pipelines.p]\nlayers = ['retry']\nretry.attempts = {attempts}")).unwrap();
+    assert_eq!(written.pipelines["p"].stack("p"), unset.pipelines["p"].stack("p"));
+}
+
+#[test]
 fn a_shared_budget_is_one_budget() {
     let text = FILE
         .replace("{ own = { rule = { throttle = { max_tokens = 10, ratio = 0.1 } } } }", "{ shared = \"outgoing\" }");
@@ -134,6 +144,7 @@ fn every_mistake_in_a_file_is_told_with_its_line_and_path() {
         ("layers = []\nretry = {}", "line 3: pipelines.payments.retry: must be listed in `layers`"),
         ("layers = ['retry', 'retry']\nretry = {}", "line 2: pipelines.payments.layers: \"retry\" must be listed once"),
         ("retry = {}", "line 1: pipelines.payments: missing field `layers`"),
+        ("layers = []\n[lints]\nno-such = 'deny'", "line 4: lints.no-such: there is no such lint"),
     ] {
         assert_eq!(problems(&pipeline(lines)), [told]);
     }

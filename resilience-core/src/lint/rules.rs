@@ -1,0 +1,86 @@
+//! The lints. Each looks at the layers, outermost first, and says which it objects to.
+
+use std::time::Duration;
+
+use super::{Finding, Layer, Lint};
+
+/// Pairs of patterns of which the first must not be outside of the second.
+const ORDERS: [(Lint, &str, &str); 9] = [
+    (Lint::NestedRetries, "retry", "retry"),
+    (Lint::RetryInsideHedge, "hedge", "retry"),
+    (Lint::BreakerOutsideRetry, "circuit_breaker", "retry"),
+    (Lint::BreakerInsideHedge, "hedge", "circuit_breaker"),
+    (Lint::BreakerInsideBulkhead, "bulkhead", "circuit_breaker"),
+    (Lint::FallbackInside, "retry", "fallback"),
+    (Lint::FallbackInside, "circuit_breaker", "fallback"),
+    (Lint::CacheInsideRetry, "retry", "cache"),
+    (Lint::CacheInsideBreaker, "circuit_breaker", "cache"),
+];
+
+pub(super) fn all(stack: &str, layers: &[Layer]) -> Vec<Finding> {
+    let mut found = Vec::new();
+    let mut tell = |lint, outer: &Layer, inner: Option<&Layer>| {
+        let inner = inner.map(|inner| inner.name.clone());
+        found.push(Finding { stack: stack.to_owned(), lint, outer: outer.name.clone(), inner });
+    };
+    for (at, outer) in layers.iter().enumerate() {
+        let (outside, inside) = (&layers[..at], &layers[at + 1..]);
+        for inner in inside {
+            for (lint, _, _) in ORDERS.iter().filter(|(_, a, b)| applies(outer, a) && applies(inner, b)) {
+                tell(*lint, outer, Some(inner));
+            }
+            // Another limit on calls at once holds its slots just as long.
+            if (outer.is("bulkhead") || outer.is("adaptive")) && inner.retries() {
+                tell(Lint::BulkheadOutsideRetry, outer, Some(inner));
+            }
+            if let (Some(outer_limit), Some(inner_limit)) = (outer.limit, inner.limit)
+                && inner_limit >= outer_limit
+                && outer_limit != Duration::MAX
+            {
+                tell(Lint::AttemptTimeoutTooLong, outer, Some(inner));
+            }
+        }
+        if outer.retries() {
+            retry(outer, outside, inside, &mut tell);
+        }
+    }
+    found
+}
+
+/// Whether a lint that names `pattern` means this layer: a retry of one attempt is none.
+fn applies(layer: &Layer, pattern: &str) -> bool {
+    layer.is(pattern) && (!layer.is("retry") || layer.retries())
+}
+
+fn retry<'a>(
+    retry: &'a Layer,
+    outside: &'a [Layer],
+    inside: &'a [Layer],
+    tell: &mut impl FnMut(Lint, &'a Layer, Option<&'a Layer>),
+) {
+    if !retry.has_budget {
+        tell(Lint::RetryWithoutBudget, retry, None);
+    }
+    let timed = |layer: &&Layer| layer.is("timeout");
+    // The nearest of each.
+    let (total, attempt) = (outside.iter().rev().find(timed), inside.iter().find(timed));
+    if total.is_none() {
+        tell(Lint::NoTotalTimeout, retry, None);
+    }
+    let Some(attempt) = attempt else {
+        tell(Lint::NoAttemptTimeout, retry, None);
+        return;
+    };
+    if let (Some(total), Some(limit)) = (total.and_then(|total| total.limit), attempt.limit)
+        && retry.attempts < u32::MAX
+        && limit < total
+        && limit.saturating_mul(retry.attempts) > total
+    {
+        tell(Lint::AttemptsDoNotFit, retry, Some(attempt));
+    }
+    // What queues inside of the attempt's timeout.
+    let behind = inside.iter().skip_while(|layer| !timed(layer));
+    for queue in behind.filter(|layer| layer.has_queue) {
+        tell(Lint::QueueInsideAttemptTimeout, attempt, Some(queue));
+    }
+}

@@ -1,0 +1,115 @@
+//! A stack as the linter sees it.
+
+use std::time::Duration;
+
+use super::Finding;
+use crate::bulkhead::Bulkhead;
+use crate::circuit_breaker::CircuitBreaker;
+use crate::rate_limit::RateLimiter;
+use crate::retry::Retry;
+use crate::timeout::Timeout;
+
+/// One layer: its pattern, its name, and the facts that lints ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Layer {
+    /// The pattern's noun, as in its module.
+    pub pattern: &'static str,
+    /// What it is called in findings.
+    pub name: String,
+    /// A timeout's limit.
+    pub limit: Option<Duration>,
+    /// A retry's attempts; another number than 1 if not known.
+    pub attempts: u32,
+    /// Whether a retry has a budget.
+    pub has_budget: bool,
+    /// Whether calls wait in it.
+    pub has_queue: bool,
+}
+
+impl Layer {
+    /// A layer of `pattern` of which nothing else is known, for layers that no policy object stands for.
+    pub fn new(pattern: &'static str, name: impl Into<String>) -> Self {
+        Self { pattern, name: name.into(), limit: None, attempts: u32::MAX, has_budget: true, has_queue: false }
+    }
+
+    pub(super) fn is(&self, pattern: &str) -> bool {
+        self.pattern == pattern
+    }
+
+    /// Whether it sends a call more than once, and waits in between.
+    pub(super) fn retries(&self) -> bool {
+        self.is("retry") && self.attempts > 1
+    }
+}
+
+/// Says what kind of layer it makes.
+pub trait Describe {
+    /// The layer.
+    fn describe(&self) -> Layer;
+}
+
+impl Describe for Layer {
+    fn describe(&self) -> Layer {
+        self.clone()
+    }
+}
+
+impl Describe for Timeout {
+    fn describe(&self) -> Layer {
+        Layer { limit: Some(self.limit()), ..Layer::new("timeout", self.name().as_str()) }
+    }
+}
+
+impl Describe for Retry {
+    fn describe(&self) -> Layer {
+        let (attempts, has_budget) = (self.attempts(), self.budget().is_some());
+        Layer { attempts, has_budget, ..Layer::new("retry", self.name().as_str()) }
+    }
+}
+
+impl Describe for CircuitBreaker {
+    fn describe(&self) -> Layer {
+        Layer::new("circuit_breaker", self.name().as_str())
+    }
+}
+
+impl Describe for Bulkhead {
+    fn describe(&self) -> Layer {
+        Layer { has_queue: self.snapshot().queue > 0, ..Layer::new("bulkhead", self.name().as_str()) }
+    }
+}
+
+impl Describe for RateLimiter {
+    fn describe(&self) -> Layer {
+        Layer::new("rate_limit", self.name().as_str())
+    }
+}
+
+/// The layers of one service, from the outside in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stack {
+    name: String,
+    layers: Vec<Layer>,
+}
+
+impl Stack {
+    /// A stack of no layers.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into(), layers: Vec::new() }
+    }
+
+    /// Adds a layer inside of those there are.
+    #[must_use]
+    pub fn layer(mut self, layer: &impl Describe) -> Self {
+        self.layers.push(layer.describe());
+        self
+    }
+
+    /// What is wrong with the order, by lint and then from the outside in.
+    pub fn findings(&self) -> Vec<Finding> {
+        let mut found = super::rules::all(&self.name, &self.layers);
+        found.sort_by_key(|finding| finding.lint);
+        found
+    }
+}
