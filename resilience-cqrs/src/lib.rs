@@ -11,7 +11,7 @@
 //!
 //! | part | does |
 //! |---|---|
-//! | [`EventStore`] | what every engine promises: [`MemoryStore`], and SQLite in one file (feature `sqlite`) |
+//! | [`EventStore`] | what every engine promises: [`MemoryStore`], SQLite in one file (feature `sqlite`), PostgreSQL (feature `postgres`) |
 //! | [`aggregate`] | decides commands by pure rules, at most once each if they have an id |
 //! | [`projection`] | keeps read models that take each event in exactly once |
 //! | [`conformance`], [`testing`] | the promises as tests for an engine of yours, and a store that fails on request |
@@ -44,13 +44,15 @@
 //!
 //! # Limits
 //!
-//! One writer a store: the log has one order. Sizes are in [`limits`], far above sound use. Events are not deleted.
+//! One log has one order: SQLite has one writer, PostgreSQL a lock that writers take in turn. Sizes are in [`limits`], far above sound use. Events are not deleted.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod aggregate;
 pub mod conformance;
 mod log;
 pub mod memory;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 pub mod projection;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
@@ -63,6 +65,8 @@ pub use self::log::{
     StreamAppend, StreamId, Tag, Unavailable, Version, Violation, Written, limits,
 };
 pub use self::memory::MemoryStore;
+#[cfg(feature = "postgres")]
+pub use self::postgres::PostgresStore;
 #[cfg(feature = "sqlite")]
 pub use self::sqlite::SqliteStore;
 pub use self::store::{EventStore, Page};

@@ -6,12 +6,15 @@
 //! | [`probe`] | an inner service that watches how it is used and answers as told |
 //! | [`wakes`] | futures run by hand: polls and wake-ups are counted, none comes unasked |
 //! | [`alloc`] | allocations of one thread, counted |
+//! | [`postgres`] | a private PostgreSQL server, killed and started again at will |
 //! | [`process`] | real processes to start, kill and start again; scratch directories; addresses of their own |
 //!
 //! It depends on none of the crates it tests, so that any of them may use it.
 
 pub mod alloc;
 pub mod contract;
+#[cfg(unix)]
+pub mod postgres;
 pub mod probe;
 #[cfg(unix)]
 pub mod process;

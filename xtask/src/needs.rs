@@ -16,7 +16,13 @@ struct Need {
 }
 
 /// One line a program, and none before a test uses it.
-const NEEDS: &[Need] = &[Need { binary: "cc", package: "build-essential", used_by: "the bundled SQLite" }];
+const NEEDS: &[Need] = &[
+    Need { binary: "cc", package: "build-essential", used_by: "the bundled SQLite" },
+    Need { binary: "initdb", package: "postgresql-15", used_by: "the tests of the PostgreSQL engine" },
+];
+
+/// Where Debian keeps programs that are not on the `PATH`, a directory a version.
+const VERSIONED: &str = "/usr/lib/postgresql";
 
 /// Installs what is missing where that is possible, and says what to install where it is not.
 pub(crate) fn meet() -> Result<(), String> {
@@ -42,7 +48,9 @@ fn plea(need: &Need) -> String {
 /// Where a program is, if it is.
 pub(crate) fn find(binary: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path).map(|directory| directory.join(binary)).find(|candidate| candidate.is_file())
+    let versions = fs::read_dir(VERSIONED).into_iter().flatten().flatten();
+    let versioned = versions.map(|version| version.path().join("bin"));
+    env::split_paths(&path).chain(versioned).map(|place| place.join(binary)).find(|candidate| candidate.is_file())
 }
 
 fn can_install() -> bool {

@@ -25,6 +25,7 @@
 #![allow(clippy::disallowed_methods)] // Waits for real processes, whose time nobody drives.
 
 mod place;
+mod user;
 
 use std::ffi::{OsStr, OsString};
 use std::fs::OpenOptions;
@@ -35,6 +36,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 pub use self::place::{free_address, scratch_dir};
+pub use self::user::User;
 
 /// How often something outside is looked at.
 const LOOK: Duration = Duration::from_millis(5);
@@ -45,13 +47,14 @@ pub struct Process {
     program: OsString,
     args: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
+    user: Option<User>,
     log: PathBuf,
 }
 
 impl Process {
     /// The program, and the file its output is appended to.
     pub fn new(program: impl AsRef<OsStr>, log: impl Into<PathBuf>) -> Self {
-        Self { program: program.as_ref().into(), args: Vec::new(), env: Vec::new(), log: log.into() }
+        Self { program: program.as_ref().into(), args: Vec::new(), env: Vec::new(), user: None, log: log.into() }
     }
 
     /// Adds arguments.
@@ -65,6 +68,13 @@ impl Process {
     #[must_use]
     pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
         self.env.push((name.as_ref().into(), value.as_ref().into()));
+        self
+    }
+
+    /// Runs it as somebody else, which only root may ask for.
+    #[must_use]
+    pub fn user(mut self, user: Option<User>) -> Self {
+        self.user = user;
         self
     }
 
@@ -83,6 +93,9 @@ impl Process {
         let mut command = Command::new(&self.program);
         command.args(&self.args).envs(self.env.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).process_group(0);
+        if let Some(User { uid, gid }) = self.user {
+            command.uid(uid).gid(gid);
+        }
         #[cfg(target_os = "linux")]
         die_with_this_thread(&mut command);
         command.spawn()

@@ -1,0 +1,96 @@
+//! Setting up a store.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use resilience_core::Name;
+use resilience_core::event::{Listeners, Sink};
+use resilience_core::time::SharedTimer;
+
+use super::{OpenError, PostgresStore, open};
+
+/// Sets up a [`PostgresStore`].
+///
+/// | setting | default | why |
+/// |---|---|---|
+/// | [`name`](Self::name) | `event_store` | one store is the usual case |
+/// | [`schema`](Self::schema) | the connection's | the log's tables may lie beside yours or apart |
+/// | [`readers`](Self::readers) | 4 | a server has few connections, and many programs want some |
+/// | [`poll`](Self::poll) | 1 s | only if a wake-up was lost: the server forgets them when a connection breaks |
+/// | [`timer`](Self::timer) | tokio's | |
+#[derive(Clone, Debug)]
+pub struct PostgresStoreBuilder {
+    pub(super) name: Name,
+    pub(super) schema: Option<String>,
+    pub(super) readers: NonZeroU32,
+    pub(super) poll: Duration,
+    pub(super) timer: SharedTimer,
+    pub(super) listeners: Listeners,
+}
+
+impl PostgresStoreBuilder {
+    pub(super) fn new() -> Self {
+        Self {
+            name: Name::from_static("event_store"),
+            schema: None,
+            readers: NonZeroU32::new(4).unwrap_or(NonZeroU32::MIN),
+            poll: Duration::from_secs(1),
+            timer: SharedTimer::default(),
+            listeners: Listeners::default(),
+        }
+    }
+
+    /// The name it goes by in events and logs.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<Name>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// The schema the log's tables are in; made if it is not there. Each schema is a log of its own: one for the
+    /// application's events, one for its sagas, one a tenant.
+    #[must_use]
+    pub fn schema(mut self, schema: impl Into<String>) -> Self {
+        self.schema = Some(schema.into());
+        self
+    }
+
+    /// The connections for reads, beside one that writes and one that listens.
+    #[must_use]
+    pub fn readers(mut self, readers: NonZeroU32) -> Self {
+        self.readers = readers;
+        self
+    }
+
+    /// How often the head is asked for, besides when the server says that it has moved.
+    #[must_use]
+    pub fn poll(mut self, every: Duration) -> Self {
+        self.poll = every;
+        self
+    }
+
+    /// The clock: of `recorded_at`, of events, and of waiting between attempts to connect.
+    #[must_use]
+    pub fn timer(mut self, timer: impl Into<SharedTimer>) -> Self {
+        self.timer = timer.into();
+        self
+    }
+
+    /// Adds a sink for [`Event`](super::Event)s.
+    #[must_use]
+    pub fn listener(mut self, sink: impl Sink) -> Self {
+        self.listeners.add(sink);
+        self
+    }
+
+    /// Opens the log in the database at `url` (`postgres://user@host/database`), making its tables if they are not there.
+    ///
+    /// Must be called in a tokio runtime with time and I/O, which the store goes on to use: calls may then come from
+    /// anywhere.
+    ///
+    /// # Errors
+    /// See [`OpenError`]; the database is left as it was.
+    pub async fn open(self, url: &str) -> Result<PostgresStore, OpenError> {
+        open::open(self, url).await
+    }
+}

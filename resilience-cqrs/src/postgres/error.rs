@@ -1,0 +1,129 @@
+//! What PostgreSQL says, in the terms of the contract.
+
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use crate::log::{AppendError, Corrupt, ReadError, Unavailable, Written};
+
+/// Why a store could not be opened.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The address cannot be read.
+    #[error("the address of the database is not one of PostgreSQL")]
+    Url(#[source] sqlx::Error),
+    /// The server is older than the engine was tested on.
+    #[error("PostgreSQL {found} is too old, {oldest} is needed")]
+    Server {
+        /// The server's major version.
+        found: i32,
+        /// The oldest that will do.
+        oldest: i32,
+    },
+    /// The tables are those of another version of this crate.
+    #[error("the log has layout version {}, this program knows {supported}", found.map_or("?".into(), |v| v.to_string()))]
+    Schema {
+        /// What is there; `None` if it cannot be told.
+        found: Option<i64>,
+        /// What this version of the crate reads and writes.
+        supported: i64,
+    },
+    /// The server cannot be reached, or refused.
+    #[error("cannot open the log")]
+    Database(#[from] sqlx::Error),
+}
+
+/// What went wrong in a transaction or a query.
+#[derive(Debug)]
+pub(super) enum Fault {
+    Database(sqlx::Error),
+    Corrupt(Corrupt),
+}
+
+impl From<sqlx::Error> for Fault {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl From<Corrupt> for Fault {
+    fn from(corrupt: Corrupt) -> Self {
+        Self::Corrupt(corrupt)
+    }
+}
+
+impl Fault {
+    /// The SQLSTATE, if the server said something.
+    fn state(&self) -> Option<String> {
+        match self {
+            Self::Database(sqlx::Error::Database(error)) => error.code().map(|code| code.into_owned()),
+            _ => None,
+        }
+    }
+
+    /// Whether the connection is of no use any more: the server did not answer, or said that it is going.
+    pub(super) fn loses_connection(&self) -> bool {
+        match self {
+            Self::Corrupt(_) => false,
+            // 57P01..57P03: the server shuts down, crashed, or cannot be connected to now; 08: connection exceptions.
+            Self::Database(_) => self.state().is_none_or(|state| state.starts_with("57P") || state.starts_with("08")),
+        }
+    }
+
+    /// Whether the same transaction may well succeed at once: it was the victim of a deadlock or of a serialization
+    /// failure (by state, never by text; it may come from any statement, and from the commit).
+    pub(super) fn is_transient(&self) -> bool {
+        self.state().is_some_and(|state| matches!(&*state, "40001" | "40P01" | "55P03"))
+    }
+
+    /// Whether the server refused a value, so that the fault is one append's and not the log's.
+    pub(super) fn is_about_data(&self) -> bool {
+        self.state().is_some_and(|state| state.starts_with("22") || state.starts_with("54"))
+    }
+
+    /// The error of an append; `written` says what is known of it if the connection was lost.
+    pub(super) fn into_append_error(self, written: Written) -> AppendError {
+        if let Self::Corrupt(corrupt) = self {
+            return AppendError::Corrupt(corrupt);
+        }
+        let state = self.state();
+        let lost = self.loses_connection();
+        let Self::Database(error) = self else { return AppendError::Closed };
+        let source: Arc<dyn std::error::Error + Send + Sync> = Arc::new(error);
+        match state.as_deref() {
+            // 53100 disk full, 53400 configuration limit.
+            Some("53100" | "53400") => AppendError::Full,
+            // Our own statements break no constraint of our own tables unless somebody else wrote to them.
+            Some(state) if state.starts_with("23") => AppendError::Corrupt(Corrupt::new(source.to_string())),
+            Some(state) if state.starts_with("22") || state.starts_with("54") => {
+                AppendError::Refused(Box::new(Shared(source)))
+            }
+            _ => AppendError::Unavailable(Unavailable {
+                reason: if lost { "the connection to the server was lost" } else { "the server refused" }.into(),
+                written: if lost { written } else { Written::No },
+                retryable: true,
+                source: Some(source),
+            }),
+        }
+    }
+}
+
+/// An error with several owners, as one.
+#[derive(Debug, Error)]
+#[error(transparent)]
+struct Shared(Arc<dyn std::error::Error + Send + Sync>);
+
+impl From<Fault> for ReadError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Corrupt(corrupt) => Self::Corrupt(corrupt),
+            Fault::Database(error) => Self::Unavailable(Unavailable {
+                reason: "a read failed".into(),
+                written: Written::No,
+                retryable: true,
+                source: Some(Arc::new(error)),
+            }),
+        }
+    }
+}

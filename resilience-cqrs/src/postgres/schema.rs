@@ -1,0 +1,93 @@
+//! The tables, and what an existing database must look like.
+
+use sqlx::{Connection, PgConnection, Row};
+
+use super::error::OpenError;
+
+/// The version of the layout below. A database of another version is refused, not guessed at.
+pub(super) const VERSION: i64 = 1;
+
+/// The oldest server whose behaviour the engine was tested on.
+const OLDEST_SERVER: i32 = 150_000;
+
+/// Makes two programs that start at once make the tables one after the other.
+const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtextextended('resilience_log:' || current_schema(), 0))";
+
+/// Names compare by bytes: the order of a log must not depend on a server's locale.
+const TABLES: &str = r#"
+CREATE TABLE log_meta (
+    name text PRIMARY KEY,
+    value bigint NOT NULL
+);
+
+-- One row: the last position. Whoever appends locks it until the commit, so positions have no gaps and no reader can
+-- see one before those below it.
+CREATE TABLE log_head (
+    one boolean PRIMARY KEY DEFAULT true CHECK (one),
+    position bigint NOT NULL
+);
+
+CREATE TABLE log_event (
+    position bigint PRIMARY KEY,
+    stream text COLLATE "C" NOT NULL,
+    version bigint NOT NULL,
+    kind text COLLATE "C" NOT NULL,
+    recorded_at bigint NOT NULL, -- milliseconds since 1970, for people
+    tags text,                   -- one a line
+    correlation text,
+    causation text,
+    actor text,
+    tenant text,
+    trace text,
+    payload bytea NOT NULL
+);
+CREATE UNIQUE INDEX log_event_stream ON log_event (stream, version);
+CREATE INDEX log_event_kind ON log_event (kind, position);
+
+CREATE TABLE log_tag (
+    tag text COLLATE "C" NOT NULL,
+    position bigint NOT NULL,
+    kind text COLLATE "C" NOT NULL,
+    PRIMARY KEY (tag, position)
+);
+
+CREATE TABLE log_row (
+    space text COLLATE "C" NOT NULL,
+    key bytea NOT NULL,
+    value bytea NOT NULL,
+    PRIMARY KEY (space, key)
+);
+
+CREATE TABLE log_command (
+    id text COLLATE "C" PRIMARY KEY,
+    digest bigint NOT NULL,
+    first bigint NOT NULL,
+    last bigint NOT NULL,
+    versions text NOT NULL       -- version, space, stream; one a line
+);
+
+INSERT INTO log_head (position) VALUES (0);
+INSERT INTO log_meta (name, value) VALUES ('version', 1);
+"#;
+
+/// Brings the layout, or checks the one that is there. May be run by any number of programs at once.
+pub(super) async fn prepare(conn: &mut PgConnection) -> Result<(), OpenError> {
+    let server: i32 =
+        sqlx::query("SELECT current_setting('server_version_num')::int").fetch_one(&mut *conn).await?.try_get(0)?;
+    if server < OLDEST_SERVER {
+        return Err(OpenError::Server { found: server / 10_000, oldest: OLDEST_SERVER / 10_000 });
+    }
+    let mut tx = conn.begin().await?;
+    sqlx::query(LOCK).execute(&mut *tx).await?;
+    let is_there: bool =
+        sqlx::query("SELECT to_regclass('log_meta') IS NOT NULL").fetch_one(&mut *tx).await?.try_get(0)?;
+    if !is_there {
+        sqlx::raw_sql(TABLES).execute(&mut *tx).await?;
+        return Ok(tx.commit().await?);
+    }
+    let row = sqlx::query("SELECT value FROM log_meta WHERE name = 'version'").fetch_optional(&mut *tx).await?;
+    match row.map(|row| row.try_get::<i64, _>(0)).transpose()? {
+        Some(VERSION) => Ok(tx.commit().await?),
+        found => Err(OpenError::Schema { found, supported: VERSION }),
+    }
+}
