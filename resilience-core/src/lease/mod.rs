@@ -13,7 +13,7 @@
 //! |---|---|---|
 //! | [`Leases`] | who owns what: acquire, renew, release; a trait, for engines that outlive a process | owner |
 //! | [`MemoryLeases`] | the engine for one process, and for tests | owner |
-//! | [`Ownership`] | what this process owns now; its layer stamps outgoing calls, and refuses them once it is over | owner |
+//! | [`Ownership`] | what this process owns now, and [keeps](Ownership::keep); its layer stamps outgoing calls, and refuses them once it is over | owner |
 //! | [`Fence`] | the newest token of each resource; its layer refuses what is older | receiver |
 //! | [`conformance`] | the laws every engine keeps, to be run on yours | tests |
 //!
@@ -95,6 +95,7 @@ mod event;
 mod fence;
 #[cfg(feature = "tower")]
 mod future;
+mod keep;
 #[cfg(feature = "tower")]
 mod layer;
 mod machine;

@@ -109,7 +109,6 @@ impl Ownership {
         })
     }
 
-    #[cfg_attr(not(feature = "tower"), allow(dead_code))]
     pub(super) fn timer(&self) -> &SharedTimer {
         &self.shared.timer
     }

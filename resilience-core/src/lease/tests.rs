@@ -273,3 +273,5 @@ proptest! {
         }
     }
 }
+
+mod keep;
