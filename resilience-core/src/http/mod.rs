@@ -70,6 +70,35 @@
 //! # }
 //! ```
 //!
+//! # Defaults
+//!
+//! | option | default | why |
+//! |---|---|---|
+//! | [`Headers`]' names | see there | standard ones where there are; `resilience-` before the others, so that they meet nobody's |
+//! | [`Headers::at_the_edge`] | off | between services of one house all is believed |
+//! | [`ByStatus::client_error`] | ignored | a mistake of the caller says nothing about the server |
+//! | [`ByStatus::rate_limited`] | failure | a server that refuses wants fewer calls, from breaker and retry alike |
+//! | a [`Classify`](crate::Classify) for the head, a [`ClassifyEnd`] for the end | [`ByStatus`], [`ByHead`] | |
+//! | an answer dropped before its end | given up, if its head was a success | who stops reading has not been failed |
+//!
+//! # Interplay
+//!
+//! A client, from the outside in: total timeout, [`Retry::http_layer`](crate::retry::Retry::http_layer), breaker and bulkhead
+//! (each by its own layer, or by [`UntilEndLayer`]), timeout of an attempt, `LiftLayer`, [`InjectLayer`], transport. The
+//! context is written innermost, so that each attempt is sent with its own number and its own time. An attempt's timeout ends
+//! with the head; what follows is in the body, and a client that wants it bounded too bounds the reading of it.
+//!
+//! A server: `LowerLayer::new(`[`answer`]`)`, [`ExtractLayer`], timeout, bulkhead or rate limiter, `LiftLayer`, routes. A
+//! handler's own calls find the deadline in the context, and send it on.
+//!
+//! # Do and don't
+//!
+//! - Do give a `POST` that may be repeated a key: in the [context](crate::context), or as a header.
+//! - Do let the caller's deadline in at the edge: it can only shorten the work.
+//! - Don't hold a breaker's permit [until the end](UntilEndLayer) of streams that last for hours: the breaker hears of them when
+//!   they are over. Settle those by their heads.
+//! - Don't answer a mistake of the caller with 503: its breaker opens.
+//!
 //! # Errors
 //!
 //! Nothing that a peer sends is an error here: a header that cannot be understood is as if it were not there.

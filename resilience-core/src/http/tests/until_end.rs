@@ -13,7 +13,7 @@ use tower::{Layer, Service, ServiceExt, service_fn};
 use crate::bulkhead::Bulkhead;
 use crate::circuit_breaker::{CircuitBreaker, State};
 use crate::http::{End, Gate, Settle, Turn, UntilEndLayer};
-use crate::{Class, Classification, Error, Reason, Rejected};
+use crate::{Classification, Error, Reason, Rejected};
 
 type Failure = Error<&'static str>;
 
@@ -40,9 +40,9 @@ impl Gate for Notes {
 }
 
 impl Settle for Note {
-    fn settle(mut self, class: Class) {
+    fn settle(mut self, meaning: Classification) {
         self.settled = true;
-        self.notes.0.borrow_mut().push(class.label());
+        self.notes.0.borrow_mut().push(meaning.class().label());
     }
 }
 

@@ -84,7 +84,7 @@ impl<B: Body, P: Settle, T: ClassifyEnd> UntilEndBody<B, P, T> {
 impl<P: Settle, T: ClassifyEnd> Held<P, T> {
     fn settle(&mut self, end: End<'_>) {
         if let Some(permit) = self.permit.take() {
-            permit.settle(self.classify.classify_end(self.head, end).class());
+            permit.settle(self.classify.classify_end(self.head, end));
         }
     }
 }
@@ -95,7 +95,7 @@ impl<P: Settle, T> Drop for Held<P, T> {
             && self.head.class() != Class::Success
             && !std::thread::panicking()
         {
-            permit.settle(self.head.class());
+            permit.settle(self.head);
         }
     }
 }

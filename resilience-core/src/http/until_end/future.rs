@@ -66,7 +66,7 @@ where
                 match answer {
                     Ok(response) => Ok(response.map(|body| UntilEndBody::new(body, permit, head, classify_end))),
                     Err(error) => {
-                        permit.settle(head.class());
+                        permit.settle(head);
                         Err(error)
                     }
                 }

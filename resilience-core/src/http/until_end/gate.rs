@@ -6,23 +6,23 @@ use std::task::{Context, Poll};
 
 use crate::bulkhead::{self, Acquire, Bulkhead};
 use crate::circuit_breaker::{self, CircuitBreaker};
-use crate::{Class, Rejected};
+use crate::{Classification, Rejected};
 
 /// A permit that is told how its call ended. Dropped untold, the call was given up.
 pub trait Settle {
-    /// The call ended, and this is what it said about the service.
-    fn settle(self, class: Class);
+    /// The call ended, and this is what it meant: about the service, and about when to come back.
+    fn settle(self, meaning: Classification);
 }
 
 impl Settle for circuit_breaker::Permit {
-    fn settle(self, class: Class) {
-        circuit_breaker::Permit::settle(self, class);
+    fn settle(self, meaning: Classification) {
+        circuit_breaker::Permit::settle(self, meaning.class());
     }
 }
 
 /// A slot does not care how its call ended.
 impl Settle for bulkhead::Permit {
-    fn settle(self, _: Class) {}
+    fn settle(self, _: Classification) {}
 }
 
 /// Whose turn it is, once a [`Gate`] can tell.
