@@ -25,6 +25,7 @@ pub struct BulkheadBuilder {
     limit: Option<u32>,
     queue: u32,
     max_wait: Option<Duration>,
+    dry_run: bool,
     timer: Option<SharedTimer>,
     listeners: Listeners,
 }
@@ -36,6 +37,7 @@ pub(super) struct Config {
     pub(super) limit: u32,
     pub(super) queue: u32,
     pub(super) max_wait: Option<Duration>,
+    pub(super) dry_run: bool,
     pub(super) timer: SharedTimer,
     pub(super) listeners: Listeners,
 }
@@ -47,6 +49,7 @@ impl BulkheadBuilder {
             limit: None,
             queue: 0,
             max_wait: None,
+            dry_run: false,
             timer: SharedTimer::preset(),
             listeners: Listeners::default(),
         }
@@ -96,6 +99,26 @@ impl BulkheadBuilder {
         self
     }
 
+    /// Tries the limit out: decides, counts and tells what it would do, and lets every call pass. Default: off.
+    ///
+    /// Nobody waits, so what would queue or be refused is judged by the calls that run: those beyond the limit would have
+    /// waited, those beyond limit and queue would have been refused.
+    ///
+    /// ```
+    /// use resilience_core::bulkhead::Bulkhead;
+    ///
+    /// let bulkhead = Bulkhead::builder().limit(1).queue(1).dry_run(true).build()?;
+    /// let running: Vec<_> = (0..3).map(|_| bulkhead.try_acquire().unwrap()).collect();
+    /// let seen = bulkhead.snapshot();
+    /// assert_eq!((seen.in_flight, seen.totals.would_queue, seen.totals.would_reject), (3, 1, 1));
+    /// # drop(running);
+    /// # Ok::<(), resilience_core::ConfigError>(())
+    /// ```
+    pub fn dry_run(mut self, dry_run: bool) -> Self {
+        self.dry_run = dry_run;
+        self
+    }
+
     /// The clock. Default: tokio's, if the feature `tokio` is on. Read only for calls that wait, and for listeners.
     pub fn timer(mut self, timer: impl Into<SharedTimer>) -> Self {
         self.timer = Some(timer.into());
@@ -118,7 +141,11 @@ impl BulkheadBuilder {
         let (limit, queue, max_wait) = self.checked()?;
         let timer = self.timer.ok_or(ConfigError::new("timer", "must be set without the feature `tokio`"))?;
         let listeners = self.listeners.bound("bulkhead", &self.name);
-        Ok(Bulkhead::new(Config { name: self.name, limit, queue, max_wait, timer, listeners }))
+        Ok(Bulkhead::new(Config { name: self.name, limit, queue, max_wait, dry_run: self.dry_run, timer, listeners }))
+    }
+
+    pub(super) fn is_dry_run(&self) -> bool {
+        self.dry_run
     }
 
     /// Limit, queue and longest wait, if they go together.

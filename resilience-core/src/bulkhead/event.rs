@@ -36,6 +36,16 @@ pub enum Event {
         /// Why.
         reason: Reason,
     },
+    /// A call would have waited for a slot, in a [dry run](super::BulkheadBuilder::dry_run).
+    WouldQueue {
+        /// Calls that would wait, this one among them.
+        queued: u32,
+    },
+    /// A call would have been refused, in a dry run.
+    WouldReject {
+        /// Why.
+        reason: Reason,
+    },
     /// A permit was given back.
     Released {
         /// How long it was held.
@@ -58,6 +68,8 @@ impl Fact for Event {
             Self::Admitted { .. } => "admitted",
             Self::Queued { .. } => "queued",
             Self::Rejected { .. } => "rejected",
+            Self::WouldQueue { .. } => "would_queue",
+            Self::WouldReject { .. } => "would_reject",
             Self::Released { .. } => "released",
             Self::Resized { .. } => "resized",
         }
@@ -65,7 +77,7 @@ impl Fact for Event {
 
     fn severity(&self) -> Severity {
         match self {
-            Self::Rejected { .. } => Severity::Warn,
+            Self::Rejected { .. } | Self::WouldReject { .. } => Severity::Warn,
             Self::Resized { .. } => Severity::Info,
             _ => Severity::Debug,
         }
@@ -73,7 +85,7 @@ impl Fact for Event {
 
     fn reason(&self) -> Option<&'static str> {
         match self {
-            Self::Rejected { reason } => Some(reason.label()),
+            Self::Rejected { reason } | Self::WouldReject { reason } => Some(reason.label()),
             _ => None,
         }
     }

@@ -64,6 +64,16 @@ impl Word {
         if self.in_flight() < self.limit() { Some(Self(self.0 + FLIGHT_ONE)) } else { None }
     }
 
+    /// A newcomer takes a slot that is not there, for a limit that is only tried out. `None` if no more can be counted.
+    pub(super) const fn overfill(self) -> Option<Self> {
+        if self.in_flight() < MAX_LIMIT { Some(Self(self.0 + FLIGHT_ONE)) } else { None }
+    }
+
+    /// How many more than the limit run.
+    pub(super) const fn excess(self) -> u32 {
+        self.in_flight().saturating_sub(self.limit())
+    }
+
     /// A caller for whom there is no slot takes a place, if fewer than `queue` wait.
     pub(super) const fn enqueue(self, queue: u32) -> Option<Self> {
         if self.waiting() < queue { Some(Self(self.0 + WAITING_ONE)) } else { None }

@@ -49,13 +49,14 @@
 //! | `limit` | none, must be given | it is the capacity of the dependency, which only its user knows |
 //! | `queue` | 0 | a queue hides overload; ask for it where bursts are short |
 //! | `max_wait` | none: until the deadline | a queue of `queue` calls is bounded already |
+//! | `dry_run` | off | on, it counts and tells what it would do, and does nothing |
 //! | `name` | `bulkhead` | |
 //! | `timer` | tokio's | so that `tokio::time::pause` drives it |
 //!
 //! # Events
 //!
 //! [`Event`], as `resilience.bulkhead.*`: `admitted` with the wait and `released` with the time held, both as histograms,
-//! too; `queued`; `rejected` (warning) with its reason; `resized` (info). With a listener the clock is read
+//! too; `queued`; `rejected` (warning) with its reason; `resized` (info); in a dry run `would_queue` and `would_reject`. With a listener the clock is read
 //! when a permit is taken and given back; without one, only for waits that have an end.
 //!
 //! # Errors

@@ -72,6 +72,10 @@ pub struct Totals {
     pub queue_timeout: u64,
     /// Refusals of waiting calls because their deadline had come.
     pub deadline: u64,
+    /// Calls that would have waited, in a [dry run](BulkheadBuilder::dry_run).
+    pub would_queue: u64,
+    /// Calls that would have been refused, in a dry run.
+    pub would_reject: u64,
 }
 
 impl Bulkhead {
@@ -107,6 +111,7 @@ impl Bulkhead {
     pub fn try_acquire(&self) -> Result<Permit, Rejected> {
         match self.shared.try_take() {
             Ok(()) => Ok(self.permit(None)),
+            Err(_) if self.shared.overfill() => Ok(self.permit(None)),
             Err(word) => Err(self.shared.refuse_full(word)),
         }
     }
@@ -190,7 +195,7 @@ impl Bulkhead {
         Ok(())
     }
 
-    /// Takes over limit, queue and longest wait of `builder` while calls run and wait; the rest of it is not looked at.
+    /// Takes over limit, queue, longest wait and dry run of `builder` while calls run and wait; the rest of it is not looked at.
     ///
     /// The limit changes as [`resize`](Self::resize) says. Who already waits keeps its place and the wait it was told.
     ///
@@ -211,6 +216,7 @@ impl Bulkhead {
     pub fn reconfigure(&self, builder: BulkheadBuilder) -> Result<(), ConfigError> {
         let (limit, queue, max_wait) = builder.checked()?;
         self.shared.set_queue(queue, max_wait);
+        self.shared.set_dry_run(builder.is_dry_run());
         if self.shared.word().limit() == limit { Ok(()) } else { self.resize(limit) }
     }
 

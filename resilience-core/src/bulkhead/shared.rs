@@ -4,10 +4,10 @@ use std::task::Waker;
 use std::time::Duration;
 
 use super::config::Config;
-use super::machine::{Place, Queue, Release, Word};
+use super::machine::{MAX_LIMIT, Place, Queue, Release, Word};
 use super::{Event, Totals};
 use crate::held::keep;
-use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Mutex, lock};
 use crate::time::{Timestamp, saturating_nanos};
 use crate::{Reason, Rejected, context};
@@ -30,6 +30,8 @@ pub(super) struct Shared {
     /// Calls that may wait, and for how many nanoseconds. They may change, and are read only by who finds no slot.
     queue_limit: AtomicU32,
     max_wait: AtomicU64,
+    /// Whether the limit is only tried out; read as they are.
+    dry_run: AtomicBool,
     config: Config,
     counters: Counters,
 }
@@ -45,6 +47,8 @@ struct Counters {
     full: AtomicU64,
     queue_timeout: AtomicU64,
     deadline: AtomicU64,
+    would_queue: AtomicU64,
+    would_reject: AtomicU64,
 }
 
 /// How a caller gets in.
@@ -66,6 +70,7 @@ impl Shared {
             queue: Mutex::new(Queue::new()),
             queue_limit: AtomicU32::new(config.queue),
             max_wait: AtomicU64::new(config.max_wait.map_or(NO_LIMIT, saturating_nanos)),
+            dry_run: AtomicBool::new(config.dry_run),
             config,
             counters: Counters::default(),
         }
@@ -91,11 +96,50 @@ impl Shared {
         }
     }
 
+    /// In a dry run, takes a slot that is not there, and notes what would have become of the caller; else nothing.
+    #[cold]
+    pub(super) fn overfill(&self) -> bool {
+        // Relaxed: a switch that guards nothing.
+        if !self.dry_run.load(Ordering::Relaxed) {
+            return false;
+        }
+        let mut word = self.word();
+        // A slot may have been freed meanwhile => it is taken like any other.
+        while let Some(next) = word.admit().or_else(|| word.overfill()) {
+            // Acquire as in `try_take`.
+            match self.exchange(word, next, Ordering::Acquire) {
+                Ok(()) => {
+                    self.note_would(word);
+                    return true;
+                }
+                Err(seen) => word = seen,
+            }
+        }
+        false
+    }
+
+    /// What the limit would have done with a caller that found `word`.
+    fn note_would(&self, word: Word) {
+        if word.admit().is_some() {
+            return;
+        }
+        // Those beyond the limit would wait.
+        let (queued, queue) = (word.excess(), self.queue());
+        if queued < queue {
+            self.counters.would_queue.fetch_add(1, Ordering::Relaxed);
+            self.emit(|| Event::WouldQueue { queued: queued + 1 });
+        } else {
+            self.counters.would_reject.fetch_add(1, Ordering::Relaxed);
+            self.emit(|| Event::WouldReject { reason: Reason::Full { limit: word.limit(), queued: queue } });
+        }
+    }
+
     /// Takes a free slot, or a place in the queue for `waker`. Refuses without the lock.
     #[inline]
     pub(super) fn enter(&self, waker: &Waker) -> Entry {
         match self.try_take() {
             Ok(()) => Entry::Admitted,
+            Err(_) if self.overfill() => Entry::Admitted,
             Err(word) if word.enqueue(self.queue()).is_none() => Entry::Full(word),
             Err(_) => self.enqueue(waker.clone()),
         }
@@ -226,6 +270,17 @@ impl Shared {
         self.queue_limit.store(queue, Ordering::Relaxed);
     }
 
+    /// Begins or ends a dry run. Who waits when it begins is let in.
+    pub(super) fn set_dry_run(&self, dry_run: bool) {
+        // Relaxed as in `overfill`.
+        let was_dry = self.dry_run.swap(dry_run, Ordering::Relaxed);
+        if dry_run && !was_dry {
+            let limit = self.word().limit();
+            self.resize(MAX_LIMIT);
+            self.resize(limit);
+        }
+    }
+
     #[inline]
     fn exchange(&self, word: Word, next: Word, success: Ordering) -> Result<(), Word> {
         match self.word.compare_exchange_weak(word.bits(), next.bits(), success, Ordering::Relaxed) {
@@ -263,6 +318,8 @@ impl Shared {
             full: read(&self.counters.full),
             queue_timeout: read(&self.counters.queue_timeout),
             deadline: read(&self.counters.deadline),
+            would_queue: read(&self.counters.would_queue),
+            would_reject: read(&self.counters.would_reject),
         }
     }
 

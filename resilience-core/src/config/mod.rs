@@ -86,8 +86,8 @@
 //! |---|---|---|
 //! | timeout | `limit` | calls under way keep theirs |
 //! | retry | attempts, backoffs, hint, longest time | budget and counts |
-//! | bulkhead | limit, queue, longest wait | permits and places in the queue |
-//! | rate_limit | quota, burst; the longest wait to another | what was taken |
+//! | bulkhead | limit, queue, longest wait, dry run | permits and places in the queue |
+//! | rate_limit | quota, burst, dry run; the longest wait to another | what was taken |
 //!
 //! The rest, and which layers there are, needs a new stack, and is refused with its path. An unchanged file changes
 //! nothing.

@@ -70,13 +70,16 @@ pub struct BulkheadConfig {
     /// How long a call may wait.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_wait: Option<Span>,
+    /// Whether the limit is only tried out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dry_run: Option<bool>,
 }
 
 impl BulkheadConfig {
     /// A builder with these settings.
     pub fn builder(&self) -> BulkheadBuilder {
         let mut builder = Bulkhead::builder();
-        set!(builder, self.limit => limit, self.queue => queue, self.max_wait => max_wait);
+        set!(builder, self.limit => limit, self.queue => queue, self.max_wait => max_wait, self.dry_run => dry_run);
         builder
     }
 }
@@ -105,6 +108,9 @@ pub struct RateLimitConfig {
     /// How long a call may wait for its permit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_wait: Option<Span>,
+    /// Whether the quota is only tried out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dry_run: Option<bool>,
 }
 
 /// Permits in a time.
@@ -124,7 +130,7 @@ impl RateLimitConfig {
         if let Some(Quota { permits, per }) = self.quota {
             builder = builder.quota(permits, per.0);
         }
-        set!(builder, self.burst => burst, self.max_wait => max_wait);
+        set!(builder, self.burst => burst, self.max_wait => max_wait, self.dry_run => dry_run);
         builder
     }
 }

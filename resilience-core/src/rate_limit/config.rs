@@ -17,6 +17,7 @@ pub struct RateLimiterBuilder {
     burst: Option<u32>,
     max_wait: Duration,
     max_keys: usize,
+    dry_run: bool,
     timer: Option<SharedTimer>,
     listeners: Listeners,
 }
@@ -28,6 +29,7 @@ pub(super) struct Config {
     pub(super) rule: Rule,
     pub(super) max_wait: Duration,
     pub(super) max_keys: usize,
+    pub(super) dry_run: bool,
     pub(super) timer: SharedTimer,
     pub(super) listeners: Listeners,
 }
@@ -44,6 +46,7 @@ impl RateLimiterBuilder {
             burst: None,
             max_wait: Duration::ZERO,
             max_keys: MAX_KEYS,
+            dry_run: false,
             timer: SharedTimer::preset(),
             listeners: Listeners::default(),
         }
@@ -81,6 +84,26 @@ impl RateLimiterBuilder {
     /// For [`build_keyed`](Self::build_keyed): keys that may be remembered at once. Default: 1,048,576.
     pub fn max_keys(mut self, max_keys: usize) -> Self {
         self.max_keys = max_keys;
+        self
+    }
+
+    /// Tries the limit out: decides, counts and tells what it would do, and lets every call pass. Default: off.
+    ///
+    /// Nobody waits. Calls that would have waited take their permits all the same, calls that would have been refused
+    /// take none: so the next one meets what it would have met.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use resilience_core::rate_limit::RateLimiter;
+    /// use resilience_core::time::ManualTimer;
+    ///
+    /// let limiter = RateLimiter::builder().quota(1, Duration::from_secs(1)).dry_run(true).timer(ManualTimer::new()).build()?;
+    /// assert!((0..3).all(|_| limiter.try_acquire().is_ok()));
+    /// assert_eq!(limiter.snapshot().totals.would_reject, 2);
+    /// # Ok::<(), resilience_core::ConfigError>(())
+    /// ```
+    pub fn dry_run(mut self, dry_run: bool) -> Self {
+        self.dry_run = dry_run;
         self
     }
 
@@ -126,14 +149,18 @@ impl RateLimiterBuilder {
         let rule = Rule::new(permits, per, burst)?;
         let timer = self.timer.ok_or(ConfigError::new("timer", "must be set without the feature `tokio`"))?;
         let listeners = self.listeners.bound("rate_limit", &self.name);
-        let Self { name, max_wait, max_keys, .. } = self;
-        Ok(Config { name, rule, max_wait, max_keys, timer, listeners })
+        let Self { name, max_wait, max_keys, dry_run, .. } = self;
+        Ok(Config { name, rule, max_wait, max_keys, dry_run, timer, listeners })
     }
 
     /// Permits, time and burst; the figures themselves are checked by the rule.
     pub(super) fn checked_quota(&self) -> Result<(u32, Duration, u32), ConfigError> {
         let (permits, per) = self.quota.ok_or(ConfigError::new("quota", "must be set"))?;
         Ok((permits, per, self.burst.unwrap_or(permits)))
+    }
+
+    pub(super) fn is_dry_run(&self) -> bool {
+        self.dry_run
     }
 
     pub(super) fn longest_wait(&self) -> Duration {

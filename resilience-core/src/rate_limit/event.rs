@@ -30,6 +30,20 @@ pub enum Event {
         /// When it would have been admitted; `None` if never.
         retry_after: Option<Duration>,
     },
+    /// A call would have waited for its permits, in a [dry run](super::RateLimiterBuilder::dry_run).
+    WouldQueue {
+        /// How many it wants.
+        permits: u32,
+        /// How long it would have waited.
+        wait: Duration,
+    },
+    /// A call would have been refused, in a dry run.
+    WouldReject {
+        /// Why.
+        reason: Reason,
+        /// When it would have been admitted; `None` if never.
+        retry_after: Option<Duration>,
+    },
     /// A call left before it used its permits.
     Cancelled {
         /// How many it had reserved.
@@ -58,6 +72,8 @@ impl Fact for Event {
             Self::Admitted { .. } => "admitted",
             Self::Queued { .. } => "queued",
             Self::Rejected { .. } => "rejected",
+            Self::WouldQueue { .. } => "would_queue",
+            Self::WouldReject { .. } => "would_reject",
             Self::Cancelled { .. } => "cancelled",
             Self::QuotaChanged { .. } => "quota_changed",
         }
@@ -65,7 +81,7 @@ impl Fact for Event {
 
     fn severity(&self) -> Severity {
         match self {
-            Self::Rejected { .. } => Severity::Warn,
+            Self::Rejected { .. } | Self::WouldReject { .. } => Severity::Warn,
             Self::QuotaChanged { .. } => Severity::Info,
             _ => Severity::Debug,
         }
@@ -73,7 +89,7 @@ impl Fact for Event {
 
     fn reason(&self) -> Option<&'static str> {
         match self {
-            Self::Rejected { reason, .. } => Some(reason.label()),
+            Self::Rejected { reason, .. } | Self::WouldReject { reason, .. } => Some(reason.label()),
             _ => None,
         }
     }

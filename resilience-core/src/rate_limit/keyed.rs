@@ -51,6 +51,8 @@ pub struct KeyedSnapshot {
     pub rate_limited: u64,
     /// Refusals because no more keys could be remembered.
     pub crowded: u64,
+    /// Calls that would have been refused, in a [dry run](RateLimiterBuilder::dry_run).
+    pub would_reject: u64,
 }
 
 struct Shared<K> {
@@ -63,6 +65,7 @@ struct Shared<K> {
     sweep_next: AtomicUsize,
     rate_limited: AtomicU64,
     crowded: AtomicU64,
+    would_reject: AtomicU64,
 }
 
 /// Keys a shard has at least, if there are that many.
@@ -115,6 +118,7 @@ impl<K> KeyedRateLimiter<K> {
             sweep_next: AtomicUsize::new(0),
             rate_limited: AtomicU64::new(0),
             crowded: AtomicU64::new(0),
+            would_reject: AtomicU64::new(0),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -125,6 +129,7 @@ impl<K> KeyedRateLimiter<K> {
             keys: self.shared.shards.iter().map(|shard| lock(shard).len()).sum(),
             rate_limited: self.shared.rate_limited.load(Ordering::Relaxed),
             crowded: self.shared.crowded.load(Ordering::Relaxed),
+            would_reject: self.shared.would_reject.load(Ordering::Relaxed),
         }
     }
 
@@ -174,7 +179,7 @@ impl<K: Hash + Eq> KeyedRateLimiter<K> {
                 self.emit(|| Event::Admitted { permits, waited: Duration::ZERO });
                 Ok(())
             }
-            Err(denied) => Err(self.refuse(denied)),
+            Err(denied) => self.deny(denied, permits),
         }
     }
 
@@ -227,6 +232,22 @@ impl<K: Hash + Eq> KeyedRateLimiter<K> {
         drop(shard);
         drop(gone);
         shared.sweep_at.fetch_max(next, Ordering::Relaxed);
+    }
+
+    /// Refuses a call, or in a dry run says that it would.
+    #[cold]
+    fn deny(&self, denied: Denied, permits: u32) -> Result<(), Rejected> {
+        if !self.shared.config.dry_run {
+            return Err(self.refuse(denied));
+        }
+        self.shared.would_reject.fetch_add(1, Ordering::Relaxed);
+        let retry_after = match denied {
+            Denied::TooMany => None,
+            Denied::Wait(ticks) | Denied::Crowded(ticks) => Some(machine::duration(ticks)),
+        };
+        self.emit(|| Event::WouldReject { reason: Reason::RateLimited, retry_after });
+        self.emit(|| Event::Admitted { permits, waited: Duration::ZERO });
+        Ok(())
     }
 
     #[cold]

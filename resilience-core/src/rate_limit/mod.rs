@@ -61,6 +61,7 @@
 //! | `burst` | the quota's permits | who has been quiet for a while may use what it was given; 1 spaces calls evenly |
 //! | `max_wait` | zero: refused at once | a wait hides overload; ask for it where callers can wait |
 //! | `max_keys` | 1,048,576 | for keyed limiters: keys remembered at once |
+//! | `dry_run` | off | on, it counts and tells what it would do, and does nothing |
 //! | `name` | `rate_limit` | |
 //! | `timer` | tokio's | so that `tokio::time::pause` drives it |
 //!
@@ -77,7 +78,8 @@
 //!
 //! # Events
 //!
-//! [`Event::Admitted`], [`Event::Queued`], [`Event::Rejected`], [`Event::Cancelled`], [`Event::QuotaChanged`].
+//! [`Event::Admitted`], [`Event::Queued`], [`Event::Rejected`], [`Event::Cancelled`], [`Event::QuotaChanged`]; in a dry
+//! run [`Event::WouldQueue`] and [`Event::WouldReject`].
 //!
 //! # Beside other layers
 //!

@@ -47,6 +47,10 @@ pub struct Totals {
     pub deadline: u64,
     /// Calls that left before they used what they had reserved.
     pub cancelled: u64,
+    /// Calls that would have waited, in a [dry run](RateLimiterBuilder::dry_run).
+    pub would_queue: u64,
+    /// Calls that would have been refused, in a dry run.
+    pub would_reject: u64,
 }
 
 impl RateLimiter {
@@ -97,7 +101,7 @@ impl RateLimiter {
                 self.shared.note_admitted(permits, Duration::ZERO);
                 Ok(())
             }
-            Err(denied) => Err(self.shared.refuse(denied, Reason::RateLimited)),
+            Err(denied) => self.shared.deny(denied, permits, Reason::RateLimited),
         }
     }
 
@@ -113,8 +117,13 @@ impl RateLimiter {
         let now = self.shared.now();
         let (patience, reason) = self.shared.patience(now);
         match self.shared.take(now, permits, patience) {
-            Ok(granted) => Ok(Reservation::new(self.clone(), granted, permits, now)),
-            Err(denied) => Err(self.shared.refuse(denied, reason)),
+            Ok(granted) => {
+                Ok(Reservation::new(self.clone(), self.shared.at_once_if_dry(granted, permits, now), permits, now))
+            }
+            Err(denied) => {
+                self.shared.deny(denied, permits, reason)?;
+                Ok(Reservation::free(self.clone(), permits, now))
+            }
         }
     }
 
@@ -183,7 +192,7 @@ impl RateLimiter {
         Ok(())
     }
 
-    /// Takes over quota, burst and longest wait of `builder` while calls come and wait; the rest of it is not looked at.
+    /// Takes over quota, burst, longest wait and dry run of `builder` while calls come and wait; the rest of it is not looked at.
     ///
     /// The quota changes as [`set_quota`](Self::set_quota) says. Whether calls wait at all is decided when services are
     /// made, so a longest wait can become another one, but neither come nor go.
@@ -211,6 +220,7 @@ impl RateLimiter {
         }
         let rule = Rule::new(permits, per, burst)?;
         self.shared.set_max_wait(max_wait);
+        self.shared.set_dry_run(builder.is_dry_run());
         if self.shared.look().1 == rule { Ok(()) } else { self.set_quota(permits, per, burst) }
     }
 
@@ -252,6 +262,9 @@ impl RateLimiter {
     #[cfg(feature = "tower")]
     #[cold]
     fn would_refuse_now(&self) -> Option<Rejected> {
+        if self.shared.is_dry_run() {
+            return None;
+        }
         match self.shared.wait_for_one(self.shared.now()) {
             0 => None,
             wait => Some(self.shared.refusal(super::shared::Denied::Wait(wait), Reason::RateLimited)),

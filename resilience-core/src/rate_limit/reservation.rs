@@ -43,6 +43,12 @@ impl Reservation {
         Self { limiter, granted, permits, made, spent: false }
     }
 
+    /// Of permits that were not there, in a dry run: nothing was taken, and nothing is given back.
+    pub(super) fn free(limiter: RateLimiter, permits: u32, now: u64) -> Self {
+        let place = machine::Place { start: now, due: now, end: now };
+        Self { limiter, granted: Granted { place, generation: 0 }, permits, made: now, spent: true }
+    }
+
     /// When the permits are due, on the limiter's timer. Not before that may they be used.
     pub fn due_at(&self) -> Timestamp {
         self.limiter.shared.timestamp(self.granted.place.due)
@@ -65,8 +71,11 @@ impl Reservation {
 
     /// Uses the permits: they are not given back any more.
     pub fn spend(mut self) {
-        self.spent = true;
-        self.limiter.shared.note_admitted(self.permits, self.wait());
+        // Permits that were not there were told of when they were asked for.
+        let was_there = !std::mem::replace(&mut self.spent, true);
+        if was_there {
+            self.limiter.shared.note_admitted(self.permits, self.wait());
+        }
     }
 
     /// Whether it has been kept for longer after it was due than a permit takes to come back.

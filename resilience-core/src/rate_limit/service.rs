@@ -81,7 +81,7 @@ impl<S> RateLimiterService<S> {
                 self.limiter.shared.note_admitted(1, Duration::ZERO);
                 Ok(())
             }
-            Err(denied) => Err(self.limiter.shared.refuse(denied, Reason::RateLimited)),
+            Err(denied) => self.limiter.shared.deny(denied, 1, Reason::RateLimited),
         }
     }
 }

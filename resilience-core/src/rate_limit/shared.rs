@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::config::Config;
 use super::machine::{self, GENERATIONS, Place, Rule, Word};
 use super::{Event, Totals};
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Mutex, lock};
 use crate::time::{Timestamp, saturating_nanos};
 use crate::{Reason, Rejected, context};
@@ -26,6 +26,8 @@ pub(super) struct Shared {
     epoch: Timestamp,
     /// In nanoseconds; `u64::MAX` and beyond are for ever.
     max_wait: AtomicU64,
+    /// Whether the quota is only tried out. Read where it would refuse, or let wait.
+    dry_run: AtomicBool,
     config: Config,
     /// Places that were left while others were behind them. Held for every change that is not an admission.
     left: Mutex<Vec<Left>>,
@@ -50,6 +52,8 @@ struct Counters {
     rate_limited: AtomicU64,
     deadline: AtomicU64,
     cancelled: AtomicU64,
+    would_queue: AtomicU64,
+    would_reject: AtomicU64,
 }
 
 /// Permits that were set apart, and by which generation of the rule.
@@ -79,6 +83,7 @@ impl Shared {
             rules,
             epoch: config.timer.now(),
             max_wait: AtomicU64::new(saturating_nanos(config.max_wait)),
+            dry_run: AtomicBool::new(config.dry_run),
             config,
             left: Mutex::new(Vec::new()),
             counters: Counters::default(),
@@ -221,6 +226,16 @@ impl Shared {
         self.max_wait.store(saturating_nanos(max_wait), Ordering::Relaxed);
     }
 
+    pub(super) fn is_dry_run(&self) -> bool {
+        // Relaxed: a switch that guards nothing.
+        self.dry_run.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_dry_run(&self, dry_run: bool) {
+        // Relaxed as in `is_dry_run`.
+        self.dry_run.store(dry_run, Ordering::Relaxed);
+    }
+
     pub(super) fn config(&self) -> &Config {
         &self.config
     }
@@ -233,7 +248,34 @@ impl Shared {
             rate_limited: read(&self.counters.rate_limited),
             deadline: read(&self.counters.deadline),
             cancelled: read(&self.counters.cancelled),
+            would_queue: read(&self.counters.would_queue),
+            would_reject: read(&self.counters.would_reject),
         }
+    }
+
+    /// Refuses a call, or in a dry run says that it would.
+    #[cold]
+    pub(super) fn deny(&self, denied: Denied, permits: u32, reason: Reason) -> Result<(), Rejected> {
+        if !self.is_dry_run() {
+            return Err(self.refuse(denied, reason));
+        }
+        self.counters.would_reject.fetch_add(1, Ordering::Relaxed);
+        let rejected = self.refusal(denied, reason);
+        let (reason, retry_after) = (rejected.reason(), rejected.retry_after());
+        self.emit(|| Event::WouldReject { reason, retry_after });
+        self.note_admitted(permits, Duration::ZERO);
+        Ok(())
+    }
+
+    /// Permits that are due later, or in a dry run at once.
+    pub(super) fn at_once_if_dry(&self, mut granted: Granted, permits: u32, now: u64) -> Granted {
+        if granted.place.due > now && self.is_dry_run() {
+            let wait = machine::duration(granted.place.due - now);
+            self.counters.would_queue.fetch_add(1, Ordering::Relaxed);
+            self.emit(|| Event::WouldQueue { permits, wait });
+            granted.place.due = now;
+        }
+        granted
     }
 
     #[cold]

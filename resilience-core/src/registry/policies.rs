@@ -126,6 +126,8 @@ managed! {
                 full: Figure::Count(seen.totals.full),
                 queue_timeout: Figure::Count(seen.totals.queue_timeout),
                 deadline: Figure::Count(seen.totals.deadline),
+                would_queue: Figure::Count(seen.totals.would_queue),
+                would_reject: Figure::Count(seen.totals.would_reject),
             )
         }
     }
@@ -142,6 +144,8 @@ managed! {
                 rate_limited: Figure::Count(seen.totals.rate_limited),
                 deadline: Figure::Count(seen.totals.deadline),
                 cancelled: Figure::Count(seen.totals.cancelled),
+                would_queue: Figure::Count(seen.totals.would_queue),
+                would_reject: Figure::Count(seen.totals.would_reject),
             )
         }
     }

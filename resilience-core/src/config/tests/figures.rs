@@ -118,16 +118,12 @@ fn policies() -> BoxedStrategy<PolicyConfig> {
     let quotas = (counts(), spans()).prop_map(|(permits, per)| Some(Quota { permits: permits?, per: per? }));
     prop_oneof![
         spans().prop_map(|limit| PolicyConfig::Timeout(TimeoutConfig { limit })),
-        (counts(), counts(), spans()).prop_map(|(limit, queue, max_wait)| PolicyConfig::Bulkhead(BulkheadConfig {
-            limit,
-            queue,
-            max_wait
-        })),
-        (quotas, counts(), spans()).prop_map(|(quota, burst, max_wait)| PolicyConfig::RateLimit(RateLimitConfig {
-            quota,
-            burst,
-            max_wait
-        })),
+        (counts(), counts(), spans(), any::<Option<bool>>()).prop_map(|(limit, queue, max_wait, dry_run)| {
+            PolicyConfig::Bulkhead(BulkheadConfig { limit, queue, max_wait, dry_run })
+        }),
+        (quotas, counts(), spans(), any::<Option<bool>>()).prop_map(|(quota, burst, max_wait, dry_run)| {
+            PolicyConfig::RateLimit(RateLimitConfig { quota, burst, max_wait, dry_run })
+        }),
         breakers().prop_map(PolicyConfig::CircuitBreaker),
         retries().prop_map(PolicyConfig::Retry),
     ]
