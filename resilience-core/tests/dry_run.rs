@@ -119,3 +119,34 @@ proptest! {
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_timeout_on_trial_ends_nothing_and_shows_nothing_inside() {
+    use resilience_core::context::{self, Context};
+    use resilience_core::time::SharedTimer;
+    use resilience_core::timeout::Timeout;
+
+    let (names, timer) = (Names::default(), SharedTimer::default());
+    let builder = Timeout::builder().limit(Duration::from_secs(1)).dry_run(true).listener(names.clone());
+    let timeout = builder.build().unwrap();
+    let clock = timer.clone();
+    let service =
+        ServiceBuilder::new().layer(timeout.layer()).layer(LiftLayer).service(service_fn(move |seconds: u64| {
+            let (clock, made) = (clock.clone(), context::deadline(&clock).is_some());
+            async move {
+                clock.sleep(Duration::from_secs(seconds)).await;
+                Ok::<_, &str>(made || context::deadline(&clock).is_some())
+            }
+        }));
+    let start = timer.now();
+    assert_eq!(service.clone().oneshot(0).await, Ok::<_, Error<&str>>(false));
+    assert_eq!(names.take(), [""; 0]);
+    assert_eq!(service.clone().oneshot(5).await, Ok::<_, Error<&str>>(false));
+    assert_eq!(timer.now().since(start), Duration::from_secs(5));
+    assert_eq!(names.take(), ["would_elapse"]);
+    let late = Context::new().with_deadline(timer.now()).scope(service.oneshot(5));
+    assert_eq!(late.await, Ok::<_, Error<&str>>(true), "the deadline is the caller's own");
+    assert_eq!(names.take(), ["would_reject"]);
+    let seen = timeout.trial().unwrap();
+    assert_eq!((seen.would_elapse, seen.would_reject), (1, 1));
+}

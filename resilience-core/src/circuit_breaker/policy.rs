@@ -14,7 +14,7 @@ use crate::held::{Held, keep};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, lock};
 use crate::time::{SharedTimer, Timestamp};
-use crate::{ConfigError, Name, Reason, Rejected};
+use crate::{Name, Reason, Rejected};
 
 /// A circuit breaker: refuses calls to a dependency that is taken to be down, and finds out when it is back.
 ///
@@ -235,7 +235,7 @@ impl CircuitBreaker {
 
     /// A way to this policy that does not keep it alive.
     #[cfg(not(loom))]
-    pub(crate) fn weak(&self) -> Result<impl Fn() -> Option<Self> + Send + Sync + 'static, ConfigError> {
+    pub(crate) fn weak(&self) -> Result<impl Fn() -> Option<Self> + Send + Sync + 'static, crate::ConfigError> {
         let weak = Arc::downgrade(&self.shared);
         Ok(move || weak.upgrade().map(|shared| Self { shared }))
     }

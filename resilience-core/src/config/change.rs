@@ -68,7 +68,10 @@ impl PipelineConfig {
 impl PolicyConfig {
     fn difference(&self, after: &Self) -> Option<Problem> {
         match (self, after) {
-            (Self::Timeout(_), Self::Timeout(_)) | (Self::Bulkhead(_), Self::Bulkhead(_)) => None,
+            (Self::Timeout(before), Self::Timeout(after)) => {
+                (before.dry_run != after.dry_run).then(|| Problem::new("dry_run", FIXED))
+            }
+            (Self::Bulkhead(_), Self::Bulkhead(_)) => None,
             (Self::Retry(before), Self::Retry(after)) => before.fixed_difference(after),
             (Self::RateLimit(before), Self::RateLimit(after)) => {
                 let waits = |wait: Option<super::Span>| wait.is_some_and(|wait| !wait.0.is_zero());

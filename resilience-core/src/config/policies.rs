@@ -35,6 +35,9 @@ pub struct TimeoutConfig {
     /// How long an answer may take; `forever` is allowed. Required.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<Span>,
+    /// Whether the limit is only tried out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dry_run: Option<bool>,
 }
 
 impl TimeoutConfig {
@@ -42,7 +45,7 @@ impl TimeoutConfig {
     /// come again.
     pub fn builder(&self) -> TimeoutBuilder {
         let mut builder = Timeout::builder().reconfigurable();
-        set!(builder, self.limit => limit);
+        set!(builder, self.limit => limit, self.dry_run => dry_run);
         builder
     }
 }

@@ -44,7 +44,12 @@ macro_rules! figures {
 managed! {
     Timeout, "timeout", config::Timeout, {
         fn figures(&self) -> Vec<(&'static str, Figure)> {
-            vec![("limit", Figure::Time(self.limit()))]
+            let mut figures = vec![("limit", Figure::Time(self.limit()))];
+            if let Some(trial) = self.trial() {
+                figures.push(("would_elapse", Figure::Count(trial.would_elapse)));
+                figures.push(("would_reject", Figure::Count(trial.would_reject)));
+            }
+            figures
         }
     }
 

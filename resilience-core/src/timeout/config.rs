@@ -23,6 +23,7 @@ pub struct TimeoutBuilder {
     name: Name,
     limit: Option<Duration>,
     reconfigurable: bool,
+    dry_run: bool,
     timer: Option<SharedTimer>,
     listeners: Listeners,
 }
@@ -33,6 +34,7 @@ impl TimeoutBuilder {
             name: Name::from_static("timeout"),
             limit: None,
             reconfigurable: false,
+            dry_run: false,
             timer: SharedTimer::preset(),
             listeners: Listeners::default(),
         }
@@ -70,6 +72,28 @@ impl TimeoutBuilder {
         self
     }
 
+    /// Tries the limit out: tells and counts which calls it would end, and ends none. Default: off.
+    ///
+    /// What is inside sees neither limit nor deadline of this timeout. A wait for readiness is not judged.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use resilience_core::Error;
+    /// use resilience_core::time::SharedTimer;
+    /// use resilience_core::timeout::Timeout;
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(async {
+    /// let timeout = Timeout::builder().limit(Duration::from_secs(1)).dry_run(true).build()?;
+    /// let slow = async { Ok::<_, Error<()>>(SharedTimer::default().sleep(Duration::from_secs(3)).await) };
+    /// assert!(timeout.call(slow).await.is_ok());
+    /// assert_eq!(timeout.trial().unwrap().would_elapse, 1);
+    /// # Ok::<_, resilience_core::ConfigError>(()) }).unwrap();
+    /// ```
+    pub fn dry_run(mut self, dry_run: bool) -> Self {
+        self.dry_run = dry_run;
+        self
+    }
+
     /// The clock. Default: tokio's, if the feature `tokio` is on.
     pub fn timer(mut self, timer: impl Into<SharedTimer>) -> Self {
         self.timer = Some(timer.into());
@@ -90,7 +114,7 @@ impl TimeoutBuilder {
     pub fn build(self) -> Result<Timeout, ConfigError> {
         let limit = self.checked_limit()?;
         let timer = self.timer.ok_or(ConfigError::new("timer", "must be set without the feature `tokio`"))?;
-        let timeout = Timeout::assemble(self.name, limit, timer, &self.listeners);
+        let timeout = Timeout::assemble(self.name, limit, timer, &self.listeners, self.dry_run);
         Ok(if self.reconfigurable { timeout.shared() } else { timeout })
     }
 

@@ -26,6 +26,16 @@ pub enum Event {
         /// The timeout's own limit. An earlier deadline in the context may have ended the call before.
         limit: Duration,
     },
+    /// The call would have been dropped, in a [dry run](super::TimeoutBuilder::dry_run).
+    WouldElapse {
+        /// The timeout's own limit.
+        limit: Duration,
+    },
+    /// The call would have been refused, in a dry run.
+    WouldReject {
+        /// Why; always [`Reason::Deadline`].
+        reason: Reason,
+    },
     /// The call was refused and never sent.
     Rejected {
         /// Why; always [`Reason::Deadline`].
@@ -42,6 +52,8 @@ impl Fact for Event {
         match self {
             Self::Elapsed { .. } => "elapsed",
             Self::Rejected { .. } => "rejected",
+            Self::WouldElapse { .. } => "would_elapse",
+            Self::WouldReject { .. } => "would_reject",
         }
     }
 
@@ -51,8 +63,8 @@ impl Fact for Event {
 
     fn reason(&self) -> Option<&'static str> {
         match self {
-            Self::Elapsed { .. } => None,
-            Self::Rejected { reason } => Some(reason.label()),
+            Self::Elapsed { .. } | Self::WouldElapse { .. } => None,
+            Self::Rejected { reason } | Self::WouldReject { reason } => Some(reason.label()),
         }
     }
 }

@@ -11,7 +11,7 @@ use super::Event;
 use super::machine::Allowance;
 use super::policy::Rule;
 use crate::context::ambient;
-use crate::time::{self, Sleep};
+use crate::time::{self, Sleep, Timestamp};
 use crate::{Elapsed, Rejected};
 
 pin_project! {
@@ -30,6 +30,7 @@ pin_project! {
     #[project = StageProjection]
     enum Stage<F> {
         Running { #[pin] inner: F, sleep: Option<Sleep>, allowance: Allowance },
+        Trying { #[pin] inner: F, until: Timestamp, sleep: Option<Sleep> },
         Refused { rejected: Option<Rejected> },
         Done,
     }
@@ -39,6 +40,11 @@ impl<F> ResponseFuture<F> {
     #[inline]
     pub(super) fn running(inner: F, rule: Rule, allowance: Allowance) -> Self {
         Self { stage: Stage::Running { inner, sleep: None, allowance }, rule }
+    }
+
+    /// A call that `until` is only noted for; `NEVER` if there is nothing to note any more.
+    pub(super) fn trying(inner: F, rule: Rule, until: Timestamp) -> Self {
+        Self { stage: Stage::Trying { inner, until, sleep: None }, rule }
     }
 
     pub(super) fn refused(rejected: Rejected, rule: Rule) -> Self {
@@ -70,6 +76,19 @@ where
                 }
                 allowance.learn(entered.leave());
                 ready!(poll_sleep(sleep, allowance, this.rule, had_budget, cx));
+            }
+            StageProjection::Trying { inner, until, sleep } => {
+                let polled = inner.poll(cx);
+                if polled.is_ready() {
+                    this.stage.set(Stage::Done);
+                } else if *until != Timestamp::NEVER {
+                    let sleep = sleep.get_or_insert_with(|| this.rule.sleep_until(*until));
+                    if Pin::new(sleep).poll(cx).is_ready() {
+                        *until = Timestamp::NEVER;
+                        this.rule.would_elapse();
+                    }
+                }
+                return polled;
             }
             StageProjection::Refused { rejected } => {
                 return Poll::Ready(Err(rejected.take().expect("a future is not polled after it is done").into()));
@@ -108,6 +127,7 @@ impl<F> fmt::Debug for ResponseFuture<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let stage = match &self.stage {
             Stage::Running { .. } => "running",
+            Stage::Trying { .. } => "trying",
             Stage::Refused { .. } => "refused",
             Stage::Done => "done",
         };

@@ -46,7 +46,7 @@ impl TimeoutLayer {
     pub fn new(limit: std::time::Duration) -> Self {
         let name = crate::Name::from_static("timeout");
         let timer = crate::time::SharedTimer::default();
-        Timeout::assemble(name, limit, timer, &crate::event::Listeners::default()).into()
+        Timeout::assemble(name, limit, timer, &crate::event::Listeners::default(), false).into()
     }
 }
 

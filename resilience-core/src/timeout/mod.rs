@@ -45,6 +45,7 @@
 //! |---|---|---|
 //! | `limit` | none, must be given | no figure is right for both a cache and a report |
 //! | `reconfigurable` | off | a limit that may change is one that clones share, and each call reads |
+//! | `dry_run` | off | on, it counts and tells what it would do, and does nothing |
 //! | `name` | `timeout` | |
 //! | `timer` | tokio's | so that `tokio::time::pause` drives it |
 //! | `TimeoutLayer::limit_by` | the one limit for all | a request, or its context, may ask for another |
@@ -53,7 +54,8 @@
 //!
 //! # Events
 //!
-//! [`Event`], as `resilience.timeout.*`: `elapsed`, and `rejected` with its reason; both are warnings.
+//! [`Event`], as `resilience.timeout.*`: `elapsed`, and `rejected` with its reason; in a dry run `would_elapse`
+//! and `would_reject`. All are warnings.
 //!
 //! # Errors
 //!
@@ -104,7 +106,7 @@ pub use self::future::ResponseFuture;
 pub use self::layer::TimeoutLayer;
 #[cfg(feature = "tower")]
 pub use self::limit::{Limit, Own};
-pub use self::policy::Timeout;
+pub use self::policy::{Timeout, Trial};
 #[cfg(feature = "tower")]
 pub use self::readiness::{ReadinessFuture, ReadinessLayer, ReadinessService};
 #[cfg(feature = "tower")]

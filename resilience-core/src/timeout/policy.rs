@@ -55,6 +55,24 @@ struct Special {
     name: Name,
     timer: SharedTimer,
     listeners: Listeners,
+    trial: Option<Counters>,
+}
+
+/// What a dry run has seen.
+#[derive(Debug, Default)]
+struct Counters {
+    would_elapse: AtomicU64,
+    would_reject: AtomicU64,
+}
+
+/// What a timeout would have done, had it not been a [dry run](TimeoutBuilder::dry_run).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Trial {
+    /// Calls it would have ended.
+    pub would_elapse: u64,
+    /// Calls it would have refused, since they came after their deadline.
+    pub would_reject: u64,
 }
 
 impl Timeout {
@@ -63,9 +81,17 @@ impl Timeout {
         TimeoutBuilder::new()
     }
 
-    pub(super) fn assemble(name: Name, limit: Duration, timer: SharedTimer, listeners: &Listeners) -> Self {
-        let special = (!listeners.is_empty() || !timer.is_own())
-            .then(|| Arc::new(Special { listeners: listeners.bound("timeout", &name), name: name.clone(), timer }));
+    pub(super) fn assemble(
+        name: Name,
+        limit: Duration,
+        timer: SharedTimer,
+        listeners: &Listeners,
+        dry_run: bool,
+    ) -> Self {
+        let special = (!listeners.is_empty() || !timer.is_own() || dry_run).then(|| {
+            let trial = dry_run.then(Counters::default);
+            Arc::new(Special { listeners: listeners.bound("timeout", &name), name: name.clone(), timer, trial })
+        });
         Self { name, limit, rule: Rule { limit: limit.into(), special }, live: None }
     }
 
@@ -92,6 +118,9 @@ impl Timeout {
     /// ```
     pub fn call<F: Future>(&self, future: F) -> ResponseFuture<F> {
         let limit = self.span();
+        if self.is_dry_run() {
+            return self.try_out(|| future, limit);
+        }
         match self.begin(ambient::time(), limit) {
             Ok(allowance) => ResponseFuture::running(future, self.rule(limit), allowance),
             Err(rejected) => ResponseFuture::refused(rejected, self.rule(limit)),
@@ -107,6 +136,32 @@ impl Timeout {
     /// The name in refusals and events.
     pub fn name(&self) -> &Name {
         &self.name
+    }
+
+    /// What it would have done, if it is a dry run.
+    pub fn trial(&self) -> Option<Trial> {
+        let counters = self.rule.special.as_ref()?.trial.as_ref()?;
+        // Relaxed: figures to look at.
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Some(Trial { would_elapse: read(&counters.would_elapse), would_reject: read(&counters.would_reject) })
+    }
+
+    #[inline]
+    pub(super) fn is_dry_run(&self) -> bool {
+        self.rule.special.as_ref().is_some_and(|special| special.trial.is_some())
+    }
+
+    /// A call that is watched, and left alone.
+    #[cold]
+    pub(super) fn try_out<F>(&self, call: impl FnOnce() -> F, limit: Span) -> ResponseFuture<F> {
+        let rule = self.rule(limit);
+        // The time is asked only if there is a deadline.
+        let is_late = Allowance::new(ambient::time(), limit, || rule.now()).is_err();
+        if is_late {
+            rule.would_reject();
+        }
+        let until = if is_late { Timestamp::NEVER } else { limit.after(rule.now()) };
+        ResponseFuture::trying(call(), rule, until)
     }
 
     /// How long an answer may take.
@@ -175,6 +230,22 @@ impl Timeout {
 }
 
 impl Rule {
+    #[cold]
+    pub(super) fn would_elapse(&self) {
+        if let Some(counters) = self.special.as_ref().and_then(|special| special.trial.as_ref()) {
+            counters.would_elapse.fetch_add(1, Ordering::Relaxed);
+        }
+        let limit = self.limit.into();
+        self.emit(|| Event::WouldElapse { limit });
+    }
+
+    fn would_reject(&self) {
+        if let Some(counters) = self.special.as_ref().and_then(|special| special.trial.as_ref()) {
+            counters.would_reject.fetch_add(1, Ordering::Relaxed);
+        }
+        self.emit(|| Event::WouldReject { reason: Reason::Deadline });
+    }
+
     pub(super) fn emit(&self, event: impl FnOnce() -> Event) {
         if let Some(special) = &self.special {
             special.listeners.emit(&special.name, || special.timer.now(), event);

@@ -51,6 +51,9 @@ where
     fn call(&mut self, request: Req) -> Self::Future {
         let outer = ambient::time();
         let limit = self.limit.limit(&request).map_or_else(|| self.timeout.span(), Span::from);
+        if self.timeout.is_dry_run() {
+            return self.timeout.try_out(|| self.inner.call(request), limit);
+        }
         match self.timeout.begin(outer, limit) {
             Ok(mut allowance) => {
                 let entered = ambient::enter_time(allowance.narrow(outer));

@@ -117,7 +117,8 @@ fn breakers() -> BoxedStrategy<CircuitBreakerConfig> {
 fn policies() -> BoxedStrategy<PolicyConfig> {
     let quotas = (counts(), spans()).prop_map(|(permits, per)| Some(Quota { permits: permits?, per: per? }));
     prop_oneof![
-        spans().prop_map(|limit| PolicyConfig::Timeout(TimeoutConfig { limit })),
+        (spans(), any::<Option<bool>>())
+            .prop_map(|(limit, dry_run)| PolicyConfig::Timeout(TimeoutConfig { limit, dry_run })),
         (counts(), counts(), spans(), any::<Option<bool>>()).prop_map(|(limit, queue, max_wait, dry_run)| {
             PolicyConfig::Bulkhead(BulkheadConfig { limit, queue, max_wait, dry_run })
         }),

@@ -42,7 +42,7 @@ use std::fmt;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, lock};
 use crate::time::SharedTimer;
-use crate::{ConfigError, Name, time::Timestamp};
+use crate::{Name, time::Timestamp};
 
 pub use self::builder::RetryBudgetBuilder;
 pub use self::leaky::Leaky;
@@ -176,7 +176,7 @@ impl RetryBudget {
 
     /// A way to this policy that does not keep it alive.
     #[cfg(not(loom))]
-    pub(crate) fn weak(&self) -> Result<impl Fn() -> Option<Self> + Send + Sync + 'static, ConfigError> {
+    pub(crate) fn weak(&self) -> Result<impl Fn() -> Option<Self> + Send + Sync + 'static, crate::ConfigError> {
         let weak = Arc::downgrade(&self.shared);
         Ok(move || weak.upgrade().map(|shared| Self { shared }))
     }
