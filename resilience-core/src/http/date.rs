@@ -103,6 +103,8 @@ mod tests {
             ("Tue, 29 Feb 2000 23:59:59 GMT", 951_868_799),
             ("Thu, 01 Mar 2001 00:00:00 GMT", 983_404_800),
             ("Sat, 31 Dec 2016 23:59:60 GMT", 1_483_228_800), // a leap second
+            ("Thursday, 01-Jan-70 00:00:00 GMT", 0),
+            ("Monday, 31-Dec-69 23:59:59 GMT", 3_155_759_999), // of 2069
             ("Fri, 31 Dec 9999 23:59:59 GMT", 253_402_300_799),
         ] {
             assert_eq!(parse(text), Some(WallTime::from_unix_millis(seconds * 1_000)), "{text}");

@@ -76,9 +76,10 @@ fn is_key(key: &str) -> bool {
     }
 }
 
+/// Printable and neither `,` nor `=`. It must not end with a space either, and does not: entries are trimmed.
 fn is_value(value: &str) -> bool {
     let printable = |byte: &u8| matches!(byte, 0x20..=0x2b | 0x2d..=0x3c | 0x3e..=0x7e);
-    (1..=256).contains(&value.len()) && value.as_bytes().iter().all(printable) && !value.ends_with(' ')
+    (1..=256).contains(&value.len()) && value.as_bytes().iter().all(printable)
 }
 
 impl fmt::Debug for TraceState {

@@ -45,6 +45,10 @@ fn a_trace_state_with_one_bad_entry_is_dropped_whole() {
     {
         assert_eq!(TraceState::parse(text), None, "{text:?}");
     }
+    let value = format!("k={}", "v".repeat(257));
+    assert_eq!((TraceState::parse(&value), TraceState::parse(&value[1..])), (None, None));
+    let longest = TraceState::parse(&value[..258]).unwrap();
+    assert_eq!(longest.as_str().len(), 258);
     let fits = many[..32].join(" ,\t");
     assert_eq!(TraceState::parse(&fits).unwrap().as_str(), many[..32].join(","));
     assert_eq!(TraceState::parse("0tenant@vendor=1,,b=2 ").unwrap().as_str(), "0tenant@vendor=1,b=2");

@@ -170,6 +170,15 @@ fn a_header_that_is_there_was_set_on_purpose() {
 }
 
 #[test]
+fn a_state_that_belongs_to_no_trace_does_not_get_into_ours() {
+    let mut map = HeaderMap::new();
+    map.insert("tracestate", HeaderValue::from_static("stray=1"));
+    let context = Context::new().with_trace_parent(TraceParent::parse(PARENT).unwrap());
+    Headers::http().inject(&context, || Timestamp::ORIGIN, &mut map);
+    assert!(map.contains_key("traceparent") && !map.contains_key("tracestate"));
+}
+
+#[test]
 fn what_cannot_be_sent_as_it_is_is_not_sent() {
     let long = "k".repeat(LONGEST_ID + 1);
     for key in ["", "a\nb", "a\u{e9}", " a", "\"a\"", &long] {
