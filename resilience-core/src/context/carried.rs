@@ -34,16 +34,26 @@ pub(super) fn read<T>(field: impl FnOnce(&Carried) -> Option<T>) -> Option<T> {
 }
 
 pub(super) fn enter(carried: Option<Arc<Carried>>) -> Entered {
-    Entered { previous: CARRIED.replace(carried) }
+    Entered { previous: Some(CARRIED.replace(carried)) }
 }
 
 #[must_use]
 pub(super) struct Entered {
-    previous: Option<Arc<Carried>>,
+    /// `None` once it has been put back.
+    previous: Option<Option<Arc<Carried>>>,
+}
+
+impl Entered {
+    /// Leaves, and gives back what was entered: who enters at each poll need not count a reference each time.
+    pub(super) fn leave(mut self) -> Option<Arc<Carried>> {
+        self.previous.take().and_then(|previous| CARRIED.replace(previous))
+    }
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        CARRIED.set(self.previous.take());
+        if let Some(previous) = self.previous.take() {
+            CARRIED.set(previous);
+        }
     }
 }

@@ -30,8 +30,9 @@ impl<F: Future> Future for Scoped<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<F::Output> {
         let this = self.project();
         let entered = ambient::enter(this.context.ambient);
-        let _carried = carried::enter(this.context.carried.clone());
+        let carried = carried::enter(this.context.carried.take());
         let poll = this.future.poll(cx);
+        this.context.carried = carried.leave();
         // A timeout resolved inside keeps its deadline at the next poll.
         this.context.ambient = entered.leave();
         poll

@@ -42,6 +42,38 @@ fn keys_travel_with_the_scope_and_end_with_it() {
     assert_eq!(outside.attempt(), 1);
 }
 
+/// Each poll enters the context anew, and what is around it finds its own again, also when scopes lie within each other.
+#[test]
+fn keys_are_there_at_every_poll_and_nobody_elses_between() {
+    let mut polls = 0;
+    let inner = Context::new().with_correlation_id("inner").scope(std::future::poll_fn(move |cx| {
+        assert_eq!(correlation_id().as_deref(), Some("inner"));
+        polls += 1;
+        cx.waker().wake_by_ref();
+        if polls == 3 { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+    }));
+    let mut inner = std::pin::pin!(inner);
+    let outer = Context::new().with_correlation_id("outer").scope(std::future::poll_fn(|cx| {
+        let poll = inner.as_mut().poll(cx);
+        assert_eq!(correlation_id().as_deref(), Some("outer"));
+        poll
+    }));
+    futures::executor::block_on(outer);
+    assert_eq!(correlation_id(), None);
+}
+
+#[test]
+fn a_panic_inside_a_scope_leaves_the_outer_keys_in_place() {
+    let scope = Context::new()
+        .with_correlation_id("inner")
+        .scope(std::future::poll_fn(|_| -> std::task::Poll<()> { std::panic::resume_unwind(Box::new(())) }));
+    Context::new().with_correlation_id("outer").run(|| {
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| futures::executor::block_on(scope)));
+        assert!(result.is_err());
+        assert_eq!(correlation_id().as_deref(), Some("outer"));
+    });
+}
+
 #[test]
 fn a_panic_inside_leaves_the_outer_context_in_place() {
     let context = Context::new().with_attempt(7);
