@@ -196,6 +196,34 @@ fn a_run_ends_when_the_last_prober_leaves() {
     assert_eq!(runs.load(Ordering::Relaxed), 2);
 }
 
+#[test]
+fn a_prober_whose_run_is_over_does_not_wait_for_the_next_one() {
+    // With probers that come one after the other and no least interval, a slow one could otherwise wait for ever.
+    let runs = Arc::new(AtomicU32::new(0));
+    let (send, receive) = futures::channel::oneshot::channel::<()>();
+    let receive = Arc::new(std::sync::Mutex::new(Some(receive)));
+    let check = counted("database", &runs, move || {
+        let first = receive.lock().unwrap().take();
+        async move {
+            match first {
+                Some(first) => drop(first.await),
+                None => std::future::pending().await,
+            }
+            Ok(())
+        }
+    });
+    let check = check.min_interval(Duration::ZERO);
+    let health = Health::builder().check(check).timer(ManualTimer::new()).build().unwrap();
+    let mut probes = [(); 3].map(|()| Box::pin(health.report(Probe::All)));
+    assert!(probes[0].as_mut().now_or_never().is_none());
+    assert!(probes[1].as_mut().now_or_never().is_none());
+    send.send(()).unwrap();
+    assert!(probes[0].as_mut().now_or_never().is_some());
+    assert!(probes[2].as_mut().now_or_never().is_none(), "begins the second run, which hangs");
+    assert_eq!(probes[1].as_mut().now_or_never().unwrap().status, Status::Up);
+    assert_eq!(runs.load(Ordering::Relaxed), 2);
+}
+
 #[tokio::test(start_paused = true)]
 async fn startup_is_over_once_and_readiness_waits_for_it() {
     let runs = Arc::new(AtomicU32::new(0));
