@@ -88,6 +88,7 @@ mod classify;
 #[cfg(feature = "serde")]
 pub mod config;
 pub mod context;
+pub mod control;
 mod error;
 pub mod event;
 #[cfg(feature = "http")]

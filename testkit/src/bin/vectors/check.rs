@@ -13,7 +13,7 @@ pub(crate) fn expected(step: &Step, observed: &Observed) -> Result<(), String> {
     let Some(expect) = step.expect() else { return Ok(()) };
     let tolerance = expect.number("tolerance");
     for (key, wanted) in expect.0.iter().filter(|(key, _)| *key != "tolerance") {
-        let (name, rule) = comparison(key);
+        let (name, rule) = comparison(key, observed);
         let seen = observed.get(&name).ok_or_else(|| format!("{name} is not observable"))?;
         if !agrees(wanted, seen, rule, tolerance) {
             return Err(format!("{key}: expected {wanted}, got {seen}"));
@@ -27,9 +27,19 @@ enum Rule {
     Same,
     Above,
     Below,
+    AtLeast,
+    AtMost,
 }
 
-fn comparison(key: &str) -> (String, Rule) {
+fn comparison(key: &str, observed: &Observed) -> (String, Rule) {
+    // Without a name, the only observable is meant; bounds that are called so include their value.
+    let alone = [("gt", Rule::Above), ("lt", Rule::Below), ("min", Rule::AtLeast), ("max", Rule::AtMost)];
+    if let (Some((_, rule)), 1, false) =
+        (alone.into_iter().find(|(name, _)| *name == key), observed.len(), observed.contains_key(key))
+        && let Some(name) = observed.keys().next()
+    {
+        return (name.clone(), rule);
+    }
     for (mark, rule) in [("_gt", Rule::Above), ("_lt", Rule::Below)] {
         if key.ends_with(mark) || key.contains(&format!("{mark}_")) {
             return (key.replacen(mark, "", 1), rule);
@@ -46,6 +56,8 @@ fn agrees(wanted: &Value, seen: &Value, rule: Rule, tolerance: Option<f64>) -> b
                 Rule::Same => (wanted - seen).abs() <= tolerance.unwrap_or(1e-6 * wanted.abs().max(1.0)),
                 Rule::Above => seen > wanted,
                 Rule::Below => seen < wanted,
+                Rule::AtLeast => seen >= wanted,
+                Rule::AtMost => seen <= wanted,
             }
         }
         (Value::Array(wanted), Value::Array(seen)) => {

@@ -2,7 +2,9 @@
 
 mod backoff;
 mod budget;
+mod limit;
 mod outlier;
+mod pace;
 mod retry;
 
 use std::collections::BTreeMap;
@@ -24,14 +26,38 @@ pub(crate) type Make = fn(&Fields) -> Result<Box<dyn Model>, String>;
 
 /// Every model there is.
 pub(crate) const KNOWN: &[(&str, Make)] = &[
+    ("admission_control", pace::admission_control),
+    ("aws_adaptive", pace::adaptive),
+    ("aws_clocker", pace::clocker),
+    ("aws_cubic", pace::cubic),
+    ("aws_token_bucket", pace::bucket),
     ("backoff", backoff::delays),
     ("backoff_series", backoff::series),
+    ("bbr", limit::bbr),
+    ("bbr_check", limit::bbr),
+    ("client_throttle", pace::client_throttle),
+    ("codel", limit::codel),
+    ("codel_load", limit::codel),
     ("ejection_time", outlier::ejection_time),
+    ("envoy_gradient", limit::envoy_gradient),
+    ("envoy_jitter", limit::envoy_jitter),
+    ("envoy_min_rtt", limit::envoy_min_rtt),
+    ("function", limit::function),
     ("jitter_bounds", backoff::bounds),
+    ("limit", limit::limit),
     ("long_poll_empty_quota", retry::long_poll),
+    ("max_limit", limit::max_limit),
+    ("measurement", limit::measurement),
+    ("nack_admission", pace::nack),
     ("outlier", outlier::outlier),
     ("outlier_stat", outlier::threshold),
+    ("partitioned", limit::partitioned),
+    ("pid_error", limit::error),
+    ("queue_timeout", limit::patience),
     ("quota_raw", retry::bucket),
+    ("rate_bursty", pace::bursty),
+    ("rate_cycle", pace::cycle),
+    ("rate_smooth", pace::smooth),
     ("retry_after", retry::quota),
     ("retry_attempts", retry::attempts),
     ("retry_budget_envoy", budget::envoy),
@@ -39,6 +65,7 @@ pub(crate) const KNOWN: &[(&str, Make)] = &[
     ("retry_budget_finagle", budget::finagle),
     ("retry_quota", retry::quota),
     ("retry_throttle", retry::throttle),
+    ("sample_window", limit::sample_window),
 ];
 
 /// Observables from pairs.
