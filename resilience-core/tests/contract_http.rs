@@ -15,8 +15,8 @@ use tower::util::{MapRequest, MapResponse};
 
 type Failure = Error<&'static str>;
 
-/// The laws call with numbers: here they are requests and responses on the way through a layer of HTTP, and numbers again
-/// behind it.
+/// The laws call with numbers: here they are requests and responses on the way through a layer of HTTP, and numbers
+/// again behind it.
 struct OverHttp<L>(L);
 
 type Number = Response<Empty<Bytes>>;

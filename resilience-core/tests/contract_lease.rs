@@ -41,8 +41,8 @@ fn fencing() -> Subject<FenceLayer<Name>, Failure> {
 contract_tests! { mod stamping_keeps_the_laws for stamping, also undemanding }
 contract_tests! { mod fencing_keeps_the_laws for fencing, also undemanding }
 
-// `a_refusal_does_not_wait_for_the_service` is not among these laws: a fence refuses by the request's token, and while it is
-// polled for readiness there is no request yet; a stamp may be granted while the service is waited for.
+// `a_refusal_does_not_wait_for_the_service` is not among these laws: a fence refuses by the request's token, and while
+// it is polled for readiness there is no request yet; a stamp may be granted while the service is waited for.
 
 #[test]
 fn a_call_without_ownership_does_not_reach_the_service() {

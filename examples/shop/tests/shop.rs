@@ -187,8 +187,8 @@ fn no_service_outlives_a_killed_runner() {
     }
 }
 
-/// A request whose caller has no time left is not worked on, and one whose caller names no step of a saga is refused: what the
-/// layers of HTTP carry is what the services go by.
+/// A request whose caller has no time left is not worked on, and one whose caller names no step of a saga is refused:
+/// what the layers of HTTP carry is what the services go by.
 #[test]
 fn a_service_goes_by_the_context_its_callers_send() {
     let temp = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
-//! `cargo run -p telemetry -- --calls 400`: a client with policies in front of a dependency that fails for a while, and what
-//! its policies do as OpenTelemetry metrics on the standard output. Without `--calls` it runs until Ctrl-C.
+//! `cargo run -p telemetry -- --calls 400`: a client with policies in front of a dependency that fails for a while, and
+//! what its policies do as OpenTelemetry metrics on the standard output. Without `--calls` it runs until Ctrl-C.
 //!
 //! `sink.rs` is the part to copy: facts in, instruments out, with no other crate between. For a collector take
 //! `opentelemetry_otlp::MetricExporter` instead of the one for the standard output, and nothing else changes.

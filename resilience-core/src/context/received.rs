@@ -10,8 +10,8 @@ use super::{Context, ambient};
 impl Context {
     /// Marks attempt, idempotency key and causation id as those of the request being served.
     ///
-    /// They can be read as before, but are not sent on: a call made on behalf of a request is its own first attempt, has
-    /// its own cause, and under the request's key its receiver would take two different calls for one. Deadline,
+    /// They can be read as before, but are not sent on: a call made on behalf of a request is its own first attempt,
+    /// has its own cause, and under the request's key its receiver would take two different calls for one. Deadline,
     /// criticality, correlation id, fencing token and trace go on to whatever is called. What is set after this is the
     /// call's own.
     ///

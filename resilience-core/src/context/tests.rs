@@ -42,7 +42,8 @@ fn keys_travel_with_the_scope_and_end_with_it() {
     assert_eq!(outside.attempt(), 1);
 }
 
-/// Each poll enters the context anew, and what is around it finds its own again, also when scopes lie within each other.
+/// Each poll enters the context anew, and what is around it finds its own again, also when scopes lie within each
+/// other.
 #[test]
 fn keys_are_there_at_every_poll_and_nobody_elses_between() {
     let mut polls = 0;

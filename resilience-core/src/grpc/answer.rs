@@ -14,8 +14,8 @@ const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 /// Answers an error of a server's stack with a gRPC response without messages; what
 /// [`LowerLayer`](crate::LowerLayer) wants around a tonic server. For the codes see [`Code::of_error`].
 ///
-/// A refusal that says when to come back gets a [pushback](PUSHBACK), in whole milliseconds and rounded up. The message is
-/// the error's own, but for a service's own error, which may know things that are nobody's business.
+/// A refusal that says when to come back gets a [pushback](PUSHBACK), in whole milliseconds and rounded up. The message
+/// is the error's own, but for a service's own error, which may know things that are nobody's business.
 pub fn answer<B: Default, E: AsRejected>(error: E) -> Response<B> {
     let mut response = Response::new(B::default());
     let headers = response.headers_mut();

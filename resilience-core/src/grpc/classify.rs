@@ -16,9 +16,9 @@ pub const PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms
 
 /// Classifies gRPC responses by their status code, and errors as [`ByResult`] does.
 ///
-/// As a [`Classify`] it reads the head: a response without messages has its status there ("trailers-only"), and one that
-/// has any is a success so far. As the end of an [`until_end`](super::until_end) it reads the trailers, too; messages
-/// without a status after them are a failure.
+/// As a [`Classify`] it reads the head: a response without messages has its status there ("trailers-only"), and one
+/// that has any is a success so far. As the end of an [`until_end`](super::until_end) it reads the trailers, too;
+/// messages without a status after them are a failure.
 ///
 /// ```
 /// use std::time::Duration;

@@ -3,10 +3,10 @@
 //! # Why
 //!
 //! A gRPC call that failed is an HTTP call that succeeded: 200, with the truth in `grpc-status`, most often in the
-//! trailers after the last message. A breaker that reads the HTTP status never opens. What gRPC adds to HTTP is read and
-//! written here, for stacks around a tonic channel or server as much as for any other that moves gRPC over `http` types.
-//! For calls through generated clients, whose error is a `tonic::Status`, the feature `tonic` makes that an error every
-//! layer can work with: it is made from a refusal and from a timeout, and is recognised as one.
+//! trailers after the last message. A breaker that reads the HTTP status never opens. What gRPC adds to HTTP is read
+//! and written here, for stacks around a tonic channel or server as much as for any other that moves gRPC over `http`
+//! types. For calls through generated clients, whose error is a `tonic::Status`, the feature `tonic` makes that an
+//! error every layer can work with: it is made from a refusal and from a timeout, and is recognised as one.
 //!
 //! | part | what it does | side |
 //! |---|---|---|
@@ -41,6 +41,32 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # Defaults
+//!
+//! What a code means is in [`Code::meaning`], which error gets which code in [`Code::of_error`]; which header carries
+//! what in [`Headers`](crate::http::Headers). The time left is written in the finest unit that fits eight digits,
+//! rounded down.
+//!
+//! # Interplay
+//!
+//! As over [HTTP](crate::http#interplay), with the layers of gRPC in their places. Pushback reaches a retry as the
+//! server's hint: [`Hint::Exact`](crate::retry::Hint::Exact) heeds it as gRFC A6 does, the default clamps it.
+//!
+//! # Errors
+//!
+//! Nothing that a peer sends is an error here. An unreadable status is `UNKNOWN`, an unreadable pushback means "do
+//! not", as the specifications say.
+//!
+//! # Do and don't
+//!
+//! - Do put [`until_end`] around a channel rather than a breaker's own layer: without it 200 is a success.
+//! - Don't let a proxy in between retry as well: two layers of three attempts are nine.
+//!
+//! # Limits
+//!
+//! Statuses in trailers are too late for a retry at this level: what has been streamed cannot be taken back. Retry
+//! unary calls at the generated client, where the status is the answer.
 
 mod answer;
 mod classify;

@@ -41,8 +41,8 @@ fn a_code_says_what_it_says_about_the_service() {
     assert_eq!(Code::of(&metadata(&[])), None);
 }
 
-/// A6: a wait is a wait, and anything that is none says "do not retry"; it is obeyed, and never asks for a retry that the
-/// code does not allow.
+/// A6: a wait is a wait, and anything that is none says "do not retry"; it is obeyed, and never asks for a retry that
+/// the code does not allow.
 #[test]
 fn pushback_says_when_or_never() {
     let meaning = |code, pushback: &str| ByCode::meaning(code, &metadata(&[("grpc-retry-pushback-ms", pushback)]));

@@ -17,8 +17,8 @@ use crate::{AsRejected, Reason, Rejected};
 /// | no answer in time | 504 Gateway Timeout |
 /// | the service's own | 500 Internal Server Error |
 ///
-/// A refusal that says when to come back gets a `Retry-After`, in whole seconds and rounded up: a client that keeps to it
-/// is never early.
+/// A refusal that says when to come back gets a `Retry-After`, in whole seconds and rounded up: a client that keeps to
+/// it is never early.
 ///
 /// ```
 /// use std::convert::Infallible;

@@ -27,7 +27,7 @@ use crate::{AsRejected, ByResult, Classification, Classify};
 /// type Answer = Result<Response<()>, Error<std::io::Error>>;
 /// let usual = ByStatus::default();
 /// let rules = move |answer: &Answer| match answer {
-///     Ok(response) if response.status() == StatusCode::NOT_FOUND => Classification::SUCCESS, // "not there" is an answer
+///     Ok(response) if response.status() == StatusCode::NOT_FOUND => Classification::SUCCESS, // an answer, too
 ///     _ => usual.classify(answer),
 /// };
 /// let answer = |status: u16| Response::builder().status(status).body(()).unwrap();
@@ -60,8 +60,9 @@ impl ByStatus {
         self
     }
 
-    /// What a 429 means. Default: [`Classification::FAILURE`]; where a quota is the caller's own affair and says nothing about
-    /// the server, `Classification::IGNORE.retryable(true)` keeps a breaker closed. A `Retry-After` is added.
+    /// What a 429 means. Default: [`Classification::FAILURE`]; where a quota is the caller's own affair and says
+    /// nothing about the server, `Classification::IGNORE.retryable(true)` keeps a breaker closed. A `Retry-After` is
+    /// added.
     #[must_use]
     pub fn rate_limited(mut self, meaning: Classification) -> Self {
         self.rate_limited = meaning;

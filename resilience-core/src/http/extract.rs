@@ -14,8 +14,8 @@ use crate::time::SharedTimer;
 /// [`LowerLayer`](crate::LowerLayer) only.
 ///
 /// The deadline a client sends is a deadline for everything inside: a [`TimeoutLayer`](crate::timeout::TimeoutLayer)
-/// further in refuses what comes too late and ends what takes too long, and calls made on behalf of the request are sent
-/// with what is left.
+/// further in refuses what comes too late and ends what takes too long, and calls made on behalf of the request are
+/// sent with what is left.
 ///
 /// ```
 /// use std::time::Duration;

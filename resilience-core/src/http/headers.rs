@@ -14,7 +14,8 @@ const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACE_STATE: HeaderName = HeaderName::from_static("tracestate");
 const BAGGAGE: HeaderName = HeaderName::from_static("baggage");
 
-/// The longest key or id that is written or read, in bytes. Longer ones are left out: cut short, they would name another.
+/// The longest key or id that is written or read, in bytes. Longer ones are left out: cut short, they would name
+/// another.
 pub const LONGEST_ID: usize = 255;
 
 /// Which headers carry what, and what of it is believed.
@@ -104,7 +105,8 @@ impl Headers {
     ///
     /// let now = Timestamp::ORIGIN;
     /// let mut headers = HeaderMap::new();
-    /// Headers::grpc().inject(&Context::new().with_deadline(now + Duration::from_secs(1)).with_attempt(3), || now, &mut headers);
+    /// let context = Context::new().with_deadline(now + Duration::from_secs(1)).with_attempt(3);
+    /// Headers::grpc().inject(&context, || now, &mut headers);
     /// assert_eq!(headers["grpc-timeout"], "1000000u");
     /// assert_eq!(headers["grpc-previous-rpc-attempts"], "2");
     /// ```
@@ -161,8 +163,8 @@ impl Headers {
 
     /// For a server at the edge: believes only what can do no harm, and forgets what strangers say of themselves.
     ///
-    /// Left are the time (a stranger can but shorten its own call), the idempotency key, the correlation id and the trace.
-    /// Criticality, attempt, causation id, fencing token and baggage are for those who may be believed.
+    /// Left are the time (a stranger can but shorten its own call), the idempotency key, the correlation id and the
+    /// trace. Criticality, attempt, causation id, fencing token and baggage are for those who may be believed.
     ///
     /// ```
     /// use http::HeaderMap;
@@ -184,8 +186,8 @@ impl Headers {
 
     /// Writes `context` into `headers`; `now` is asked only if there is a deadline.
     ///
-    /// Headers that are there already were set on purpose and stay, but for two: of two limits on time the smaller holds, and
-    /// the attempt is this one.
+    /// Headers that are there already were set on purpose and stay, but for two: of two limits on time the smaller
+    /// holds, and the attempt is this one.
     pub fn inject(&self, context: &Context, now: impl FnOnce() -> Timestamp, headers: &mut HeaderMap) {
         if let Some(deadline) = context.deadline() {
             let left = deadline.remaining(now()).unwrap_or_default();

@@ -11,7 +11,8 @@ use crate::retry::{Replay, Retry, RetryLayer};
 
 /// The header by which a server recognises a repetition ([draft-ietf-httpapi-idempotency-key-header]).
 ///
-/// [draft-ietf-httpapi-idempotency-key-header]: https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/
+/// [draft-ietf-httpapi-idempotency-key-header]:
+/// https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/
 pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// Whether a request may be sent twice: by its method (RFC 9110, section 9.2.2) or because it carries a key, in its
@@ -50,8 +51,8 @@ impl<B: Clone> Replay<Request<B>> for Idempotent {
 
 #[cfg(feature = "tower")]
 impl Retry {
-    /// The policy as a layer over an HTTP client: answers mean what [`ByStatus`] says, and only [`Idempotent`] requests are
-    /// repeated.
+    /// The policy as a layer over an HTTP client: answers mean what [`ByStatus`] says, and only [`Idempotent`] requests
+    /// are repeated.
     ///
     /// ```
     /// use std::cell::Cell;

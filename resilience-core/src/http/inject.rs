@@ -12,9 +12,9 @@ use crate::time::SharedTimer;
 
 /// Writes the [context](crate::context) into the headers of what is sent. Put it innermost, next to the client.
 ///
-/// Inside of retry and timeouts, that is, so that each attempt is sent with its own number and with the time that is left to
-/// it. A deadline that has passed is sent as no time at all; a [`TimeoutLayer`](crate::timeout::TimeoutLayer) outside
-/// refuses such a call before it gets here.
+/// Inside of retry and timeouts, that is, so that each attempt is sent with its own number and with the time that is
+/// left to it. A deadline that has passed is sent as no time at all; a [`TimeoutLayer`](crate::timeout::TimeoutLayer)
+/// outside refuses such a call before it gets here.
 ///
 /// ```
 /// use std::time::Duration;

@@ -3,10 +3,10 @@
 //! # Why
 //!
 //! A deadline that ends at the process's edge protects nobody behind it: the next service works on for a caller who is
-//! gone. A breaker that takes a 503 for an answer never opens, and one that counts an answer when its head is there calls a
-//! download that breaks off a success. A retry that repeats a `POST` may order twice. None of this is a policy's own rule;
-//! it is how HTTP says what the policies need to know, and it is here, in one place, over the `http` and `http-body`
-//! crates alone: hyper, axum, reqwest's tower service and tonic speak them all.
+//! gone. A breaker that takes a 503 for an answer never opens, and one that counts an answer when its head is there
+//! calls a download that breaks off a success. A retry that repeats a `POST` may order twice. None of this is a
+//! policy's own rule; it is how HTTP says what the policies need to know, and it is here, in one place, over the `http`
+//! and `http-body` crates alone: hyper, axum, reqwest's tower service and tonic speak them all.
 //!
 //! | part | what it does | side |
 //! |---|---|---|
@@ -19,6 +19,18 @@
 //! | [`answer`] | a refusal as 429, 503 or 504 with `Retry-After` | server |
 //!
 //! gRPC speaks HTTP too: [`grpc`](crate::grpc) has its status, its deadline header and its pushback.
+//!
+//! # Behaviour
+//!
+//! ```text
+//!  client's context        headers                      server's context      its own calls
+//!  deadline in 1.5 s  ──►  resilience-timeout-ms: 1500 ──► deadline in 1.5 s ──► what is left of it
+//!  attempt 2          ──►  resilience-attempt: 2       ──► attempt 2              each its own first
+//!  idempotency key    ──►  idempotency-key: order-17   ──► to be read             a key of its own, or none
+//!  correlation, trace ──►  correlation-id, traceparent ──► the same          ──► the same
+//!
+//!  permit  ├── call ──┤ head ├─── body: frame … frame ───┤ last frame, error or drop: settled, once
+//! ```
 //!
 //! # Example
 //!
@@ -60,8 +72,8 @@
 //!     .layer(InjectLayer::http())
 //!     .service(server); // stands for the network
 //!
-//! let request = Context::new().with_correlation_id("checkout-9").scope(client.oneshot(Request::get("/stock").body(Body::default())?));
-//! let response = request.await?;
+//! let request = Request::get("/stock").body(Body::default())?;
+//! let response = Context::new().with_correlation_id("checkout-9").scope(client.oneshot(request)).await?;
 //! assert_eq!(breaker.snapshot().calls, 0); // the head is there, the answer is not
 //! let body = http_body_util::BodyExt::collect(response.into_body()).await?.to_bytes();
 //! assert_eq!(body, "checkout-9");
@@ -83,20 +95,21 @@
 //!
 //! # Interplay
 //!
-//! A client, from the outside in: total timeout, [`Retry::http_layer`](crate::retry::Retry::http_layer), breaker and bulkhead
-//! (each by its own layer, or by [`UntilEndLayer`]), timeout of an attempt, `LiftLayer`, [`InjectLayer`], transport. The
-//! context is written innermost, so that each attempt is sent with its own number and its own time. An attempt's timeout ends
-//! with the head; what follows is in the body, and a client that wants it bounded too bounds the reading of it.
+//! A client, from the outside in: total timeout, [`Retry::http_layer`](crate::retry::Retry::http_layer), breaker and
+//! bulkhead (each by its own layer, or by [`UntilEndLayer`]), timeout of an attempt, `LiftLayer`, [`InjectLayer`],
+//! transport. The context is written innermost, so that each attempt is sent with its own number and its own time. An
+//! attempt's timeout ends with the head; what follows is in the body, and a client that wants it bounded too bounds the
+//! reading of it.
 //!
-//! A server: `LowerLayer::new(`[`answer`]`)`, [`ExtractLayer`], timeout, bulkhead or rate limiter, `LiftLayer`, routes. A
-//! handler's own calls find the deadline in the context, and send it on.
+//! A server: `LowerLayer::new(`[`answer`]`)`, [`ExtractLayer`], timeout, bulkhead or rate limiter, `LiftLayer`, routes.
+//! A handler's own calls find the deadline in the context, and send it on.
 //!
 //! # Do and don't
 //!
 //! - Do give a `POST` that may be repeated a key: in the [context](crate::context), or as a header.
 //! - Do let the caller's deadline in at the edge: it can only shorten the work.
-//! - Don't hold a breaker's permit [until the end](UntilEndLayer) of streams that last for hours: the breaker hears of them when
-//!   they are over. Settle those by their heads.
+//! - Don't hold a breaker's permit [until the end](UntilEndLayer) of streams that last for hours: the breaker hears of
+//!   them when they are over. Settle those by their heads.
 //! - Don't answer a mistake of the caller with 503: its breaker opens.
 //!
 //! # Errors

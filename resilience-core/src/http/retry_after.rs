@@ -10,8 +10,8 @@ use crate::time::WallTime;
 
 /// What the `Retry-After` header of a response asks for; `None` without one, and for one that is malformed.
 ///
-/// It is seconds, or a date. A date is held against the server's own `Date` header where there is one, so that clocks which
-/// disagree do no harm, and against `now` otherwise. A date that has passed asks for nothing: zero.
+/// It is seconds, or a date. A date is held against the server's own `Date` header where there is one, so that clocks
+/// which disagree do no harm, and against `now` otherwise. A date that has passed asks for nothing: zero.
 ///
 /// ```
 /// use std::time::Duration;

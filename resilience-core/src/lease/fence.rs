@@ -57,8 +57,8 @@ impl Fence {
     ///
     /// # Errors
     ///
-    /// [`Reason::Fenced`] if `token` is older than the newest, or missing; [`Reason::Full`] if the resource is new and there is
-    /// no room for it.
+    /// [`Reason::Fenced`] if `token` is older than the newest, or missing; [`Reason::Full`] if the resource is new and
+    /// there is no room for it.
     pub fn check(&self, resource: &str, token: Option<FencingToken>) -> Result<(), Rejected> {
         let shared = &self.shared;
         let verdict = match token {
@@ -145,7 +145,8 @@ impl FenceBuilder {
         self
     }
 
-    /// Resources whose newest token is remembered. Default: 65,536. None is ever forgotten, so a full fence refuses new ones.
+    /// Resources whose newest token is remembered. Default: 65,536. None is ever forgotten, so a full fence refuses new
+    /// ones.
     pub fn max_resources(mut self, max_resources: usize) -> Self {
         self.max_resources = max_resources;
         self
@@ -157,7 +158,8 @@ impl FenceBuilder {
         self
     }
 
-    /// Whether calls are only said to be refused, by [`Event::WouldReject`], and let through. Default: they are refused.
+    /// Whether calls are only said to be refused, by [`Event::WouldReject`], and let through. Default: they are
+    /// refused.
     pub fn dry_run(mut self, dry_run: bool) -> Self {
         self.dry_run = dry_run;
         self

@@ -11,8 +11,9 @@ const RENEW_AFTER: u32 = 3;
 const A_MOMENT: Duration = Duration::from_millis(1);
 
 impl Ownership {
-    /// Acquires `resource` for `owner` and keeps it, for as long as this future is polled: waits while another has it, renews it
-    /// at a third of `ttl`, and begins anew when it was lost. [`token`](Self::token) says how it stands at any time.
+    /// Acquires `resource` for `owner` and keeps it, for as long as this future is polled: waits while another has it,
+    /// renews it at a third of `ttl`, and begins anew when it was lost. [`token`](Self::token) says how it stands at
+    /// any time.
     ///
     /// It never completes; drop it to stop. Then this process owns nothing any more, and the engine finds out when the
     /// lease runs out; to hand over at once, [release](Leases::release) the [lease](Self::lease) first. An engine that

@@ -10,8 +10,8 @@ use crate::time::Timestamp;
 /// The leases of one engine.
 #[derive(Debug, Default)]
 pub(super) struct Book {
-    /// The last token given, to whatever resource: one row of numbers for all grows for each of them, and a resource that
-    /// nobody owns need not be remembered.
+    /// The last token given, to whatever resource: one row of numbers for all grows for each of them, and a resource
+    /// that nobody owns need not be remembered.
     last: u64,
     leases: HashMap<String, Lease>,
     /// How many entries make it worth looking for those that are over.

@@ -2,12 +2,12 @@
 //!
 //! # Why
 //!
-//! A lease says who may act: one node runs the saga engine, one relays the outbox. It cannot say who *does* act. A process
-//! that is stopped for a minute (a collector, a debugger, a virtual machine that moves) wakes up in the belief that its lease
-//! is fresh, and writes. No clock on its side can prevent that, for the write may already be under way. So the lease is for
-//! liveness only, and safety is checked where the write arrives: each new owner gets a higher [`FencingToken`], every call
-//! carries it, and the receiver refuses what is older than the newest it has seen (M. Kleppmann, "How to do distributed
-//! locking", 2016; C. Gray and D. Cheriton, "Leases", SOSP 1989).
+//! A lease says who may act: one node runs the saga engine, one relays the outbox. It cannot say who *does* act. A
+//! process that is stopped for a minute (a collector, a debugger, a virtual machine that moves) wakes up in the belief
+//! that its lease is fresh, and writes. No clock on its side can prevent that, for the write may already be under way.
+//! So the lease is for liveness only, and safety is checked where the write arrives: each new owner gets a higher
+//! [`FencingToken`], every call carries it, and the receiver refuses what is older than the newest it has seen (M.
+//! Kleppmann, "How to do distributed locking", 2016; C. Gray and D. Cheriton, "Leases", SOSP 1989).
 //!
 //! | part | what it does | side |
 //! |---|---|---|
@@ -16,6 +16,20 @@
 //! | [`Ownership`] | what this process owns now, and [keeps](Ownership::keep); its layer stamps outgoing calls, and refuses them once it is over | owner |
 //! | [`Fence`] | the newest token of each resource; its layer refuses what is older | receiver |
 //! | [`conformance`] | the laws every engine keeps, to be run on yours | tests |
+//!
+//! # Behaviour
+//!
+//! ```text
+//!            acquire: token 33          stopped ▒▒▒▒▒▒▒▒▒▒▒▒ wakes up, and its write arrives
+//! node-1 ────●━━━━━━━━━ renew ━━━━━━━━━━▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒●─────────────╮ 33
+//! lease      ├──────── until ───────┤├───── until ──────┤                  │
+//! node-2 ────────── held ───── held ──────── acquire: token 34 ●━━━╮ 34    │
+//! fence      newest 33                                             ▼ 34    ▼ 33 < 34: refused
+//! ```
+//!
+//! A lease is over at its end, by the engine's clock, whether or not anybody is looking. A renewal keeps the token;
+//! every other way to get the lease back gives a higher one. A fence raises its mark with each newer token, lets equal
+//! ones through and refuses older ones.
 //!
 //! # Example
 //!
@@ -68,19 +82,27 @@
 //!
 //! # Events
 //!
-//! [`Event`], as `resilience.lease.*`: `granted`, `lost`, `advanced`, and `rejected` and `would_reject` with their reason.
+//! [`Event`], as `resilience.lease.*`: `granted`, `lost`, `advanced`, and `rejected` and `would_reject` with their
+//! reason.
 //!
 //! # Errors
 //!
-//! [`Rejected`](crate::Rejected) with [`Reason::Fenced`](crate::Reason::Fenced): not sent, or not let through; to repeat it is
-//! of no use. Engines have an error of their own.
+//! [`Rejected`](crate::Rejected) with [`Reason::Fenced`](crate::Reason::Fenced): not sent, or not let through; to
+//! repeat it is of no use. Engines have an error of their own.
 //!
 //! # Interplay
 //!
 //! Over HTTP and gRPC the token goes in a header: [`InjectLayer`] inside of the stamp, [`ExtractLayer`] outside of the
-//! fence. A fence holds for what it guards and for as long as its process runs: one in front of a store forgets with each
-//! restart, so tell it what the store knows ([`Fence::observe`]), or better, check the token in the store's own
+//! fence. A fence holds for what it guards and for as long as its process runs: one in front of a store forgets with
+//! each restart, so tell it what the store knows ([`Fence::observe`]), or better, check the token in the store's own
 //! transaction, as `resilience-cqrs` does.
+//!
+//! # Do and don't
+//!
+//! - Do check the token where the effect is made, in the same transaction if there is one.
+//! - Do choose `ttl` by how long nobody may own the resource, and let [`Ownership::keep`] renew it at a third of that.
+//! - Don't ask [`Ownership::token`] once and work on for minutes: ask for each effect, or send through the layer.
+//! - Don't take tokens of two engines to one fence.
 //!
 //! # Limits
 //!

@@ -12,8 +12,9 @@ use crate::{ConfigError, Name, Reason, Rejected};
 /// Whether this process owns a resource, and by which proof. Clones are one ownership.
 ///
 /// Whoever keeps the lease alive [grants](Self::grant) it here at each renewal; whoever acts on it asks for the
-/// [`token`](Self::token), or lets its [layer](Self::layer) stamp what is sent. Once the lease's time is over by this process's
-/// clock nothing is sent any more; what that clock does not notice, the receiver's [`Fence`](super::Fence) does.
+/// [`token`](Self::token), or lets its [layer](Self::layer) stamp what is sent. Once the lease's time is over by this
+/// process's clock nothing is sent any more; what that clock does not notice, the receiver's [`Fence`](super::Fence)
+/// does.
 ///
 /// ```
 /// use std::time::Duration;

@@ -10,16 +10,16 @@ use crate::time::Timestamp;
 
 /// An engine that says who owns what. Its laws are in [`conformance`](super::conformance).
 ///
-/// All time is the engine's own: no clock of an owner is asked whether a lease is over. Futures may be dropped at any point; what
-/// was asked may then have happened, and a lease acquired so runs out by itself.
+/// All time is the engine's own: no clock of an owner is asked whether a lease is over. Futures may be dropped at any
+/// point; what was asked may then have happened, and a lease acquired so runs out by itself.
 pub trait Leases: Send + Sync {
     /// What can go wrong on the way; a lease that is not to be had is no error.
     type Error: std::error::Error + Send + Sync + 'static;
 
     /// Takes `resource` for `ttl`, if nobody else has it.
     ///
-    /// The token is higher than all this resource has had. An owner that already has it gets a new lease with a new token,
-    /// for it may have been restarted, and its former self may still run: the lease before is void.
+    /// The token is higher than all this resource has had. An owner that already has it gets a new lease with a new
+    /// token, for it may have been restarted, and its former self may still run: the lease before is void.
     fn acquire(
         &self,
         resource: &str,
@@ -27,7 +27,8 @@ pub trait Leases: Send + Sync {
         ttl: Duration,
     ) -> impl Future<Output = Result<Acquired, Self::Error>> + Send;
 
-    /// Makes `lease` last for `ttl` from now, with the same token. `None` if it was over, or has a successor: it is lost.
+    /// Makes `lease` last for `ttl` from now, with the same token. `None` if it was over, or has a successor: it is
+    /// lost.
     fn renew(&self, lease: &Lease, ttl: Duration) -> impl Future<Output = Result<Option<Lease>, Self::Error>> + Send;
 
     /// Gives `lease` up before its time; whether it still was one. Never takes a successor's.
@@ -46,8 +47,8 @@ pub struct Lease {
 impl Lease {
     /// A lease, as an engine grants it.
     ///
-    /// `until` is on the owner's timer and counts from before the engine was asked, so that the owner never believes in it for
-    /// longer than the engine does.
+    /// `until` is on the owner's timer and counts from before the engine was asked, so that the owner never believes in
+    /// it for longer than the engine does.
     pub fn new(
         resource: impl Into<Arc<str>>,
         owner: impl Into<Arc<str>>,

@@ -118,8 +118,8 @@ async fn yield_once() {
     .await;
 }
 
-/// The story a fence is for: an owner is stopped, another takes over and writes, the first wakes up in the middle of its call and
-/// writes too. Its own clock has said nothing; the receiver must.
+/// The story a fence is for: an owner is stopped, another takes over and writes, the first wakes up in the middle of
+/// its call and writes too. Its own clock has said nothing; the receiver must.
 #[test]
 fn a_zombie_owner_is_stopped_where_its_write_arrives() {
     let timer = ManualTimer::new();
@@ -236,7 +236,8 @@ proptest! {
         }
     }
 
-    /// Whoever asks, renews, releases and lets time pass in whatever order: at no time has a resource two owners, and its tokens grow.
+    /// Whoever asks, renews, releases and lets time pass in whatever order: at no time has a resource two owners, and
+    /// its tokens grow.
     #[test]
     fn a_resource_never_has_two_owners(steps in prop::collection::vec((0..4_u8, 0..3_u8, 0..12_u64), 0..60)) {
         let timer = ManualTimer::new();

@@ -34,8 +34,8 @@ fn series(snapshotter: &Snapshotter) -> BTreeMap<String, f64> {
 }
 
 proptest! {
-    /// CP5: whatever a breaker goes through, exactly one of its `state=` series is 1 after each transition. tower-resilience
-    /// leaves the state before at 1 as well.
+    /// CP5: whatever a breaker goes through, exactly one of its `state=` series is 1 after each transition.
+    /// tower-resilience leaves the state before at 1 as well.
     #[test]
     fn exactly_one_state_is_one_after_any_transition(steps in prop::collection::vec(0..6_u8, 1..40)) {
         let recorder = Registrations::default();
@@ -179,7 +179,8 @@ fn a_series_is_registered_once_however_often_it_is_counted() {
     assert_eq!(*recorder.units.lock().unwrap(), [("resilience.lamp.glowed".to_owned(), Some(Unit::Seconds))]);
 }
 
-/// CP5, with two threads at once: without a lock around the gauges of one policy, both their states stay at 1 now and then.
+/// CP5, with two threads at once: without a lock around the gauges of one policy, both their states stay at 1 now and
+/// then.
 #[test]
 fn two_threads_that_report_at_once_leave_one_state_at_one() {
     let recorder = Registrations::default();

@@ -51,7 +51,7 @@ pub struct KeyedSnapshot {
     pub rate_limited: u64,
     /// Refusals because no more keys could be remembered.
     pub crowded: u64,
-    /// Calls that would have been refused, in a [dry run](RateLimiterBuilder::dry_run).
+    /// Calls that would have been refused, in a [dry run](super::RateLimiterBuilder::dry_run).
     pub would_reject: u64,
 }
 

@@ -52,7 +52,8 @@ impl TimeoutBuilder {
         self
     }
 
-    /// Lets the limit be changed while calls run, by [`Timeout::reconfigure`]. Off by default, and then it costs nothing.
+    /// Lets the limit be changed while calls run, by [`Timeout::reconfigure`]. Off by default, and then it costs
+    /// nothing.
     ///
     /// Clones share the limit, and each call reads it once: one atomic load. What a call was allowed it keeps.
     ///

@@ -21,12 +21,14 @@ type Spawn = std::sync::Arc<dyn Fn(Pin<Box<dyn Future<Output = ()> + Send>>) + S
 impl<L> TimeoutLayer<L> {
     /// Runs each call on a task of its own, which goes on when the limit is reached or the caller is gone.
     ///
-    /// For calls that must not be cut off half-way: what was begun is finished, only nobody waits for it. That is also the
-    /// price: a limit that frees the caller frees nothing else, so put a [`Bulkhead`](crate::bulkhead::Bulkhead) inside.
+    /// For calls that must not be cut off half-way: what was begun is finished, only nobody waits for it. That is also
+    /// the price: a limit that frees the caller frees nothing else, so put a [`Bulkhead`](crate::bulkhead::Bulkhead)
+    /// inside.
     ///
-    /// A panic of the call stays a panic: it comes out of the caller's answer as if there were no task in between, and is not
-    /// mistaken for a call that took too long. A task that is thrown away unfinished, with its runtime, answers nothing, and
-    /// its caller's limit ends the wait. The task sees the call's [context](crate::context), deadline included.
+    /// A panic of the call stays a panic: it comes out of the caller's answer as if there were no task in between, and
+    /// is not mistaken for a call that took too long. A task that is thrown away unfinished, with its runtime, answers
+    /// nothing, and its caller's limit ends the wait. The task sees the call's [context](crate::context), deadline
+    /// included.
     ///
     /// Costs a task, a box and a shared cell for each call.
     ///
@@ -46,8 +48,8 @@ impl<L> TimeoutLayer<L> {
     ///         Ok::<_, Error<std::io::Error>>(())
     ///     }
     /// });
-    /// let late = TimeoutLayer::new(Duration::from_secs(1)).detached().layer(write).oneshot("half of it is not enough").await;
-    /// assert!(late.unwrap_err().is_elapsed());
+    /// let write = TimeoutLayer::new(Duration::from_secs(1)).detached().layer(write);
+    /// assert!(write.oneshot("half of it is not enough").await.unwrap_err().is_elapsed());
     /// assert_eq!(finished.recv().await, Some("half of it is not enough"));
     /// # });
     /// ```

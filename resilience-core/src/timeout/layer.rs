@@ -51,7 +51,8 @@ impl TimeoutLayer {
 }
 
 impl<L> TimeoutLayer<L> {
-    /// Gives each request the limit that `limit` says, any [`Limit`](super::Limit); the timeout's own where it says none.
+    /// Gives each request the limit that `limit` says, any [`Limit`](super::Limit); the timeout's own where it says
+    /// none.
     ///
     /// ```
     /// use std::time::Duration;

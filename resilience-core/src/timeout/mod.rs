@@ -9,10 +9,17 @@
 //!
 //! # Behaviour
 //!
-//! Time counts from the first poll of the answer, which in every ordinary use is the moment of the call, to the poll that
-//! finds the answer. Nothing is measured until something has to wait: a call answered at its first poll reads no clock and makes
-//! no timer. If the answer and the end of time come in the same poll, the answer wins. Tokio's timers tick in
-//! milliseconds and never early, so under that timer the end comes up to a millisecond late.
+//! Time counts from the first poll of the answer, which in every ordinary use is the moment of the call, to the poll
+//! that finds the answer. Nothing is measured until something has to wait: a call answered at its first poll reads no
+//! clock and makes no timer. If the answer and the end of time come in the same poll, the answer wins. Tokio's timers
+//! tick in milliseconds and never early, so under that timer the end comes up to a millisecond late.
+//!
+//! ```text
+//!  poll_ready        call, first poll                     limit
+//!  ├─ not counted ───┼──────────── counted ───────────────┤ the call is dropped, then Elapsed is seen
+//!  ├─ counted, with covers_readiness ─────────────────────┤ never sent: Rejected; sent: Elapsed
+//!                    ├──────────── counted ───────────────┤╌╌╌╌╌╌╌╌╌╌ goes on, with detached
+//! ```
 //!
 //! # Example
 //!
@@ -73,13 +80,19 @@
 //! layer, too, and is reported as [`Elapsed`](crate::Elapsed) with this layer's own limit. Outside a retry the limit
 //! holds for all attempts together, inside for each of them.
 //!
+//! # Do and don't
+//!
+//! - Do set two: one for the caller's patience outside of a retry, one for each attempt inside.
+//! - Do let [`Elapsed`](crate::Elapsed) mean "unknown": repeat only what may be repeated.
+//! - Don't make an inner limit longer than the outer one: it never comes to that.
+//!
 //! # Limits
 //!
 //! A call is dropped, not interrupted: one that blocks its thread is found late when it yields, and a server that works
 //! on an abandoned request does not stop by itself; send it the deadline (over HTTP and gRPC: `http::InjectLayer`).
-//! Readiness is covered on request only: tower asks a service whether it is ready before there is a call whose time could
-//! run. Where instances are one caller's each, `TimeoutLayer::covers_readiness` counts from the first "not yet"; elsewhere
-//! bound that wait where it arises, with [`Bulkhead`](crate::bulkhead::Bulkhead)'s queue and `max_wait`.
+//! Readiness is covered on request only: tower asks a service whether it is ready before there is a call whose time
+//! could run. Where instances are one caller's each, `TimeoutLayer::covers_readiness` counts from the first "not yet";
+//! elsewhere bound that wait where it arises, with [`Bulkhead`](crate::bulkhead::Bulkhead)'s queue and `max_wait`.
 
 mod config;
 #[cfg(feature = "tower")]

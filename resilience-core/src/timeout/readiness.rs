@@ -16,15 +16,16 @@ use crate::time::{Sleep, Timestamp};
 impl<L> TimeoutLayer<L> {
     /// Counts the wait for the inner service's readiness as a part of the limit.
     ///
-    /// tower asks a service whether it is ready before there is a call whose time could run, so time counts from the first
-    /// answer "not yet" that this *instance* gives, to the end of the call it leads to. A caller who has an instance of its own
-    /// (a clone for each call, as `oneshot` and axum use them) so gets one limit for both. Where several callers take
-    /// turns with one instance, one that gives up while it waits leaves its wait to the next, who has that much less time:
-    /// `poll_ready` cannot tell a patient caller from a new one. It can only be refused too early, never wait too long.
+    /// tower asks a service whether it is ready before there is a call whose time could run, so time counts from the
+    /// first answer "not yet" that this *instance* gives, to the end of the call it leads to. A caller who has an
+    /// instance of its own (a clone for each call, as `oneshot` and axum use them) so gets one limit for both. Where
+    /// several callers take turns with one instance, one that gives up while it waits leaves its wait to the next, who
+    /// has that much less time: `poll_ready` cannot tell a patient caller from a new one. It can only be refused too
+    /// early, never wait too long.
     ///
-    /// When the limit, or the deadline in the context, is reached before the inner service is ready, the instance says that it
-    /// is ready and refuses the call with [`Reason::Deadline`](crate::Reason::Deadline): it was never sent. The wait after that
-    /// begins anew.
+    /// When the limit, or the deadline in the context, is reached before the inner service is ready, the instance says
+    /// that it is ready and refuses the call with [`Reason::Deadline`](crate::Reason::Deadline): it was never sent. The
+    /// wait after that begins anew.
     ///
     /// ```
     /// use std::time::Duration;

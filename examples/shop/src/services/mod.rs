@@ -107,8 +107,8 @@ const AT_ONCE: u32 = 256;
 /// called.
 const SERVED: Duration = Duration::from_secs(10);
 
-/// The routes behind deadline and bulkhead: a crowd is refused at the door instead of being worked on until nobody waits
-/// any more, and so is who comes too late.
+/// The routes behind deadline and bulkhead: a crowd is refused at the door instead of being worked on until nobody
+/// waits any more, and so is who comes too late.
 fn guarded(name: ServiceName, routes: Router, stats: &Stats) -> Result<Router, ConfigError> {
     let bulkhead = Bulkhead::builder()
         .name(format!("{name}.server"))
@@ -199,8 +199,8 @@ async fn stdin_closed() {
     let _ = closed.await;
 }
 
-/// A stack's error as a response: 503 with `Retry-After` for a refusal, 504 for silence and for what comes too late, 502
-/// for a broken connection.
+/// A stack's error as a response: 503 with `Retry-After` for a refusal, 504 for silence and for what comes too late,
+/// 502 for a broken connection.
 fn error_response<E: std::fmt::Display>(error: &Error<E>) -> Response {
     let status = if let Error::Service(_) = error { StatusCode::BAD_GATEWAY } else { http::status(error) };
     let mut response = (status, Json(json!({ "error": error.to_string() }))).into_response();

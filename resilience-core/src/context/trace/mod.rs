@@ -38,7 +38,8 @@ impl TraceParent {
     /// What version 00 defines: sampled, and (level 2) random trace id. Others must not be passed on.
     const KNOWN_FLAGS: u8 = 0b11;
 
-    /// The trace `trace_id`, called from the span `parent_id`; `None` if either is zero, which means "none" on the wire.
+    /// The trace `trace_id`, called from the span `parent_id`; `None` if either is zero, which means "none" on the
+    /// wire.
     pub const fn new(trace_id: u128, parent_id: u64, sampled: bool) -> Option<Self> {
         if trace_id == 0 || parent_id == 0 {
             return None;

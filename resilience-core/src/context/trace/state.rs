@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 /// What tracing vendors along the way have noted: the [`tracestate`] header, checked and otherwise untouched.
 ///
-/// At most 32 entries and 512 bytes are kept, the least the specification asks for. Of a longer list the entries over 128
-/// bytes go first, then the oldest, which are the last.
+/// At most 32 entries and 512 bytes are kept, the least the specification asks for. Of a longer list the entries over
+/// 128 bytes go first, then the oldest, which are the last.
 ///
 /// ```
 /// use resilience_core::context::TraceState;

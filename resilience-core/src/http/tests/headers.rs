@@ -83,8 +83,8 @@ fn an_ordinary_first_attempt_costs_no_header_and_no_clock() {
     assert_eq!(seen(&context), seen(&Context::new()));
 }
 
-/// TO2: 100 ms outside, 500 ms inside: what is sent downstream is what is left of the 100 ms, less at each attempt. Peers
-/// send the inner limit, or the same at each attempt, and the server works on for a caller who is gone.
+/// TO2: 100 ms outside, 500 ms inside: what is sent downstream is what is left of the 100 ms, less at each attempt.
+/// Peers send the inner limit, or the same at each attempt, and the server works on for a caller who is gone.
 #[tokio::test(start_paused = true)]
 async fn each_attempt_is_sent_with_the_time_that_is_left_and_its_number() {
     let limit = |millis| Timeout::builder().limit(Duration::from_millis(millis)).build().unwrap().layer();

@@ -25,8 +25,8 @@ fn methods_that_may_be_repeated_are_those_of_the_standard() {
     }
 }
 
-/// RT15: a request that may have been done is not done again by the default policy over HTTP: neither after an answer that
-/// failed nor after a connection that broke once bytes were sent. reqwest-retry repeats it.
+/// RT15: a request that may have been done is not done again by the default policy over HTTP: neither after an answer
+/// that failed nor after a connection that broke once bytes were sent. reqwest-retry repeats it.
 #[tokio::test(start_paused = true)]
 async fn a_post_is_sent_once_unless_it_carries_a_key() {
     let retry = Retry::builder().attempts(3).backoff(Backoff::none()).build().unwrap();

@@ -96,7 +96,8 @@ fn a_malformed_retry_after_is_no_hint() {
     assert_eq!(endless.retry_after(), Some(Duration::from_secs(9_999_999_999_999_999_999)));
 }
 
-/// RL6: a wait of 200 ms is `Retry-After: 1`, not 0: rounded down, every client that keeps to it is early and refused again.
+/// RL6: a wait of 200 ms is `Retry-After: 1`, not 0: rounded down, every client that keeps to it is early and refused
+/// again.
 #[test]
 fn a_refusal_is_answered_with_its_wait_rounded_up() {
     let header = |wait| {

@@ -107,8 +107,8 @@ fn noted(status: u16, frames: &[Make], knows_its_end: bool, reads: usize) -> Vec
     notes.0.take()
 }
 
-/// CP7: the outcome is recorded when the body has ended or is dropped, and once. A layer that records with the head calls a
-/// download that breaks off a success, as tower-resilience and seatbelt do.
+/// CP7: the outcome is recorded when the body has ended or is dropped, and once. A layer that records with the head
+/// calls a download that breaks off a success, as tower-resilience and seatbelt do.
 #[test]
 fn an_answer_is_settled_once_when_its_body_has_ended() {
     for knows_its_end in [false, true] {

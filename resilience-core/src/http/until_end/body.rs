@@ -52,9 +52,9 @@ impl ClassifyEnd for ByHead {
 pin_project! {
     /// The body of a response whose permit is held until it ends; made by [`UntilEndService`](super::UntilEndService).
     ///
-    /// The permit is settled once: at the last frame, at the first error, or when the body is dropped. Dropped before its end,
-    /// a response whose head already was a failure, or said nothing, counts as that; a success that nobody read to its end
-    /// counts as given up, as its policy rules it.
+    /// The permit is settled once: at the last frame, at the first error, or when the body is dropped. Dropped before
+    /// its end, a response whose head already was a failure, or said nothing, counts as that; a success that nobody
+    /// read to its end counts as given up, as its policy rules it.
     pub struct UntilEndBody<B, P: Settle, T = ByHead> {
         #[pin]
         inner: B,

@@ -7,10 +7,11 @@ use crate::http::ByStatus;
 
 /// Puts a policy in front of an HTTP service and holds its permit until the response's body has ended.
 ///
-/// It takes the place of the policy's own layer ([`CircuitBreaker::layer`](crate::circuit_breaker::CircuitBreaker::layer),
+/// It takes the place of the policy's own layer
+/// ([`CircuitBreaker::layer`](crate::circuit_breaker::CircuitBreaker::layer),
 /// [`Bulkhead::layer`](crate::bulkhead::Bulkhead::layer)), at the same height of the stack, and shares the policy with
-/// whoever else uses it. Retry stays as it is: it decides by the head, for once a body has begun to flow nothing can
-/// be sent again.
+/// whoever else uses it. Retry stays as it is: it decides by the head, for once a body has begun to flow nothing can be
+/// sent again.
 ///
 /// ```
 /// use bytes::Bytes;

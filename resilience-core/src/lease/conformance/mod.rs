@@ -1,7 +1,7 @@
 //! The laws every engine of [`Leases`] keeps, as tests that run on yours.
 //!
-//! An engine says how it is made and how its time passes; [`lease_conformance_tests!`](crate::lease_conformance_tests) makes
-//! a test of each law. The laws block and use threads, so no runtime is needed, and an engine may bring its own.
+//! An engine says how it is made and how its time passes; [`lease_conformance_tests!`](crate::lease_conformance_tests)
+//! makes a test of each law. The laws block and use threads, so no runtime is needed, and an engine may bring its own.
 //!
 //! ```
 //! use std::time::Duration;

@@ -4,8 +4,8 @@ fn sleep(millis: u64) -> Sleep {
     SharedTimer::default().sleep(Duration::from_millis(millis))
 }
 
-/// TO3: a panic in a detached call is a panic of its caller, not a timeout. tower-resilience reports a call that panicked as
-/// one that took too long, and the bug hides behind a metric about slowness.
+/// TO3: a panic in a detached call is a panic of its caller, not a timeout. tower-resilience reports a call that
+/// panicked as one that took too long, and the bug hides behind a metric about slowness.
 #[tokio::test(start_paused = true)]
 async fn a_panic_in_a_detached_call_stays_a_panic() {
     let service = TimeoutLayer::new(LIMIT).detached().layer(service_fn(async |(): ()| {

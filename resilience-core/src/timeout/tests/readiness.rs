@@ -33,7 +33,8 @@ fn refused() -> Poll<Answer> {
     Poll::Ready(Err(Rejected::new("timeout", Reason::Deadline).into()))
 }
 
-/// TO4: a service that is never ready ends at the limit, not never. tower's timeout and tower-resilience's wait for ever.
+/// TO4: a service that is never ready ends at the limit, not never. tower's timeout and tower-resilience's wait for
+/// ever.
 #[test]
 fn a_service_that_is_never_ready_is_refused_at_the_limit_and_not_sent() {
     let (timer, shy) = (ManualTimer::new(), Shy::new(true));

@@ -48,8 +48,8 @@ impl Partners {
 
 /// The definition. Its version grows with every change of steps, edges, pivot or undos.
 ///
-/// Stock before money: a refusal for want of stock then needs no refund. The screening comes last before the pivot since
-/// it can refuse without anybody's help.
+/// Stock before money: a refusal for want of stock then needs no refund. The screening comes last before the pivot
+/// since it can refuse without anybody's help.
 pub(super) fn definition() -> Result<Saga<Order, ()>, DefinitionError> {
     saga("checkout", 1, |g, order| {
         let reserved = g
