@@ -118,6 +118,8 @@
 //!
 //! # Limits
 //!
+//! The context ends with the head of the answer: what streams a body after that is polled by the server, outside of it, and
+//! takes along what it needs ([`Context::capture`](crate::context::Context::capture)).
 //! The time a message is under way is not taken off a deadline. Nothing in here signs or encrypts: on a server that
 //! strangers reach, read headers [`at_the_edge`](Headers::at_the_edge).
 
