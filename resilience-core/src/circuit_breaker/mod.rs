@@ -110,6 +110,7 @@
 
 mod config;
 mod event;
+pub mod exact;
 mod future;
 #[cfg(feature = "tower")]
 mod layer;

@@ -1,6 +1,7 @@
 //! The models cases may name. Each drives the family's own machine, configured to the semantics of the case's profile.
 
 mod backoff;
+mod breaker;
 mod budget;
 mod limit;
 mod outlier;
@@ -35,6 +36,8 @@ pub(crate) const KNOWN: &[(&str, Make)] = &[
     ("backoff_series", backoff::series),
     ("bbr", limit::bbr),
     ("bbr_check", limit::bbr),
+    ("break_duration_args", breaker::attempts),
+    ("breaker", breaker::breaker),
     ("client_throttle", pace::client_throttle),
     ("codel", limit::codel),
     ("codel_load", limit::codel),
@@ -53,6 +56,7 @@ pub(crate) const KNOWN: &[(&str, Make)] = &[
     ("outlier_stat", outlier::threshold),
     ("partitioned", limit::partitioned),
     ("pid_error", limit::error),
+    ("predicate.trip", breaker::predicate),
     ("queue_timeout", limit::patience),
     ("quota_raw", retry::bucket),
     ("rate_bursty", pace::bursty),
@@ -66,6 +70,8 @@ pub(crate) const KNOWN: &[(&str, Make)] = &[
     ("retry_quota", retry::quota),
     ("retry_throttle", retry::throttle),
     ("sample_window", limit::sample_window),
+    ("window.count", breaker::count_window),
+    ("window.time", breaker::time_window),
 ];
 
 /// Observables from pairs.
