@@ -94,6 +94,8 @@ fn limits_that_cannot_matter_are_found() {
     assert_eq!(timed(2, 1), ["attempts-do-not-fit"]);
     assert_eq!(timed(2, 2), ["attempt-timeout-too-long"]);
     assert_eq!(timed(2, 3), ["attempt-timeout-too-long"]);
+    // Of a retry whose attempts nobody told, nobody can say that they do not fit.
+    assert_eq!(found(&[timeout("total", 9), plain("retry"), timeout("attempt", 1)]), [""; 0]);
     let queue = Layer { has_queue: true, ..plain("bulkhead") };
     let total = timeout("total", 9);
     assert_eq!(
