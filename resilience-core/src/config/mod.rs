@@ -92,6 +92,12 @@
 //! The rest, and which layers there are, needs a new stack, and is refused with its path. An unchanged file changes
 //! nothing.
 //!
+//! # Do and don't
+//!
+//! - Do check the file in a test of the program that reads it, with lints denied.
+//! - Do try a new limit out with `dry_run = true`, and read what it would have refused.
+//! - Don't give each retry of a process a generous budget of its own: let them share one.
+//!
 //! # Errors
 //!
 //! [`Problems`]: everything that is wrong at once, each [`Problem`] with its path, its rule and, in a text, its line.

@@ -69,6 +69,14 @@
 //! With the features `http` and `tower`: `HealthService` answers probes by path with 200 or 503 and the report as JSON,
 //! `HealthLayer` does so in front of another service.
 //!
+//! # Do and don't
+//!
+//! - Do ask a dependency whether it is there. Don't ask a service for the health of all that it needs: one outage then
+//!   takes everything out of service.
+//! - Do let what the program can do without only [degrade](Check::degrading).
+//! - Don't put a database into liveness: those that wait for it are restarted, and it is no better.
+//! - Do [`drain`](Health::drain) before the listener closes.
+//!
 //! # Limits
 //!
 //! Nothing runs in the background: what is never asked for is never checked. A check that blocks its thread blocks who
