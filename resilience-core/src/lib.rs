@@ -104,6 +104,7 @@ pub mod lease;
 #[cfg(feature = "tower")]
 mod lift;
 pub mod lint;
+pub mod load_shed;
 mod name;
 pub mod observe;
 pub mod rate_limit;

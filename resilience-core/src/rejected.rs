@@ -127,6 +127,8 @@ pub enum Reason {
     RateLimited,
     /// The deadline of the request had passed before it was sent, or would pass before it could be.
     Deadline,
+    /// The backend refuses so much that this call was not sent to it either.
+    Throttled,
     /// Nobody who could answer is known, or none of them is ready.
     NoEndpoint,
     /// The caller does not own the resource: its fencing token is missing, or older than one already seen.
@@ -144,6 +146,7 @@ impl Reason {
             Self::QueueTimeout => "queue_timeout",
             Self::RateLimited => "rate_limited",
             Self::Deadline => "deadline",
+            Self::Throttled => "throttled",
             Self::NoEndpoint => "no_endpoint",
             Self::Fenced => "fenced",
         }
@@ -160,6 +163,7 @@ impl fmt::Display for Reason {
             Self::QueueTimeout => f.write_str("waited too long in the queue"),
             Self::RateLimited => f.write_str("rate limit reached"),
             Self::Deadline => f.write_str("deadline passed before the call was sent"),
+            Self::Throttled => f.write_str("the backend refuses too many calls"),
             Self::NoEndpoint => f.write_str("no endpoint is ready"),
             Self::Fenced => f.write_str("not from the owner"),
         }

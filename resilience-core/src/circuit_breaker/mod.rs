@@ -119,8 +119,8 @@ mod permit;
 mod policy;
 #[cfg(feature = "tower")]
 mod service;
-mod shards;
-mod window;
+pub(crate) mod shards;
+pub(crate) mod window;
 
 pub use self::config::{Abandoned, CircuitBreakerBuilder};
 pub use self::event::Event;

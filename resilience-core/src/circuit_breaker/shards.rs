@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// More shards than this cost more to sum than they save.
 const MOST: usize = 16;
 
-pub(super) fn count() -> usize {
+pub(crate) fn count() -> usize {
     if cfg!(loom) {
         return 2;
     }
@@ -14,7 +14,7 @@ pub(super) fn count() -> usize {
 }
 
 /// Threads are dealt out in turn; two on one shard are slower, not wrong.
-pub(super) fn mine() -> usize {
+pub(crate) fn mine() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local! {
         static MINE: Cell<usize> = const { Cell::new(usize::MAX) };

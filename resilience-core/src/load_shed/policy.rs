@@ -1,0 +1,142 @@
+//! The throttle users hold.
+
+use std::fmt;
+
+use super::config::{ClientThrottleBuilder, Config};
+use super::event::Event;
+use crate::circuit_breaker::shards;
+use crate::circuit_breaker::window::{Record, TimeWindow};
+use crate::context::{Criticality, ambient};
+use crate::sync::Arc;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::{Class, Name, Reason, Rejected};
+
+/// Refuses in proportion to what the backend does not accept; the [module](super) explains it. Clones share the figures.
+#[derive(Clone)]
+pub struct ClientThrottle {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    config: Config,
+    /// One for each criticality. A request that was accepted is a success, any other a failure.
+    windows: [TimeWindow; CLASSES],
+    rejected: AtomicU64,
+}
+
+const CLASSES: usize = 4;
+
+/// A throttle's figures at one moment, for one criticality.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// Calls in the window, those refused here included.
+    pub requests: u64,
+    /// Those of them that the backend accepted.
+    pub accepts: u64,
+    /// How likely the next one is refused.
+    pub probability: f64,
+    /// Calls refused since the throttle was built, of every criticality; in a dry run, those that would have been.
+    pub rejected: u64,
+}
+
+impl ClientThrottle {
+    /// Starts to set up a throttle.
+    pub fn builder() -> ClientThrottleBuilder {
+        ClientThrottleBuilder::new()
+    }
+
+    pub(super) fn new(config: Config) -> Self {
+        let windows = std::array::from_fn(|_| TimeWindow::new(config.window, shards::count()));
+        Self { shared: Arc::new(Shared { config, windows, rejected: AtomicU64::new(0) }) }
+    }
+
+    /// Asks to make a call of the criticality in the context.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::Throttled`], as often as the backend refuses.
+    pub fn try_acquire(&self) -> Result<Permit, Rejected> {
+        let (config, criticality) = (&self.shared.config, ambient::get().criticality);
+        let probability = self.snapshot(criticality).probability;
+        if probability > 0.0 && config.rng.unit() < probability {
+            // Relaxed: a statistic.
+            self.shared.rejected.fetch_add(1, Ordering::Relaxed);
+            let fact = || match config.dry_run {
+                true => Event::WouldReject { probability },
+                false => Event::Rejected { probability },
+            };
+            config.listeners.emit(&config.name, || config.timer.now(), fact);
+            if !config.dry_run {
+                // What is refused here was asked for all the same.
+                self.record(criticality, Record::Failure);
+                return Err(Rejected::new(config.name.clone(), Reason::Throttled));
+            }
+        }
+        Ok(Permit { throttle: self.clone(), criticality })
+    }
+
+    /// The throttle as a layer, with answers judged as results.
+    #[cfg(feature = "tower")]
+    pub fn layer(&self) -> super::ClientThrottleLayer {
+        self.clone().into()
+    }
+
+    /// The name in refusals and events.
+    pub fn name(&self) -> &Name {
+        &self.shared.config.name
+    }
+
+    /// The figures of one criticality.
+    pub fn snapshot(&self, criticality: Criticality) -> Snapshot {
+        let shared = &self.shared;
+        let counts = shared.windows[class(criticality)].counts(0, shared.config.timer.now());
+        let accepts = counts.calls - counts.failures.min(counts.calls);
+        Snapshot {
+            requests: counts.calls,
+            accepts,
+            probability: shared.config.rule.refusal(counts.calls, accepts),
+            rejected: shared.rejected.load(Ordering::Relaxed),
+        }
+    }
+
+    fn record(&self, criticality: Criticality, record: Record) {
+        let now = self.shared.config.timer.now();
+        self.shared.windows[class(criticality)].record(shards::mine(), 0, now, record);
+    }
+}
+
+fn class(criticality: Criticality) -> usize {
+    match criticality {
+        Criticality::Sheddable => 0,
+        Criticality::SheddablePlus => 1,
+        Criticality::Critical => 2,
+        Criticality::CriticalPlus => 3,
+    }
+}
+
+impl fmt::Debug for ClientThrottle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seen = self.snapshot(Criticality::Critical);
+        f.debug_struct("ClientThrottle").field("name", self.name()).field("critical", &seen).finish_non_exhaustive()
+    }
+}
+
+/// Leave to make one call. Dropped unsettled, the call is not counted.
+#[derive(Debug)]
+#[must_use = "a call is counted when its permit is settled"]
+pub struct Permit {
+    throttle: ClientThrottle,
+    criticality: Criticality,
+}
+
+impl Permit {
+    /// Reports what the answer meant: a success or a slow answer was accepted, a failure was not.
+    pub fn settle(self, class: Class) {
+        match class {
+            Class::Success | Class::Slow => self.throttle.record(self.criticality, Record::Success),
+            Class::Failure => self.throttle.record(self.criticality, Record::Failure),
+            Class::Ignore => {}
+        }
+    }
+}
