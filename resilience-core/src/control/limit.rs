@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use super::figures::MovingAverage;
+
 /// What a call, or a window of calls, has shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sample {
@@ -244,40 +246,6 @@ impl Limit for Gradient {
     }
 }
 
-/// An exponential average that begins as a plain one.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct MovingAverage {
-    factor: f64,
-    warmup: u32,
-    count: u32,
-    sum: f64,
-    value: f64,
-}
-
-impl MovingAverage {
-    /// Over about `window` values, and the mean of the first `warmup`.
-    pub fn new(window: u32, warmup: u32) -> Self {
-        Self { factor: 2.0 / (f64::from(window) + 1.0), warmup, count: 0, sum: 0.0, value: 0.0 }
-    }
-
-    /// Adds a value; the average.
-    pub fn add(&mut self, value: f64) -> f64 {
-        if self.count < self.warmup {
-            self.count += 1;
-            self.sum += value;
-            self.value = self.sum / f64::from(self.count);
-        } else {
-            self.value = self.value * (1.0 - self.factor) + value * self.factor;
-        }
-        self.value
-    }
-
-    /// The average.
-    pub fn value(&self) -> f64 {
-        self.value
-    }
-}
-
 /// Compares the round trip with a long average of itself: needs no least one, and forgets.
 #[derive(Clone, Debug)]
 pub struct Gradient2 {
@@ -310,12 +278,12 @@ impl Limit for Gradient2 {
         let long = self.long.add(short);
         // After an outage the average comes down faster than it would by itself.
         if long / short > 2.0 {
-            self.long.value *= 0.95;
+            self.long.shrink(0.95);
         }
         if f64::from(sample.in_flight) < self.limit / 2.0 {
             return self.limit();
         }
-        let gradient = (self.tolerance * self.long.value / short).clamp(0.5, 1.0);
+        let gradient = (self.tolerance * self.long.value() / short).clamp(0.5, 1.0);
         let next = self.limit * gradient + f64::from(self.queue);
         let next = self.limit * (1.0 - self.smoothing) + next * self.smoothing;
         self.limit = next.min(self.max.into()).max(self.min.into());
@@ -432,16 +400,4 @@ impl EnvoyGradient {
         let next = f64::from(limit) * gradient;
         whole(next + next.sqrt()).max(self.min).min(self.max)
     }
-}
-
-/// The value at a share of a sorted list, by nearest rank; `None` of nothing.
-///
-/// ```
-/// use resilience_core::control::percentile;
-///
-/// assert_eq!(percentile(&[1, 2, 3, 4, 5], 0.5), Some(3));
-/// ```
-pub fn percentile<T: Copy>(sorted: &[T], share: f64) -> Option<T> {
-    let rank = (sorted.len() as f64 * share).round() as usize;
-    sorted.get(rank.max(1) - 1).or(sorted.last()).copied()
 }

@@ -35,6 +35,7 @@
 //! These are the rules alone: whoever uses one counts, samples and draws.
 
 mod aws;
+mod figures;
 mod limit;
 mod pace;
 mod queue;
@@ -42,9 +43,9 @@ mod share;
 mod throttle;
 
 pub use self::aws::{ClientRate, Clocker, Cubic, RateBucket};
+pub use self::figures::{MovingAverage, percentile};
 pub use self::limit::{
-    Aimd, EnvoyGradient, Gradient, Gradient2, Limit, MovingAverage, QueueEstimate, Sample, Vegas, log10_root,
-    percentile, sqrt_root,
+    Aimd, EnvoyGradient, Gradient, Gradient2, Limit, QueueEstimate, Sample, Vegas, log10_root, sqrt_root,
 };
 pub use self::pace::{Bursty, Cycle, Smooth};
 pub use self::queue::{Bbr, CoDel, pid_error, queue_timeout};

@@ -9,6 +9,8 @@ pub mod limits;
 mod query;
 #[cfg(test)]
 mod tests;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub(crate) mod text;
 
 pub use self::append::{Append, Appended, Committed, Condition, Expected, RowChange, StreamAppend};
 pub(crate) use self::digest::of_bytes as digest_of;

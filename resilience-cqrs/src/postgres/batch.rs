@@ -12,9 +12,10 @@ use resilience_core::time::WallTime;
 use sqlx::{PgConnection, Row};
 
 use super::error::Fault;
-use super::read::{self, to_sql};
+use super::read;
 use super::write;
 use crate::log::limits::MISSED_EVENTS;
+use crate::log::text::to_sql;
 use crate::log::{
     Append, AppendError, Appended, CommandId, Condition, Conflict, Corrupt, Expected, Missed, Position, Query,
     Recorded, RowChange, Space, StreamId, Version, Violation,

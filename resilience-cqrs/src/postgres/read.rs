@@ -8,9 +8,9 @@ use sqlx::{PgConnection, Postgres, QueryBuilder, Row};
 
 use super::error::Fault;
 use crate::log::limits::{PAGE_BYTES, PAGE_EVENTS};
+use crate::log::text::{split_tags, split_versions, to_sql};
 use crate::log::{
-    Appended, Committed, Corrupt, EventType, Marker, Metadata, Position, Query, QueryItem, Recorded, StreamId, Tag,
-    Version,
+    Appended, Committed, Corrupt, EventType, Marker, Metadata, Position, Query, QueryItem, Recorded, StreamId, Version,
 };
 use crate::store::Page;
 
@@ -45,7 +45,7 @@ fn event(row: &PgRow) -> Result<Recorded, Fault> {
         stream: StreamId::from(row.try_get::<&str, _>(1)?),
         version: Version::new(number(2)?),
         kind: EventType::from(row.try_get::<&str, _>(3)?),
-        tags: field(5)?.map_or_else(Vec::new, |tags| tags.split('\n').map(Tag::from).collect()),
+        tags: field(5)?.map_or_else(Vec::new, split_tags),
         payload: Bytes::copy_from_slice(row.try_get::<&[u8], _>(11)?),
         metadata,
         recorded_at: WallTime::from_unix_millis(number(4)?),
@@ -189,7 +189,7 @@ pub(super) async fn commands(conn: &mut PgConnection, ids: &[&str]) -> Result<Ve
 fn command(row: &PgRow) -> Result<(String, Committed), Fault> {
     let number = |column: usize| row.try_get::<i64, _>(column).map(i64::unsigned_abs);
     let id: String = row.try_get(0)?;
-    let versions: Option<Vec<_>> = row.try_get::<&str, _>(4)?.lines().map(stream_version).collect();
+    let versions = split_versions(row.try_get(4)?);
     let appended = Appended {
         first: Position::new(number(2)?),
         last: Position::new(number(3)?),
@@ -197,17 +197,6 @@ fn command(row: &PgRow) -> Result<(String, Committed), Fault> {
         already_committed: true,
     };
     Ok((id, Committed { fingerprint: row.try_get::<i64, _>(1)?.cast_unsigned(), appended }))
-}
-
-fn stream_version(line: &str) -> Option<(StreamId, Version)> {
-    let (version, stream) = line.split_once(' ')?;
-    Some((stream.into(), Version::new(version.parse().ok()?)))
-}
-
-/// PostgreSQL's integers are signed. No log gets to 2^63 events; a number from outside may be that large, and means
-/// "after everything".
-pub(super) fn to_sql(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 fn limit_sql(limit: usize) -> i64 {

@@ -1,12 +1,10 @@
 //! What a transaction has decided, on its way to the tables: a statement a table, however much it is.
 
-use std::fmt::Write as _;
-
 use sqlx::PgConnection;
 
 use super::batch::{Written, position};
 use super::error::Fault;
-use super::read::to_sql;
+use crate::log::text::{join_tags, join_versions, to_sql};
 use crate::log::{Position, Recorded};
 
 /// Writes everything and moves the head from the first to the second position.
@@ -33,7 +31,7 @@ async fn events(conn: &mut PgConnection, events: &[Recorded]) -> Result<(), Faul
     let versions: Vec<i64> = events.iter().map(|event| to_sql(event.version.get())).collect();
     let kinds: Vec<&str> = events.iter().map(|event| event.kind.as_str()).collect();
     let times: Vec<i64> = events.iter().map(|event| to_sql(event.recorded_at.as_unix_millis())).collect();
-    let tags: Vec<Option<String>> = events.iter().map(joined_tags).collect();
+    let tags: Vec<Option<String>> = events.iter().map(|event| join_tags(&event.tags)).collect();
     let payloads: Vec<&[u8]> = events.iter().map(|event| &*event.payload).collect();
     let field = |of: fn(&Recorded) -> Option<&str>| events.iter().map(of).collect::<Vec<Option<&str>>>();
     let insert = sqlx::query(
@@ -116,27 +114,11 @@ async fn commands(conn: &mut PgConnection, written: &Written) -> Result<(), Faul
     let digests: Vec<i64> = commands.iter().map(|(_, digest, _)| digest.cast_signed()).collect();
     let firsts: Vec<i64> = commands.iter().map(|(.., appended)| to_sql(appended.first.get())).collect();
     let lasts: Vec<i64> = commands.iter().map(|(.., appended)| to_sql(appended.last.get())).collect();
-    let versions: Vec<String> = commands
-        .iter()
-        .map(|(.., appended)| {
-            let mut lines = String::new();
-            for (stream, version) in &appended.versions {
-                // Writing to a string does not fail.
-                let _ = writeln!(lines, "{version} {stream}");
-            }
-            lines
-        })
-        .collect();
+    let versions: Vec<String> = commands.iter().map(|(.., appended)| join_versions(&appended.versions)).collect();
     let insert = sqlx::query(
         "INSERT INTO log_command (id, digest, first, last, versions)
          SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[])",
     );
     insert.bind(ids).bind(digests).bind(firsts).bind(lasts).bind(versions).execute(conn).await?;
     Ok(())
-}
-
-/// Tags as one text: names have no control characters, so a line each.
-fn joined_tags(event: &Recorded) -> Option<String> {
-    let tags: Vec<&str> = event.tags.iter().map(|tag| tag.as_str()).collect();
-    (!tags.is_empty()).then(|| tags.join("\n"))
 }

@@ -10,12 +10,14 @@ use resilience_core::time::WallTime;
 use rusqlite::{Connection, OptionalExtension, Statement, Transaction, params};
 
 use super::cache::Cache;
-use super::decode::{Names, command, event_columns, join_tags, join_versions};
+use super::decode::{Names, command, event_columns};
 use super::error::Fault;
 use super::guard::Guard;
 use super::query::matching;
 use super::read;
 use crate::log::limits::MISSED_EVENTS;
+pub(super) use crate::log::text::to_sql;
+use crate::log::text::{join_tags, join_versions};
 use crate::log::{
     Append, AppendError, Appended, BoxError, Condition, Conflict, EventType, Expected, Missed, NewEvent, Position,
     Query, RowChange, StreamAppend, StreamId, Version, Violation,
@@ -334,10 +336,4 @@ impl<'c> Batcher<'c> {
         self.kinds.insert(kind.clone(), id);
         Ok(id)
     }
-}
-
-/// SQLite's integers are signed. No log gets to 2^63 events; a number from outside may be that large, and means "after
-/// everything".
-pub(super) fn to_sql(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
 }

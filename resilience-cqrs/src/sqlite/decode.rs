@@ -6,7 +6,8 @@ use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::cache::Cache;
 use super::error::Fault;
-use crate::log::{Appended, Committed, Corrupt, EventType, Metadata, Position, Recorded, StreamId, Tag, Version};
+use crate::log::text::{split_tags, split_versions};
+use crate::log::{Appended, Committed, Corrupt, EventType, Metadata, Position, Recorded, StreamId, Version};
 
 /// The columns of an event, in the order [`Names::event`] reads them.
 macro_rules! event_columns {
@@ -49,7 +50,7 @@ impl Names {
             stream,
             version: Version::new(row.get::<_, i64>(2)?.unsigned_abs()),
             kind,
-            tags: row.get_ref(5)?.as_str_or_null().map_err(from_sql)?.map_or_else(Vec::new, tags),
+            tags: row.get_ref(5)?.as_str_or_null().map_err(from_sql)?.map_or_else(Vec::new, split_tags),
             payload: Bytes::copy_from_slice(row.get_ref(11)?.as_blob().map_err(from_sql)?),
             metadata: metadata(row)?,
             recorded_at: WallTime::from_unix_millis(row.get::<_, i64>(4)?.unsigned_abs()),
@@ -103,21 +104,6 @@ fn metadata(row: &Row<'_>) -> rusqlite::Result<Metadata> {
     Ok(metadata)
 }
 
-/// Tags as one text: names have no control characters, so a line each.
-pub(super) fn join_tags(tags: &[Tag]) -> Option<String> {
-    let (first, rest) = tags.split_first()?;
-    let mut joined = String::from(first.as_str());
-    for tag in rest {
-        joined.push('\n');
-        joined.push_str(tag.as_str());
-    }
-    Some(joined)
-}
-
-fn tags(joined: &str) -> Vec<Tag> {
-    joined.split('\n').map(Tag::from).collect()
-}
-
 /// What the log remembers of a command.
 pub(super) fn command(conn: &Connection, id: &str) -> Result<Option<Committed>, Fault> {
     let mut select = conn.prepare_cached("SELECT digest, first, last, versions FROM log_command WHERE id = ?1")?;
@@ -125,21 +111,12 @@ pub(super) fn command(conn: &Connection, id: &str) -> Result<Option<Committed>, 
         Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?, row.get::<_, String>(3)?))
     });
     let Some((digest, first, last, versions)) = stored.optional()? else { return Ok(None) };
-    let versions: Option<Vec<_>> = versions.lines().map(stream_version).collect();
     let appended = Appended {
         first: Position::new(first.unsigned_abs()),
         last: Position::new(last.unsigned_abs()),
-        versions: versions.ok_or_else(|| Corrupt::new(format!("the result of command {id} cannot be read")))?,
+        versions: split_versions(&versions)
+            .ok_or_else(|| Corrupt::new(format!("the result of command {id} cannot be read")))?,
         already_committed: true,
     };
     Ok(Some(Committed { fingerprint: digest.cast_unsigned(), appended }))
-}
-
-pub(super) fn join_versions(versions: &[(StreamId, Version)]) -> String {
-    versions.iter().map(|(stream, version)| format!("{version} {stream}\n")).collect()
-}
-
-fn stream_version(line: &str) -> Option<(StreamId, Version)> {
-    let (version, stream) = line.split_once(' ')?;
-    Some((stream.into(), Version::new(version.parse().ok()?)))
 }
