@@ -123,6 +123,10 @@ pub enum Reason {
     },
     /// The call waited in a queue for as long as it may.
     QueueTimeout,
+    /// The call waited in a queue in which everybody waits too long.
+    QueueDelay,
+    /// A more critical call took the place in the queue.
+    Displaced,
     /// The rate limit has no permit for this call.
     RateLimited,
     /// The deadline of the request had passed before it was sent, or would pass before it could be.
@@ -144,6 +148,8 @@ impl Reason {
             Self::Isolated => "isolated",
             Self::Full { .. } => "full",
             Self::QueueTimeout => "queue_timeout",
+            Self::QueueDelay => "queue_delay",
+            Self::Displaced => "displaced",
             Self::RateLimited => "rate_limited",
             Self::Deadline => "deadline",
             Self::Throttled => "throttled",
@@ -161,6 +167,8 @@ impl fmt::Display for Reason {
             Self::Isolated => f.write_str("circuit is isolated"),
             Self::Full { limit, queued } => write!(f, "all {limit} slots taken and {queued} calls waiting"),
             Self::QueueTimeout => f.write_str("waited too long in the queue"),
+            Self::QueueDelay => f.write_str("everybody waits too long in the queue"),
+            Self::Displaced => f.write_str("a more critical call took the place in the queue"),
             Self::RateLimited => f.write_str("rate limit reached"),
             Self::Deadline => f.write_str("deadline passed before the call was sent"),
             Self::Throttled => f.write_str("the backend refuses too many calls"),

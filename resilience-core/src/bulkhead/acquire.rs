@@ -2,11 +2,11 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use pin_project_lite::pin_project;
 
-use super::machine::Place;
+use super::machine::{Left, Place, Taken};
 use super::shared::Entry;
 use super::{Bulkhead, Permit};
 use crate::time::{Sleep, Timestamp};
@@ -34,18 +34,22 @@ impl Acquire {
 
     /// Waits at a place that was just taken.
     #[cfg(feature = "tower")]
-    pub(super) fn queued(bulkhead: Bulkhead, place: Place) -> Self {
+    pub(super) fn queued(bulkhead: Bulkhead, taken: Taken, displaced: Option<Waker>) -> Self {
         let mut acquire = Self::new(bulkhead);
-        acquire.wait_at(place);
+        acquire.wait_at(taken, displaced);
         acquire
     }
 
-    fn wait_at(&mut self, place: Place) {
-        // From here on the place is given up when this is dropped, even if a timer or a listener panics below.
+    fn wait_at(&mut self, Taken { place, patience }: Taken, displaced: Option<Waker>) {
+        // From here on the place is given up when this is dropped, even if a waker, a timer or a listener panics below.
         let waiting = self.waiting.insert(Waiting { place, until: None, since: None });
+        if let Some(displaced) = displaced {
+            displaced.wake();
+        }
         let shared = &self.bulkhead.shared;
         waiting.since = shared.note_queued();
-        waiting.until = shared.longest_wait().map(|(at, reason)| (shared.config().timer.sleep_until(at), reason));
+        waiting.until =
+            shared.longest_wait(patience).map(|(at, reason)| (shared.config().timer.sleep_until(at), reason));
     }
 }
 
@@ -58,12 +62,12 @@ impl Future for Acquire {
             match this.bulkhead.shared.enter(cx.waker()) {
                 Entry::Admitted => return Poll::Ready(Ok(this.bulkhead.permit(None))),
                 Entry::Full(word) => return Poll::Ready(Err(this.bulkhead.shared.refuse_full(word))),
-                Entry::Queued(place) => this.wait_at(place),
+                Entry::Queued(taken, displaced) => this.wait_at(taken, displaced),
             }
         }
         let Some(waiting) = &mut this.waiting else { return Poll::Pending };
         let mut end = None;
-        if !this.bulkhead.shared.served(&waiting.place, cx.waker()) {
+        if !this.bulkhead.shared.called(&waiting.place, cx.waker()) {
             match &mut waiting.until {
                 Some((sleep, reason)) => {
                     ready!(Pin::new(sleep).poll(cx));
@@ -73,11 +77,11 @@ impl Future for Acquire {
             }
         }
         let Some(Waiting { place, since, .. }) = this.waiting.take() else { return Poll::Pending };
-        // Served between the look and the end => the slot is there, and it would be a waste not to use it.
-        let served = this.bulkhead.shared.leave(place);
-        Poll::Ready(match end {
-            Some(reason) if !served => Err(this.bulkhead.shared.refuse(reason)),
-            _ => Ok(this.bulkhead.permit(since)),
+        Poll::Ready(match (this.bulkhead.shared.leave(place), end) {
+            // Served between the look and the end => the slot is there, and it would be a waste not to use it.
+            (Left::Served, _) => Ok(this.bulkhead.permit(since)),
+            (Left::GivenUp(reason), _) | (Left::Waiting(_), Some(reason)) => Err(this.bulkhead.shared.refuse(reason)),
+            (Left::Waiting(_), None) => unreachable!("who has been called does not wait"),
         })
     }
 }
@@ -86,7 +90,7 @@ impl Drop for Acquire {
     fn drop(&mut self) {
         if let Some(Waiting { place, .. }) = self.waiting.take() {
             // Served, but gone before it could collect => the next one is served.
-            if self.bulkhead.shared.leave(place) {
+            if matches!(self.bulkhead.shared.leave(place), Left::Served) {
                 self.bulkhead.shared.release();
             }
         }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::Bulkhead;
 use super::machine::{MAX_LIMIT, MAX_QUEUE};
+use super::{Bulkhead, Discipline};
 use crate::event::{Listeners, Sink};
 use crate::time::SharedTimer;
 use crate::{ConfigError, Name};
@@ -25,6 +25,7 @@ pub struct BulkheadBuilder {
     limit: Option<u32>,
     queue: u32,
     max_wait: Option<Duration>,
+    discipline: Discipline,
     dry_run: bool,
     timer: Option<SharedTimer>,
     listeners: Listeners,
@@ -37,9 +38,19 @@ pub(super) struct Config {
     pub(super) limit: u32,
     pub(super) queue: u32,
     pub(super) max_wait: Option<Duration>,
+    pub(super) discipline: Discipline,
     pub(super) dry_run: bool,
     pub(super) timer: SharedTimer,
     pub(super) listeners: Listeners,
+}
+
+/// The part of it that may change while calls run and wait.
+#[derive(Debug)]
+pub(super) struct Checked {
+    pub(super) limit: u32,
+    pub(super) queue: u32,
+    pub(super) max_wait: Option<Duration>,
+    pub(super) discipline: Discipline,
 }
 
 impl BulkheadBuilder {
@@ -49,6 +60,7 @@ impl BulkheadBuilder {
             limit: None,
             queue: 0,
             max_wait: None,
+            discipline: Discipline::default(),
             dry_run: false,
             timer: SharedTimer::preset(),
             listeners: Listeners::default(),
@@ -99,10 +111,29 @@ impl BulkheadBuilder {
         self
     }
 
+    /// Who of those who wait is next, and who is given up. Default: [first come, first served](Discipline::fifo).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use resilience_core::bulkhead::{Bulkhead, Discipline};
+    ///
+    /// let (target, interval) = (Duration::from_millis(5), Duration::from_millis(100));
+    /// let bulkhead = Bulkhead::builder().limit(8).queue(64).discipline(Discipline::codel(target, interval)).build()?;
+    /// assert_eq!(bulkhead.snapshot().discipline.label(), "codel");
+    /// let wrong = Bulkhead::builder().limit(8).discipline(Discipline::priority()).build().unwrap_err();
+    /// assert_eq!(wrong.to_string(), "discipline needs a queue to order");
+    /// # Ok::<(), resilience_core::ConfigError>(())
+    /// ```
+    pub fn discipline(mut self, discipline: Discipline) -> Self {
+        self.discipline = discipline;
+        self
+    }
+
     /// Tries the limit out: decides, counts and tells what it would do, and lets every call pass. Default: off.
     ///
     /// Nobody waits, so what would queue or be refused is judged by the calls that run: those beyond the limit would have
-    /// waited, those beyond limit and queue would have been refused.
+    /// waited, those beyond limit and queue would have been refused. What the discipline would have done with those who
+    /// waited is not known.
     ///
     /// ```
     /// use resilience_core::bulkhead::Bulkhead;
@@ -135,21 +166,22 @@ impl BulkheadBuilder {
     ///
     /// # Errors
     ///
-    /// If `limit` is missing, zero or too high, `queue` is too long, `max_wait` is zero or given without a queue, or
-    /// there is no `timer`.
+    /// If `limit` is missing, zero or too high, `queue` is too long, `max_wait` is zero or given without a queue,
+    /// `discipline` has times that cannot work or is given without a queue, or there is no `timer`.
     pub fn build(self) -> Result<Bulkhead, ConfigError> {
-        let (limit, queue, max_wait) = self.checked()?;
+        let Checked { limit, queue, max_wait, discipline } = self.checked()?;
         let timer = self.timer.ok_or(ConfigError::new("timer", "must be set without the feature `tokio`"))?;
         let listeners = self.listeners.bound("bulkhead", &self.name);
-        Ok(Bulkhead::new(Config { name: self.name, limit, queue, max_wait, dry_run: self.dry_run, timer, listeners }))
+        let (name, dry_run) = (self.name, self.dry_run);
+        Ok(Bulkhead::new(Config { name, limit, queue, max_wait, discipline, dry_run, timer, listeners }))
     }
 
     pub(super) fn is_dry_run(&self) -> bool {
         self.dry_run
     }
 
-    /// Limit, queue and longest wait, if they go together.
-    pub(super) fn checked(&self) -> Result<(u32, u32, Option<Duration>), ConfigError> {
+    /// What may change while calls run and wait, if it goes together.
+    pub(super) fn checked(&self) -> Result<Checked, ConfigError> {
         let limit = checked_limit(self.limit.ok_or(ConfigError::new("limit", "must be set"))?)?;
         if self.queue > MAX_QUEUE {
             return Err(ConfigError::new("queue", "must be at most 1048575"));
@@ -159,7 +191,8 @@ impl BulkheadBuilder {
             Some(_) if self.queue == 0 => return Err(ConfigError::new("max_wait", "needs a queue to wait in")),
             _ => {}
         }
-        Ok((limit, self.queue, self.max_wait))
+        let discipline = self.discipline.checked(self.queue)?;
+        Ok(Checked { limit, queue: self.queue, max_wait: self.max_wait, discipline })
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::Discipline;
 use crate::Reason;
 use crate::event::{Fact, Severity};
 
@@ -30,6 +31,8 @@ pub enum Event {
     Queued {
         /// Calls that wait, this one among them.
         queued: u32,
+        /// Who of them is next.
+        discipline: Discipline,
     },
     /// A call was refused and never sent.
     Rejected {

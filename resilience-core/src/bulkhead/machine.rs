@@ -5,8 +5,16 @@
 //! One invariant holds for every value it takes: **somebody waits only while the limit is reached.** So nobody waits
 //! for a slot that is free, and a newcomer who finds a free slot overtakes nobody.
 //!
-//! The queue is a linked list in a slab, so that waiting allocates nothing once the slab has grown, and leaving from
-//! the middle costs the same as leaving from the front.
+//! The word says how many wait; who of them is next is the queue's to say, by its discipline. Whoever frees a slot for
+//! which somebody waits has it in hand until the queue has named its next owner: those whom the discipline turns away
+//! meanwhile never had it, and nobody else could take it.
+
+mod heap;
+mod queue;
+mod rule;
+
+pub(super) use self::queue::{LANES, Left, Place, Queue, Taken, Ticket, Turn};
+pub(super) use self::rule::Needs;
 
 /// Limit, calls in flight and waiters in 64 bits.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -111,116 +119,6 @@ impl std::fmt::Debug for Word {
             .field("in_flight", &self.in_flight())
             .field("waiting", &self.waiting())
             .finish()
-    }
-}
-
-/// A place in the [`Queue`]. Whoever has it must give it back with [`Queue::remove`].
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Place(u32);
-
-/// First come, first served; each waiter leaves a `W` by which to call it.
-#[derive(Debug)]
-pub(super) struct Queue<W> {
-    nodes: Vec<Node<W>>,
-    /// The waiter served next.
-    head: u32,
-    /// The waiter served last.
-    tail: u32,
-    /// The first unused node.
-    free: u32,
-}
-
-#[derive(Debug)]
-enum Node<W> {
-    Free {
-        next: u32,
-    },
-    Waiting {
-        before: u32,
-        after: u32,
-        waiter: W,
-    },
-    /// Served, and not yet collected.
-    Served,
-}
-
-/// No node: the end of a list.
-const NONE: u32 = u32::MAX;
-
-impl<W> Queue<W> {
-    pub(super) const fn new() -> Self {
-        Self { nodes: Vec::new(), head: NONE, tail: NONE, free: NONE }
-    }
-
-    /// Takes the last place.
-    pub(super) fn push(&mut self, waiter: W) -> Place {
-        let node = Node::Waiting { before: self.tail, after: NONE, waiter };
-        let at = match self.nodes.get(self.free as usize) {
-            Some(Node::Free { next }) => {
-                let at = std::mem::replace(&mut self.free, *next);
-                self.nodes[at as usize] = node;
-                at
-            }
-            _ => {
-                self.nodes.push(node);
-                self.nodes.len() as u32 - 1
-            }
-        };
-        self.link(self.tail, at);
-        self.tail = at;
-        Place(at)
-    }
-
-    /// Serves the head. Its place stays until it is removed.
-    pub(super) fn serve(&mut self) -> Option<W> {
-        let at = self.head;
-        self.unlink(at, Node::Served)
-    }
-
-    /// Who waits at `place`; `None` if it has been served.
-    pub(super) fn waiter(&mut self, place: &Place) -> Option<&mut W> {
-        match self.nodes.get_mut(place.0 as usize) {
-            Some(Node::Waiting { waiter, .. }) => Some(waiter),
-            _ => None,
-        }
-    }
-
-    /// Gives the place back: the waiter that left, or `None` if it had been served.
-    pub(super) fn remove(&mut self, place: Place) -> Option<W> {
-        let waiter = self.unlink(place.0, Node::Served);
-        if let Some(node) = self.nodes.get_mut(place.0 as usize) {
-            *node = Node::Free { next: self.free };
-            self.free = place.0;
-        }
-        waiter
-    }
-
-    /// Nodes in memory, used or not.
-    #[cfg(all(test, not(loom)))]
-    pub(super) fn capacity(&self) -> usize {
-        self.nodes.len()
-    }
-
-    /// Takes the waiter at `at` out of the line and leaves `left` in its node.
-    fn unlink(&mut self, at: u32, left: Node<W>) -> Option<W> {
-        let node = self.nodes.get_mut(at as usize)?;
-        let Node::Waiting { before, after, waiter } = std::mem::replace(node, left) else { return None };
-        self.link(before, after);
-        if after == NONE {
-            self.tail = before;
-        }
-        Some(waiter)
-    }
-
-    /// Makes `after` follow `before`.
-    fn link(&mut self, before: u32, after: u32) {
-        match self.nodes.get_mut(before as usize) {
-            Some(Node::Waiting { after: next, .. }) => *next = after,
-            _ => self.head = after,
-        }
-        if let Some(Node::Waiting { before: previous, .. }) = self.nodes.get_mut(after as usize) {
-            *previous = before;
-        }
     }
 }
 

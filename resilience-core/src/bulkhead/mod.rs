@@ -87,6 +87,7 @@
 
 mod acquire;
 mod config;
+mod discipline;
 mod event;
 #[cfg(feature = "tower")]
 mod future;
@@ -100,6 +101,7 @@ mod shared;
 
 pub use self::acquire::{Acquire, Call};
 pub use self::config::BulkheadBuilder;
+pub use self::discipline::Discipline;
 pub use self::event::Event;
 #[cfg(feature = "tower")]
 pub use self::future::ResponseFuture;

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use super::config::{Config, checked_limit};
+use super::config::{Checked, Config, checked_limit};
 use super::shared::Shared;
-use super::{Acquire, BulkheadBuilder, Call, Event};
+use super::{Acquire, BulkheadBuilder, Call, Discipline, Event};
 use crate::held::Held;
 use crate::sync::Arc;
 use crate::time::Timestamp;
@@ -42,6 +42,8 @@ pub struct Snapshot {
     pub queue: u32,
     /// Calls that wait.
     pub queued: u32,
+    /// Who of them is next.
+    pub discipline: Discipline,
     /// What happened since the bulkhead was built.
     pub totals: Totals,
 }
@@ -72,6 +74,10 @@ pub struct Totals {
     pub queue_timeout: u64,
     /// Refusals of waiting calls because their deadline had come.
     pub deadline: u64,
+    /// Refusals of waiting calls because the queue had stood for too long; see [`Discipline::codel`].
+    pub queue_delay: u64,
+    /// Refusals of waiting calls for the sake of more critical ones; see [`Discipline::priority`].
+    pub displaced: u64,
     /// Calls that would have waited, in a [dry run](BulkheadBuilder::dry_run).
     pub would_queue: u64,
     /// Calls that would have been refused, in a dry run.
@@ -116,13 +122,14 @@ impl Bulkhead {
         }
     }
 
-    /// Takes a slot, or waits for one in the order of arrival.
+    /// Takes a slot, or waits for one in the order of the [discipline](BulkheadBuilder::discipline).
     ///
     /// The future takes its place when it is first polled. It may be dropped at any time: its place is given up, and a
     /// slot it was already given passes on to the next. It fails with [`Reason::Full`](crate::Reason::Full) if there is neither slot nor
     /// place, with
     /// [`Reason::QueueTimeout`](crate::Reason::QueueTimeout) after the longest wait, and with [`Reason::Deadline`](crate::Reason::Deadline) when the deadline in
-    /// the context comes first.
+    /// the context comes first; under some disciplines with [`Reason::QueueDelay`](crate::Reason::QueueDelay) or
+    /// [`Reason::Displaced`](crate::Reason::Displaced), too.
     ///
     /// ```
     /// use resilience_core::bulkhead::Bulkhead;
@@ -195,9 +202,11 @@ impl Bulkhead {
         Ok(())
     }
 
-    /// Takes over limit, queue, longest wait and dry run of `builder` while calls run and wait; the rest of it is not looked at.
+    /// Takes over limit, queue, longest wait, discipline and dry run of `builder` while calls run and wait; the rest of it is
+    /// not looked at.
     ///
-    /// The limit changes as [`resize`](Self::resize) says. Who already waits keeps its place and the wait it was told.
+    /// The limit changes as [`resize`](Self::resize) says. Who already waits keeps its place and the wait it was told; under
+    /// a new discipline, it counts as critical, without a deadline, and as if it had come at the change.
     ///
     /// # Errors
     ///
@@ -214,8 +223,9 @@ impl Bulkhead {
     /// # Ok::<(), resilience_core::ConfigError>(())
     /// ```
     pub fn reconfigure(&self, builder: BulkheadBuilder) -> Result<(), ConfigError> {
-        let (limit, queue, max_wait) = builder.checked()?;
+        let Checked { limit, queue, max_wait, discipline } = builder.checked()?;
         self.shared.set_queue(queue, max_wait);
+        self.shared.set_discipline(discipline);
         self.shared.set_dry_run(builder.is_dry_run());
         if self.shared.word().limit() == limit { Ok(()) } else { self.resize(limit) }
     }
@@ -228,6 +238,7 @@ impl Bulkhead {
             in_flight: word.in_flight(),
             queue: self.shared.queue(),
             queued: word.waiting(),
+            discipline: self.shared.discipline(),
             totals: self.shared.totals(),
         }
     }

@@ -54,8 +54,8 @@ impl<S> BulkheadService<S> {
                     self.permit = Some(self.bulkhead.permit(None));
                     return Poll::Ready(());
                 }
-                shared::Entry::Queued(place) => {
-                    self.entry = Entry::Waiting(Acquire::queued(self.bulkhead.clone(), place));
+                shared::Entry::Queued(taken, displaced) => {
+                    self.entry = Entry::Waiting(Acquire::queued(self.bulkhead.clone(), taken, displaced));
                 }
                 shared::Entry::Full(word) => {
                     self.bulkhead.shared.count_full(word);

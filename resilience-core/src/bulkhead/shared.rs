@@ -4,13 +4,15 @@ use std::task::Waker;
 use std::time::Duration;
 
 use super::config::Config;
-use super::machine::{MAX_LIMIT, Place, Queue, Release, Word};
-use super::{Event, Totals};
+use super::machine::{LANES, Left, MAX_LIMIT, Needs, Place, Queue, Release, Taken, Ticket, Turn, Word};
+use super::{Discipline, Event};
 use crate::held::keep;
-use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Mutex, lock};
 use crate::time::{Timestamp, saturating_nanos};
-use crate::{Reason, Rejected, context};
+use crate::{Reason, context};
+
+mod report;
 
 /// What the clones of one bulkhead share.
 ///
@@ -25,13 +27,18 @@ pub(super) struct Shared {
     is_watched: bool,
     /// See [`Keep`](crate::held::Keep).
     is_own: bool,
-    /// Its waiting nodes are as many as the word says whenever the lock is free.
-    queue: Mutex<Queue<Waker>>,
-    /// Calls that may wait, and for how many nanoseconds. They may change, and are read only by who finds no slot.
+    /// Whether the limit is only tried out. This and the next four may change, and are read only by who finds no slot.
+    dry_run: AtomicBool,
+    /// What the discipline of `queue` [needs](Needs), for who has yet to take its lock.
+    needs: AtomicU8,
+    /// The lane in which the least critical one waits, or one beyond all: whether it is worth the lock to ask for a place
+    /// in a full queue. As of the last time the lock was free; kept only where calls can be displaced.
+    least: AtomicU8,
+    /// Calls that may wait, and for how many nanoseconds.
     queue_limit: AtomicU32,
     max_wait: AtomicU64,
-    /// Whether the limit is only tried out; read as they are.
-    dry_run: AtomicBool,
+    /// Its waiting nodes are as many as the word says whenever the lock is free.
+    queue: Mutex<Queue<Waker>>,
     config: Config,
     counters: Counters,
 }
@@ -47,6 +54,8 @@ struct Counters {
     full: AtomicU64,
     queue_timeout: AtomicU64,
     deadline: AtomicU64,
+    queue_delay: AtomicU64,
+    displaced: AtomicU64,
     would_queue: AtomicU64,
     would_reject: AtomicU64,
 }
@@ -55,10 +64,31 @@ struct Counters {
 pub(super) enum Entry {
     /// It has a slot, for which a permit must be made.
     Admitted,
-    /// It waits.
-    Queued(Place),
+    /// It waits. Whoever it displaced must be called, once the place cannot be lost any more.
+    Queued(Taken, Option<Waker>),
     /// There is neither slot nor place.
     Full(Word),
+}
+
+/// Whom to call once the lock is free. Mostly one; more only when the limit is raised or the discipline gives some up.
+#[derive(Default)]
+struct Calls {
+    first: Option<Waker>,
+    more: Vec<Waker>,
+}
+
+impl Calls {
+    fn add(&mut self, waker: Waker) {
+        match &self.first {
+            None => self.first = Some(waker),
+            Some(_) => self.more.push(waker),
+        }
+    }
+
+    /// A waker may run anything, even poll this bulkhead: not under the lock.
+    fn make(self) {
+        self.first.into_iter().chain(self.more).for_each(Waker::wake);
+    }
 }
 
 impl Shared {
@@ -67,10 +97,12 @@ impl Shared {
             word: AtomicU64::new(Word::new(config.limit).bits()),
             is_watched: !config.listeners.is_empty(),
             is_own: config.listeners.is_empty() && config.timer.is_own(),
-            queue: Mutex::new(Queue::new()),
+            dry_run: AtomicBool::new(config.dry_run),
+            needs: AtomicU8::new(Needs::of(config.discipline).bits()),
+            least: AtomicU8::new(LANES as u8),
             queue_limit: AtomicU32::new(config.queue),
             max_wait: AtomicU64::new(config.max_wait.map_or(NO_LIMIT, saturating_nanos)),
-            dry_run: AtomicBool::new(config.dry_run),
+            queue: Mutex::new(Queue::new(config.discipline)),
             config,
             counters: Counters::default(),
         }
@@ -99,8 +131,7 @@ impl Shared {
     /// In a dry run, takes a slot that is not there, and notes what would have become of the caller; else nothing.
     #[cold]
     pub(super) fn overfill(&self) -> bool {
-        // Relaxed: a switch that guards nothing.
-        if !self.dry_run.load(Ordering::Relaxed) {
+        if !self.is_dry_run() {
             return false;
         }
         let mut word = self.word();
@@ -140,13 +171,22 @@ impl Shared {
         match self.try_take() {
             Ok(()) => Entry::Admitted,
             Err(_) if self.overfill() => Entry::Admitted,
-            Err(word) if word.enqueue(self.queue()).is_none() => Entry::Full(word),
+            Err(word) if word.enqueue(self.queue()).is_none() && !self.may_displace() => Entry::Full(word),
             Err(_) => self.enqueue(waker.clone()),
         }
     }
 
+    /// Whether the caller is more critical than somebody who waits.
+    #[inline]
+    fn may_displace(&self) -> bool {
+        // Relaxed: who sees an older figure is refused as if it had come a moment sooner, or takes the lock in vain.
+        self.needs().criticality() && context::criticality() as u8 > self.least.load(Ordering::Relaxed)
+    }
+
     #[cold]
     fn enqueue(&self, waker: Waker) -> Entry {
+        // Before the lock: a timer may be anybody's.
+        let ticket = self.ticket();
         let mut queue = lock(&self.queue);
         let mut word = self.word();
         loop {
@@ -155,14 +195,60 @@ impl Shared {
             let (next, admitted) = match (word.admit(), word.enqueue(self.queue())) {
                 (Some(next), _) => (next, true),
                 (None, Some(next)) => (next, false),
-                (None, None) => return Entry::Full(word),
+                (None, None) => match queue.displace(ticket.criticality) {
+                    // One comes and one goes => the word is as it was, and cannot have changed: while somebody waits, a
+                    // slot that is freed passes through the lock.
+                    Some(displaced) => {
+                        let taken = queue.push(waker, ticket);
+                        self.note_least(&queue);
+                        return Entry::Queued(taken, Some(displaced));
+                    }
+                    None => return Entry::Full(word),
+                },
             };
             // Acquire as in `try_take`.
             match self.exchange(word, next, Ordering::Acquire) {
                 Ok(()) if admitted => return Entry::Admitted,
-                Ok(()) => return Entry::Queued(queue.push(waker)),
+                Ok(()) => {
+                    let taken = queue.push(waker, ticket);
+                    self.note_least(&queue);
+                    return Entry::Queued(taken, None);
+                }
                 Err(seen) => word = seen,
             }
+        }
+    }
+
+    /// What the discipline asks of a newcomer.
+    fn ticket(&self) -> Ticket {
+        let needs = self.needs();
+        let mut ticket = Ticket::blank(self.now_for(needs));
+        if needs.deadline()
+            && let Some(deadline) = context::deadline(&self.config.timer)
+        {
+            ticket.deadline = deadline.timestamp();
+        }
+        if needs.criticality() {
+            ticket.criticality = context::criticality();
+        }
+        ticket
+    }
+
+    fn needs(&self) -> Needs {
+        // Relaxed: who asks for too little while the discipline changes is treated like those who were there before.
+        Needs::from_bits(self.needs.load(Ordering::Relaxed))
+    }
+
+    /// The time, for a discipline that goes by it.
+    fn now_for(&self, needs: Needs) -> Timestamp {
+        if needs.clock() { self.config.timer.now() } else { Timestamp::ORIGIN }
+    }
+
+    /// Keeps `least` up to date; before the lock is freed.
+    fn note_least(&self, queue: &Queue<Waker>) {
+        if self.needs().criticality() {
+            // Relaxed as in `may_displace`.
+            self.least.store(queue.least(), Ordering::Relaxed);
         }
     }
 
@@ -182,31 +268,48 @@ impl Shared {
 
     #[cold]
     fn hand_over(&self) {
-        let waker = {
-            let mut queue = lock(&self.queue);
-            let mut word = self.word();
-            loop {
-                // The waiter seen outside of the lock may have left => the slot is freed after all.
-                let (next, handed_over) = match word.release() {
-                    Release::Freed(next) => (next, false),
-                    Release::HandedOver(next) => (next, true),
-                };
-                // Release as in `release`; the waiter that is served synchronises by the lock.
-                match self.exchange(word, next, Ordering::Release) {
-                    Ok(()) if handed_over => break queue.serve(),
-                    Ok(()) => break None,
-                    Err(seen) => word = seen,
-                }
+        let now = self.now_for(self.needs());
+        let mut calls = Calls::default();
+        let mut queue = lock(&self.queue);
+        self.pass_on(&mut queue, now, &mut calls);
+        self.note_least(&queue);
+        drop(queue);
+        calls.make();
+    }
+
+    /// Gives a slot back under the lock: to whoever is next, or to nobody.
+    fn pass_on(&self, queue: &mut Queue<Waker>, now: Timestamp, calls: &mut Calls) {
+        let mut word = self.word();
+        loop {
+            // The waiter seen outside of the lock may have left => the slot is freed after all.
+            let (next, handed_over) = match word.release() {
+                Release::Freed(next) => (next, false),
+                Release::HandedOver(next) => (next, true),
+            };
+            // Release as in `release`; the waiter that is served synchronises by the lock.
+            match self.exchange(word, next, Ordering::Release) {
+                Ok(()) if !handed_over || self.serve(queue, now, calls) => return,
+                // Given up => the slot is still in hand, and for the next one.
+                Ok(()) => word = self.word(),
+                Err(seen) => word = seen,
             }
-        };
-        // A waker may run anything, even poll this bulkhead: not under the lock.
-        if let Some(waker) = waker {
-            waker.wake();
         }
     }
 
-    /// Whether the waiter at `place` has been served; if not, `waker` will be called when it is.
-    pub(super) fn served(&self, place: &Place, waker: &Waker) -> bool {
+    /// Calls the next waiter, whom the word has already let go. False if it was given up, and the slot was not taken.
+    fn serve(&self, queue: &mut Queue<Waker>, now: Timestamp, calls: &mut Calls) -> bool {
+        // In a dry run nobody is refused.
+        let (waker, served) = match queue.next(now, self.is_dry_run()) {
+            Some(Turn::Served(waker)) => (waker, true),
+            Some(Turn::GivenUp(waker)) => (waker, false),
+            None => return false,
+        };
+        calls.add(waker);
+        served
+    }
+
+    /// Whether the wait at `place` is over; if not, `waker` will be called when it is.
+    pub(super) fn called(&self, place: &Place, waker: &Waker) -> bool {
         let mut spare: Option<Waker> = None;
         loop {
             let mut queue = lock(&self.queue);
@@ -226,36 +329,42 @@ impl Shared {
         }
     }
 
-    /// Gives up `place`. True if it had been served: the caller then has a slot.
-    pub(super) fn leave(&self, place: Place) -> bool {
+    /// Gives up `place`. If it had been served, the caller has a slot.
+    pub(super) fn leave(&self, place: Place) -> Left<Waker> {
         let mut queue = lock(&self.queue);
-        let waker = queue.remove(place);
-        if waker.is_some() {
+        let left = queue.remove(place);
+        if matches!(left, Left::Waiting(_)) {
             let mut word = self.word();
             // Relaxed: no slot changes hands.
             while let Err(seen) = self.exchange(word, word.leave(), Ordering::Relaxed) {
                 word = seen;
             }
+            self.note_least(&queue);
         }
-        drop(queue);
-        waker.is_none()
+        left
     }
 
     pub(super) fn resize(&self, limit: u32) {
-        let wakers: Vec<Waker> = {
-            let mut queue = lock(&self.queue);
-            let mut word = self.word();
-            let granted = loop {
-                let (next, granted) = word.resize(limit);
-                // Acquire for the slots granted here, which others have freed; Release as in `release`.
-                match self.exchange(word, next, Ordering::AcqRel) {
-                    Ok(()) => break granted,
-                    Err(seen) => word = seen,
-                }
-            };
-            (0..granted).filter_map(|_| queue.serve()).collect()
+        let now = self.now_for(self.needs());
+        let mut calls = Calls::default();
+        let mut queue = lock(&self.queue);
+        let mut word = self.word();
+        let granted = loop {
+            let (next, granted) = word.resize(limit);
+            // Acquire for the slots granted here, which others have freed; Release as in `release`.
+            match self.exchange(word, next, Ordering::AcqRel) {
+                Ok(()) => break granted,
+                Err(seen) => word = seen,
+            }
         };
-        wakers.into_iter().for_each(Waker::wake);
+        for _ in 0..granted {
+            if !self.serve(&mut queue, now, &mut calls) {
+                self.pass_on(&mut queue, now, &mut calls);
+            }
+        }
+        self.note_least(&queue);
+        drop(queue);
+        calls.make();
     }
 
     /// Calls that may wait.
@@ -270,9 +379,31 @@ impl Shared {
         self.queue_limit.store(queue, Ordering::Relaxed);
     }
 
+    /// Who is next from now on.
+    pub(super) fn set_discipline(&self, discipline: Discipline) {
+        let needs = Needs::of(discipline);
+        let now = self.now_for(needs);
+        let mut queue = lock(&self.queue);
+        if queue.discipline() != discipline {
+            queue.set_discipline(discipline, now);
+            // Relaxed as in `needs`.
+            self.needs.store(needs.bits(), Ordering::Relaxed);
+            self.note_least(&queue);
+        }
+    }
+
+    pub(super) fn discipline(&self) -> Discipline {
+        lock(&self.queue).discipline()
+    }
+
+    fn is_dry_run(&self) -> bool {
+        // Relaxed: a switch that guards nothing.
+        self.dry_run.load(Ordering::Relaxed)
+    }
+
     /// Begins or ends a dry run. Who waits when it begins is let in.
     pub(super) fn set_dry_run(&self, dry_run: bool) {
-        // Relaxed as in `overfill`.
+        // Relaxed as in `is_dry_run`.
         let was_dry = self.dry_run.swap(dry_run, Ordering::Relaxed);
         if dry_run && !was_dry {
             let limit = self.word().limit();
@@ -289,16 +420,18 @@ impl Shared {
         }
     }
 
-    /// When a wait that begins now is over, and what is said then. Reads the clock only if there is a longest wait or
-    /// a timeout still to be resolved.
-    pub(super) fn longest_wait(&self) -> Option<(Timestamp, Reason)> {
+    /// When a wait that begins now is over, and what is said then, with the `patience` of the discipline. Reads the clock
+    /// only if there is a longest wait or a timeout still to be resolved.
+    pub(super) fn longest_wait(&self, patience: Option<Duration>) -> Option<(Timestamp, Reason)> {
         let timer = &self.config.timer;
         let deadline = context::deadline(timer).map(|deadline| (deadline.timestamp(), Reason::Deadline));
-        let patience = match self.max_wait.load(Ordering::Relaxed) {
+        let max_wait = match self.max_wait.load(Ordering::Relaxed) {
             NO_LIMIT => None,
-            nanos => Some((timer.now() + Duration::from_nanos(nanos), Reason::QueueTimeout)),
+            nanos => Some(Duration::from_nanos(nanos)),
         };
-        deadline.into_iter().chain(patience).min_by_key(|(at, _)| *at).filter(|(at, _)| *at != Timestamp::NEVER)
+        let longest = max_wait.into_iter().chain(patience).min();
+        let longest = longest.map(|longest| (timer.now() + longest, Reason::QueueTimeout));
+        deadline.into_iter().chain(longest).min_by_key(|(at, _)| *at).filter(|(at, _)| *at != Timestamp::NEVER)
     }
 
     pub(super) fn config(&self) -> &Config {
@@ -310,90 +443,4 @@ impl Shared {
     pub(super) fn is_watched(&self) -> bool {
         self.is_watched
     }
-
-    pub(super) fn totals(&self) -> Totals {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Totals {
-            queued: read(&self.counters.queued),
-            full: read(&self.counters.full),
-            queue_timeout: read(&self.counters.queue_timeout),
-            deadline: read(&self.counters.deadline),
-            would_queue: read(&self.counters.would_queue),
-            would_reject: read(&self.counters.would_reject),
-        }
-    }
-
-    #[cold]
-    pub(super) fn refuse_full(&self, word: Word) -> Rejected {
-        self.count_full(word);
-        self.rejection_full(word)
-    }
-
-    pub(super) fn refuse(&self, reason: Reason) -> Rejected {
-        self.note_refused(reason);
-        self.rejection(reason)
-    }
-
-    /// Counts and reports a refusal for want of slot and place.
-    #[inline]
-    pub(super) fn count_full(&self, word: Word) {
-        self.counters.full.fetch_add(1, Ordering::Relaxed);
-        if self.is_watched {
-            self.emit(|| Event::Rejected { reason: full(word) });
-        }
-    }
-
-    #[inline]
-    pub(super) fn rejection_full(&self, word: Word) -> Rejected {
-        self.rejection(full(word))
-    }
-
-    fn note_refused(&self, reason: Reason) {
-        let counter = match reason {
-            Reason::QueueTimeout => &self.counters.queue_timeout,
-            Reason::Deadline => &self.counters.deadline,
-            _ => &self.counters.full,
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
-        self.emit(|| Event::Rejected { reason });
-    }
-
-    #[inline]
-    pub(super) fn rejection(&self, reason: Reason) -> Rejected {
-        Rejected::new(self.config.name.clone(), reason)
-    }
-
-    /// A caller took a place; when, if somebody listens.
-    pub(super) fn note_queued(&self) -> Option<Timestamp> {
-        self.counters.queued.fetch_add(1, Ordering::Relaxed);
-        if !self.is_watched {
-            return None;
-        }
-        let now = self.config.timer.now();
-        let queued = self.word().waiting();
-        self.config.listeners.emit(&self.config.name, || now, || Event::Queued { queued });
-        Some(now)
-    }
-
-    #[cold]
-    pub(super) fn tell_admitted(&self, queued_at: Option<Timestamp>) -> Timestamp {
-        let now = self.config.timer.now();
-        let waited = queued_at.map_or(Duration::ZERO, |at| now.since(at));
-        self.config.listeners.emit(&self.config.name, || now, || Event::Admitted { waited });
-        now
-    }
-
-    #[cold]
-    pub(super) fn tell_released(&self, since: Timestamp) {
-        let now = self.config.timer.now();
-        self.config.listeners.emit(&self.config.name, || now, || Event::Released { held: now.since(since) });
-    }
-
-    pub(super) fn emit(&self, event: impl FnOnce() -> Event) {
-        self.config.listeners.emit(&self.config.name, || self.config.timer.now(), event);
-    }
-}
-
-const fn full(word: Word) -> Reason {
-    Reason::Full { limit: word.limit(), queued: word.waiting() }
 }

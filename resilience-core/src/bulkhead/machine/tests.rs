@@ -3,6 +3,10 @@ use std::collections::VecDeque;
 use proptest::prelude::*;
 
 use super::*;
+use crate::bulkhead::Discipline;
+use crate::time::Timestamp;
+
+mod disciplines;
 
 /// What the word must say, in plain numbers.
 #[derive(Clone, Debug, Default)]
@@ -99,35 +103,35 @@ proptest! {
     /// Beside a queue that shifts its elements: cancels in random places, and places collected late.
     #[test]
     fn the_queue_serves_in_order_whoever_leaves(choices in proptest::collection::vec((0..4u8, any::<u16>()), 0..500)) {
-        let mut queue = Queue::new();
+        let mut queue = Queue::new(Discipline::fifo());
         let mut waiting: VecDeque<(u32, Place)> = VecDeque::new();
         let mut served: Vec<Place> = Vec::new();
         let (mut next, mut most) = (0, 0);
         for (choice, pick) in choices {
             match choice {
                 0 | 1 => {
-                    waiting.push_back((next, queue.push(next)));
+                    waiting.push_back((next, queue.push(next, Ticket::blank(Timestamp::ORIGIN)).place));
                     next += 1;
                 }
                 2 => match waiting.pop_front() {
                     Some((first, place)) => {
                         prop_assert_eq!(queue.waiter(&place), Some(&mut first.clone()));
-                        prop_assert_eq!(queue.serve(), Some(first));
+                        prop_assert_eq!(queue.next(Timestamp::ORIGIN, false), Some(Turn::Served(first)));
                         prop_assert_eq!(queue.waiter(&place), None);
                         if pick % 2 == 0 {
                             served.push(place);
                         } else {
-                            prop_assert_eq!(queue.remove(place), None, "served, so there is nobody to take back");
+                            prop_assert_eq!(queue.remove(place), Left::Served, "there is nobody to take back");
                         }
                     }
-                    None => prop_assert_eq!(queue.serve(), None),
+                    None => prop_assert_eq!(queue.next(Timestamp::ORIGIN, false), None),
                 },
                 _ if !waiting.is_empty() => {
                     let (who, place) = waiting.remove(pick as usize % waiting.len()).unwrap();
-                    prop_assert_eq!(queue.remove(place), Some(who));
+                    prop_assert_eq!(queue.remove(place), Left::Waiting(who));
                 }
                 _ => if let Some(place) = served.pop() {
-                    prop_assert_eq!(queue.remove(place), None);
+                    prop_assert_eq!(queue.remove(place), Left::Served);
                 }
             }
             most = most.max(waiting.len() + served.len());

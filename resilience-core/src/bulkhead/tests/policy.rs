@@ -305,7 +305,7 @@ fn listeners_hear_each_turn_with_its_time_and_without_them_no_clock_is_read() {
     let (none, two) = (Duration::ZERO, Duration::from_secs(2));
     let expected = [
         Event::Admitted { waited: none },
-        Event::Queued { queued: 1 },
+        Event::Queued { queued: 1, discipline: Discipline::fifo() },
         Event::Rejected { reason: refused.reason() },
         Event::Released { held: two },
         Event::Admitted { waited: two },
