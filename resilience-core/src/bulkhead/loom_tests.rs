@@ -11,7 +11,8 @@ use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicBool, Ordering};
 use loom::thread;
 
-use super::{Acquire, Bulkhead, Permit};
+use super::{Acquire, Bulkhead, Discipline, Permit};
+use crate::context::{Context as CallContext, Criticality};
 use crate::time::ManualTimer;
 use crate::{Reason, Rejected};
 
@@ -55,6 +56,13 @@ impl Waiter {
 
 fn poll(acquire: &mut Acquire) -> Poll<Result<Permit, Rejected>> {
     Pin::new(acquire).poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// With a discipline, and a timer that stands.
+fn ordered(queue: u32, discipline: Discipline) -> (Bulkhead, ManualTimer) {
+    let timer = ManualTimer::new();
+    let builder = Bulkhead::builder().limit(1).queue(queue).discipline(discipline).timer(timer.clone());
+    (builder.build().unwrap(), timer)
 }
 
 fn assert_idle(bulkhead: &Bulkhead) {
@@ -216,5 +224,93 @@ fn loom_no_newcomer_slips_past_a_limit_that_was_lowered() {
         let permit = newcomer.join().unwrap();
         // Whoever was not in when the limit fell did not get in afterwards.
         assert_eq!(before, 1 + u32::from(permit.is_some()));
+    });
+}
+
+// Contexts are the thread's, and loom runs its threads on one: they are only set where nothing else runs.
+
+#[test]
+fn loom_a_waiter_is_served_or_displaced_and_whoever_displaces_it_gets_the_slot() {
+    loom::model(|| {
+        let (bulkhead, _) = ordered(1, Discipline::priority());
+        let held = bulkhead.try_acquire().unwrap();
+        let sheddable = CallContext::new().with_criticality(Criticality::Sheddable);
+        let mut lesser = Waiter::new(&bulkhead);
+        assert!(sheddable.run(|| lesser.poll()).is_none());
+        let release = thread::spawn(move || drop(held));
+        let mut greater = Waiter::new(&bulkhead);
+        let permit = greater.poll();
+        release.join().unwrap();
+        assert!(lesser.woken.0.load(Ordering::Acquire), "neither served nor told");
+        match poll(&mut lesser.acquire) {
+            // Served first => the other one waits, or came after it had been served and found its place.
+            Poll::Ready(Ok(own)) => {
+                assert!(permit.is_none(), "two in one slot");
+                drop(own);
+                drop(greater.collect());
+            }
+            Poll::Ready(Err(refused)) => {
+                assert_eq!(refused.reason(), Reason::Displaced);
+                drop(permit.unwrap_or_else(|| greater.collect()));
+            }
+            Poll::Pending => panic!("woken for nothing"),
+        }
+        assert_idle(&bulkhead);
+    });
+}
+
+#[test]
+fn loom_a_slot_passes_those_who_are_given_up_whether_they_leave_meanwhile_or_not() {
+    loom::model(|| {
+        let (bulkhead, timer) = ordered(2, Discipline::deadline_first());
+        let held = bulkhead.try_acquire().unwrap();
+        let late = CallContext::new().with_deadline(crate::time::Timer::now(&timer));
+        let mut stays = Waiter::new(&bulkhead);
+        // A place by itself: a future would be refused by its own timer at once.
+        let place = late.run(|| match bulkhead.shared.enter(Waker::noop()) {
+            super::shared::Entry::Queued(taken, _) => taken.place,
+            _ => panic!("there is a place"),
+        });
+        assert!(stays.poll().is_none());
+        let cancel = {
+            let bulkhead = bulkhead.clone();
+            thread::spawn(move || match bulkhead.shared.leave(place) {
+                super::machine::Left::Served => panic!("served after its deadline"),
+                super::machine::Left::GivenUp(reason) => assert_eq!(reason, Reason::Deadline),
+                super::machine::Left::Waiting(_) => {}
+            })
+        };
+        drop(held);
+        cancel.join().unwrap();
+        drop(stays.collect());
+        assert_idle(&bulkhead);
+    });
+}
+
+#[test]
+fn loom_a_slot_freed_beside_one_who_displaces_is_not_lost_and_the_hint_keeps_nobody_out_for_good() {
+    loom::model(|| {
+        let (bulkhead, _) = ordered(1, Discipline::priority());
+        let held = bulkhead.try_acquire().unwrap();
+        let sheddable = CallContext::new().with_criticality(Criticality::Sheddable);
+        let mut lesser = Waiter::new(&bulkhead);
+        assert!(sheddable.run(|| lesser.poll()).is_none());
+        // The waiter leaves while another takes or displaces its place.
+        let cancel = thread::spawn(move || drop(lesser));
+        let mut greater = Waiter::new(&bulkhead);
+        let waits = poll(&mut greater.acquire);
+        cancel.join().unwrap();
+        match waits {
+            Poll::Pending => {}
+            // Looked before the other had left and after it was known to: refused as if it had come a moment sooner.
+            Poll::Ready(Err(refused)) => assert_eq!(refused.reason(), Reason::Full { limit: 1, queued: 1 }),
+            Poll::Ready(Ok(_)) => panic!("two in one slot"),
+        }
+        drop(greater);
+        let mut next = Waiter::new(&bulkhead);
+        assert!(next.poll().is_none(), "there is a place");
+        drop(held);
+        drop(next.collect());
+        assert_idle(&bulkhead);
     });
 }

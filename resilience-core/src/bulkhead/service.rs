@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 use tower_service::Service;
 
 use super::machine::Word;
-use super::shared;
+use super::shared::{self, Door};
 use super::{Acquire, Bulkhead, Permit, ResponseFuture};
 use crate::held::Held;
 use crate::{Reason, Rejected};
@@ -48,22 +48,38 @@ impl<S> BulkheadService<S> {
     /// There was no free slot: waits, or is refused. Ready when there is a permit or a refusal.
     #[cold]
     fn queue(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if !matches!(self.entry, Entry::Waiting(_)) {
-            match self.bulkhead.shared.enter(cx.waker()) {
-                shared::Entry::Admitted => {
-                    self.permit = Some(self.bulkhead.permit(None));
-                    return Poll::Ready(());
-                }
-                shared::Entry::Queued(taken, displaced) => {
-                    self.entry = Entry::Waiting(Acquire::queued(self.bulkhead.clone(), taken, displaced));
-                }
-                shared::Entry::Full(word) => {
-                    self.bulkhead.shared.count_full(word);
-                    self.entry = Entry::Full(word);
-                    return Poll::Ready(());
-                }
+        if matches!(self.entry, Entry::Waiting(_)) {
+            return self.wait(cx);
+        }
+        match self.bulkhead.shared.look() {
+            Door::Open => self.permit = Some(self.bulkhead.permit(None)),
+            Door::Full(word) => self.note_full(word),
+            Door::Queue => return self.enqueue(cx),
+        }
+        Poll::Ready(())
+    }
+
+    fn note_full(&mut self, word: Word) {
+        self.bulkhead.shared.count_full(word);
+        self.entry = Entry::Full(word);
+    }
+
+    /// Apart from `queue`, so that a refusal does not pay for what a place in the queue weighs.
+    #[cold]
+    #[inline(never)]
+    fn enqueue(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self.bulkhead.shared.enqueue(cx.waker().clone()) {
+            shared::Entry::Admitted => self.permit = Some(self.bulkhead.permit(None)),
+            shared::Entry::Full(word) => self.note_full(word),
+            shared::Entry::Queued(taken, displaced) => {
+                self.entry = Entry::Waiting(Acquire::queued(self.bulkhead.clone(), taken, displaced));
+                return self.wait(cx);
             }
         }
+        Poll::Ready(())
+    }
+
+    fn wait(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if let Entry::Waiting(acquire) = &mut self.entry {
             self.entry = match ready!(Pin::new(acquire).poll(cx)) {
                 Ok(permit) => {

@@ -70,6 +70,16 @@ pub(super) enum Entry {
     Full(Word),
 }
 
+/// What a caller can be told without the lock.
+pub(super) enum Door {
+    /// It has a slot, for which a permit must be made.
+    Open,
+    /// It may be able to wait.
+    Queue,
+    /// There is neither slot nor place.
+    Full(Word),
+}
+
 /// Whom to call once the lock is free. Mostly one; more only when the limit is raised or the discipline gives some up.
 #[derive(Default)]
 struct Calls {
@@ -166,25 +176,38 @@ impl Shared {
     }
 
     /// Takes a free slot, or a place in the queue for `waker`. Refuses without the lock.
-    #[inline]
     pub(super) fn enter(&self, waker: &Waker) -> Entry {
+        match self.look() {
+            Door::Open => Entry::Admitted,
+            Door::Full(word) => Entry::Full(word),
+            Door::Queue => self.enqueue(waker.clone()),
+        }
+    }
+
+    /// Takes a free slot, or sees that it is of no use to wait.
+    #[inline]
+    pub(super) fn look(&self) -> Door {
         match self.try_take() {
-            Ok(()) => Entry::Admitted,
-            Err(_) if self.overfill() => Entry::Admitted,
-            Err(word) if word.enqueue(self.queue()).is_none() && !self.may_displace() => Entry::Full(word),
-            Err(_) => self.enqueue(waker.clone()),
+            Ok(()) => Door::Open,
+            Err(_) if self.overfill() => Door::Open,
+            Err(word)
+                if word.enqueue(self.queue()).is_none() && !(self.needs().criticality() && self.may_displace()) =>
+            {
+                Door::Full(word)
+            }
+            Err(_) => Door::Queue,
         }
     }
 
     /// Whether the caller is more critical than somebody who waits.
-    #[inline]
+    #[cold]
     fn may_displace(&self) -> bool {
         // Relaxed: who sees an older figure is refused as if it had come a moment sooner, or takes the lock in vain.
-        self.needs().criticality() && context::criticality() as u8 > self.least.load(Ordering::Relaxed)
+        context::criticality() as u8 > self.least.load(Ordering::Relaxed)
     }
 
     #[cold]
-    fn enqueue(&self, waker: Waker) -> Entry {
+    pub(super) fn enqueue(&self, waker: Waker) -> Entry {
         // Before the lock: a timer may be anybody's.
         let ticket = self.ticket();
         let mut queue = lock(&self.queue);
@@ -234,6 +257,7 @@ impl Shared {
         ticket
     }
 
+    #[inline]
     fn needs(&self) -> Needs {
         // Relaxed: who asks for too little while the discipline changes is treated like those who were there before.
         Needs::from_bits(self.needs.load(Ordering::Relaxed))

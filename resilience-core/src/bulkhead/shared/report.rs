@@ -45,7 +45,7 @@ impl Shared {
 
     #[inline]
     pub(in crate::bulkhead) fn rejection_full(&self, word: Word) -> Rejected {
-        self.rejection(full(word))
+        Rejected::new(self.config.name.clone(), full(word))
     }
 
     fn note_refused(&self, reason: Reason) {
