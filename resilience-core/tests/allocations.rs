@@ -7,7 +7,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use resilience_core::bulkhead::{Bulkhead, BulkheadLayer};
+use resilience_core::bulkhead::{Bulkhead, BulkheadLayer, Discipline};
 use resilience_core::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer};
 use resilience_core::rate_limit::RateLimiter;
 use resilience_core::retry::{Retry, RetryLayer, RetryService};
@@ -136,6 +136,34 @@ fn bulkhead() -> BulkheadLayer {
 #[test]
 fn a_bulkhead_with_a_free_slot_allocates_nothing() {
     in_a_runtime(|| assert_eq!(allocated(bulkhead().layer(LiftLayer.layer(Echo))), 0));
+}
+
+#[test]
+fn a_place_in_a_queue_that_has_grown_allocates_nothing_under_any_discipline() {
+    let hour = Duration::from_secs(3600);
+    let disciplines =
+        [Discipline::fifo(), Discipline::codel(hour, hour), Discipline::deadline_first(), Discipline::priority()];
+    for discipline in disciplines {
+        let builder = Bulkhead::builder().limit(1).queue(8).discipline(discipline);
+        let bulkhead = in_a_runtime(|| builder.build().unwrap());
+        let round = || {
+            let held = bulkhead.try_acquire().unwrap();
+            let mut waiting = [const { None }; 8];
+            for place in &mut waiting {
+                let acquire = place.insert(bulkhead.acquire());
+                assert!(poll_once(Pin::new(acquire)).is_pending());
+            }
+            drop(waiting[3].take());
+            drop(held);
+            for mut acquire in waiting.into_iter().flatten() {
+                assert!(poll_once(Pin::new(&mut acquire)).is_ready());
+            }
+        };
+        in_a_runtime(|| {
+            round();
+            assert_eq!(allocations(round).0.count, 0, "{discipline:?}");
+        });
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 #![cfg(all(feature = "tower", feature = "tokio"))]
 
 use resilience_core::Error;
-use resilience_core::bulkhead::{Bulkhead, BulkheadLayer};
+use resilience_core::bulkhead::{Bulkhead, BulkheadLayer, Discipline};
 use testkit::contract::{Subject, contract_tests};
 use testkit::wakes::Task;
 
@@ -37,5 +37,25 @@ fn with_a_queue() -> Subject<BulkheadLayer, Failure> {
     subject(&Bulkhead::builder().limit(LIMIT).queue(1).build().unwrap(), 1)
 }
 
+fn with(discipline: Discipline) -> Subject<BulkheadLayer, Failure> {
+    subject(&Bulkhead::builder().limit(LIMIT).queue(1).discipline(discipline).build().unwrap(), 1)
+}
+
+fn reversed() -> Subject<BulkheadLayer, Failure> {
+    let hour = std::time::Duration::from_secs(3600);
+    with(Discipline::AdaptiveLifo { interval: hour, timeout: hour })
+}
+
+fn by_deadline() -> Subject<BulkheadLayer, Failure> {
+    with(Discipline::deadline_first())
+}
+
+fn by_priority() -> Subject<BulkheadLayer, Failure> {
+    with(Discipline::priority())
+}
+
 contract_tests! { mod a_bulkhead_keeps_the_laws for without_a_queue, also refusal undemanding }
 contract_tests! { mod a_queueing_bulkhead_keeps_the_laws for with_a_queue, also refusal undemanding }
+contract_tests! { mod a_reversible_bulkhead_keeps_the_laws for reversed, also refusal undemanding }
+contract_tests! { mod a_bulkhead_by_deadline_keeps_the_laws for by_deadline, also refusal undemanding }
+contract_tests! { mod a_bulkhead_by_priority_keeps_the_laws for by_priority, also refusal undemanding }

@@ -9,7 +9,8 @@
 //! # Behaviour
 //!
 //! The limit is hard: at no moment do more calls hold a permit, whatever is raced, cancelled or resized. Slots go to
-//! waiters in the order of their arrival, and no newcomer overtakes them. Without waiters, a permit costs one
+//! waiters in the order of a [`Discipline`], that of their arrival if nothing else is said, and no newcomer overtakes them
+//! outside of the queue. Without waiters, a permit costs one
 //! compare-exchange when it is taken and one when it is given back; only callers who wait share a lock, and waiting
 //! allocates nothing once the queue has grown (a longest wait or a deadline adds a timer of its own).
 //!
@@ -19,6 +20,22 @@
 //! As a layer, the permit is taken in `poll_ready`, before the inner service is asked whether it is ready: a caller in
 //! the queue holds no inner permit. Where slots and queue are full, the service is ready at once, and the `call` that
 //! follows is refused.
+//!
+//! # Disciplines
+//!
+//! In what order calls wait matters little while a queue is short, and much while it stands:
+//!
+//! | you have | discipline |
+//! |---|---|
+//! | short bursts, or somebody to be fair to | `fifo`, with a `max_wait` |
+//! | callers that give up after a while, and overload that lasts | `adaptive_lifo`: the newest are still wanted |
+//! | a queue that must be long for bursts and must not stand | `codel` |
+//! | callers that send deadlines, and differ in them | `deadline_first` |
+//! | callers that send their criticality | `priority` |
+//!
+//! Deadline and criticality are those of the [context](crate::context) in which the wait begins. The decision is taken
+//! when a slot is freed; a slot for which somebody waits is in nobody's reach until the queue has named its next owner, so
+//! that those who are given up on the way cost nothing but their own refusal.
 //!
 //! # Example
 //!
@@ -49,6 +66,7 @@
 //! | `limit` | none, must be given | it is the capacity of the dependency, which only its user knows |
 //! | `queue` | 0 | a queue hides overload; ask for it where bursts are short |
 //! | `max_wait` | none: until the deadline | a queue of `queue` calls is bounded already |
+//! | `discipline` | `fifo` | fair, and asks for neither clock nor context |
 //! | `dry_run` | off | on, it counts and tells what it would do, and does nothing |
 //! | `name` | `bulkhead` | |
 //! | `timer` | tokio's | so that `tokio::time::pause` drives it |
@@ -56,8 +74,8 @@
 //! # Events
 //!
 //! [`Event`], as `resilience.bulkhead.*`: `admitted` with the wait and `released` with the time held, both as histograms,
-//! too; `queued`; `rejected` (warning) with its reason; `resized` (info); in a dry run `would_queue` and `would_reject`. With a listener the clock is read
-//! when a permit is taken and given back; without one, only for waits that have an end.
+//! too; `queued` with the discipline; `rejected` (warning) with its reason; `resized` (info); in a dry run `would_queue` and `would_reject`. With a listener the clock is read
+//! when a permit is taken and given back; without one, only for waits that have an end and by disciplines of time.
 //!
 //! # Errors
 //!
@@ -68,6 +86,8 @@
 //! | [`Full`](crate::Reason::Full) | there is neither slot nor place |
 //! | [`QueueTimeout`](crate::Reason::QueueTimeout) | it waited for `max_wait` |
 //! | [`Deadline`](crate::Reason::Deadline) | its deadline came while it waited |
+//! | [`QueueDelay`](crate::Reason::QueueDelay) | its turn came late while everybody waited too long (`codel`); it says when that is judged anew |
+//! | [`Displaced`](crate::Reason::Displaced) | a more critical call took its place (`priority`) |
 //!
 //! The deadline is that of the [context](crate::context) in which the wait begins. Under a layer that waits for
 //! readiness inside a call, as a retry does for its later attempts, that is the call's own; in front of a call,

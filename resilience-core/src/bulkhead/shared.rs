@@ -3,15 +3,16 @@
 use std::task::Waker;
 use std::time::Duration;
 
+use super::Event;
 use super::config::Config;
-use super::machine::{LANES, Left, MAX_LIMIT, Needs, Place, Queue, Release, Taken, Ticket, Turn, Word};
-use super::{Discipline, Event};
+use super::machine::{LANES, MAX_LIMIT, Needs, Queue, Release, Taken, Word};
+use crate::Reason;
 use crate::held::keep;
+use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
-use crate::sync::{Mutex, lock};
-use crate::time::{Timestamp, saturating_nanos};
-use crate::{Reason, context};
+use crate::time::saturating_nanos;
 
+mod line;
 mod report;
 
 /// What the clones of one bulkhead share.
@@ -78,27 +79,6 @@ pub(super) enum Door {
     Queue,
     /// There is neither slot nor place.
     Full(Word),
-}
-
-/// Whom to call once the lock is free. Mostly one; more only when the limit is raised or the discipline gives some up.
-#[derive(Default)]
-struct Calls {
-    first: Option<Waker>,
-    more: Vec<Waker>,
-}
-
-impl Calls {
-    fn add(&mut self, waker: Waker) {
-        match &self.first {
-            None => self.first = Some(waker),
-            Some(_) => self.more.push(waker),
-        }
-    }
-
-    /// A waker may run anything, even poll this bulkhead: not under the lock.
-    fn make(self) {
-        self.first.into_iter().chain(self.more).for_each(Waker::wake);
-    }
 }
 
 impl Shared {
@@ -199,83 +179,6 @@ impl Shared {
         }
     }
 
-    /// Whether the caller is more critical than somebody who waits.
-    #[cold]
-    fn may_displace(&self) -> bool {
-        // Relaxed: who sees an older figure is refused as if it had come a moment sooner, or takes the lock in vain.
-        context::criticality() as u8 > self.least.load(Ordering::Relaxed)
-    }
-
-    #[cold]
-    pub(super) fn enqueue(&self, waker: Waker) -> Entry {
-        // Before the lock: a timer may be anybody's.
-        let ticket = self.ticket();
-        let mut queue = lock(&self.queue);
-        let mut word = self.word();
-        loop {
-            // A slot was freed on the way here => take it. It is one exchange on one word, so a release either comes
-            // before it and is seen, or after it and sees the waiter.
-            let (next, admitted) = match (word.admit(), word.enqueue(self.queue())) {
-                (Some(next), _) => (next, true),
-                (None, Some(next)) => (next, false),
-                (None, None) => match queue.displace(ticket.criticality) {
-                    // One comes and one goes => the word is as it was, and cannot have changed: while somebody waits, a
-                    // slot that is freed passes through the lock.
-                    Some(displaced) => {
-                        let taken = queue.push(waker, ticket);
-                        self.note_least(&queue);
-                        return Entry::Queued(taken, Some(displaced));
-                    }
-                    None => return Entry::Full(word),
-                },
-            };
-            // Acquire as in `try_take`.
-            match self.exchange(word, next, Ordering::Acquire) {
-                Ok(()) if admitted => return Entry::Admitted,
-                Ok(()) => {
-                    let taken = queue.push(waker, ticket);
-                    self.note_least(&queue);
-                    return Entry::Queued(taken, None);
-                }
-                Err(seen) => word = seen,
-            }
-        }
-    }
-
-    /// What the discipline asks of a newcomer.
-    fn ticket(&self) -> Ticket {
-        let needs = self.needs();
-        let mut ticket = Ticket::blank(self.now_for(needs));
-        if needs.deadline()
-            && let Some(deadline) = context::deadline(&self.config.timer)
-        {
-            ticket.deadline = deadline.timestamp();
-        }
-        if needs.criticality() {
-            ticket.criticality = context::criticality();
-        }
-        ticket
-    }
-
-    #[inline]
-    fn needs(&self) -> Needs {
-        // Relaxed: who asks for too little while the discipline changes is treated like those who were there before.
-        Needs::from_bits(self.needs.load(Ordering::Relaxed))
-    }
-
-    /// The time, for a discipline that goes by it.
-    fn now_for(&self, needs: Needs) -> Timestamp {
-        if needs.clock() { self.config.timer.now() } else { Timestamp::ORIGIN }
-    }
-
-    /// Keeps `least` up to date; before the lock is freed.
-    fn note_least(&self, queue: &Queue<Waker>) {
-        if self.needs().criticality() {
-            // Relaxed as in `may_displace`.
-            self.least.store(queue.least(), Ordering::Relaxed);
-        }
-    }
-
     /// Gives a slot back, to the next in the queue if there is one.
     #[inline]
     pub(super) fn release(&self) {
@@ -290,107 +193,6 @@ impl Shared {
         self.hand_over();
     }
 
-    #[cold]
-    fn hand_over(&self) {
-        let now = self.now_for(self.needs());
-        let mut calls = Calls::default();
-        let mut queue = lock(&self.queue);
-        self.pass_on(&mut queue, now, &mut calls);
-        self.note_least(&queue);
-        drop(queue);
-        calls.make();
-    }
-
-    /// Gives a slot back under the lock: to whoever is next, or to nobody.
-    fn pass_on(&self, queue: &mut Queue<Waker>, now: Timestamp, calls: &mut Calls) {
-        let mut word = self.word();
-        loop {
-            // The waiter seen outside of the lock may have left => the slot is freed after all.
-            let (next, handed_over) = match word.release() {
-                Release::Freed(next) => (next, false),
-                Release::HandedOver(next) => (next, true),
-            };
-            // Release as in `release`; the waiter that is served synchronises by the lock.
-            match self.exchange(word, next, Ordering::Release) {
-                Ok(()) if !handed_over || self.serve(queue, now, calls) => return,
-                // Given up => the slot is still in hand, and for the next one.
-                Ok(()) => word = self.word(),
-                Err(seen) => word = seen,
-            }
-        }
-    }
-
-    /// Calls the next waiter, whom the word has already let go. False if it was given up, and the slot was not taken.
-    fn serve(&self, queue: &mut Queue<Waker>, now: Timestamp, calls: &mut Calls) -> bool {
-        // In a dry run nobody is refused.
-        let (waker, served) = match queue.next(now, self.is_dry_run()) {
-            Some(Turn::Served(waker)) => (waker, true),
-            Some(Turn::GivenUp(waker)) => (waker, false),
-            None => return false,
-        };
-        calls.add(waker);
-        served
-    }
-
-    /// Whether the wait at `place` is over; if not, `waker` will be called when it is.
-    pub(super) fn called(&self, place: &Place, waker: &Waker) -> bool {
-        let mut spare: Option<Waker> = None;
-        loop {
-            let mut queue = lock(&self.queue);
-            let Some(waiting) = queue.waiter(place) else { return true };
-            if waiting.will_wake(waker) {
-                return false;
-            }
-            if let Some(new) = spare.take() {
-                // Cloning and dropping a waker may run anything: both happen outside of the lock.
-                let old = std::mem::replace(waiting, new);
-                drop(queue);
-                drop(old);
-                return false;
-            }
-            drop(queue);
-            spare = Some(waker.clone());
-        }
-    }
-
-    /// Gives up `place`. If it had been served, the caller has a slot.
-    pub(super) fn leave(&self, place: Place) -> Left<Waker> {
-        let mut queue = lock(&self.queue);
-        let left = queue.remove(place);
-        if matches!(left, Left::Waiting(_)) {
-            let mut word = self.word();
-            // Relaxed: no slot changes hands.
-            while let Err(seen) = self.exchange(word, word.leave(), Ordering::Relaxed) {
-                word = seen;
-            }
-            self.note_least(&queue);
-        }
-        left
-    }
-
-    pub(super) fn resize(&self, limit: u32) {
-        let now = self.now_for(self.needs());
-        let mut calls = Calls::default();
-        let mut queue = lock(&self.queue);
-        let mut word = self.word();
-        let granted = loop {
-            let (next, granted) = word.resize(limit);
-            // Acquire for the slots granted here, which others have freed; Release as in `release`.
-            match self.exchange(word, next, Ordering::AcqRel) {
-                Ok(()) => break granted,
-                Err(seen) => word = seen,
-            }
-        };
-        for _ in 0..granted {
-            if !self.serve(&mut queue, now, &mut calls) {
-                self.pass_on(&mut queue, now, &mut calls);
-            }
-        }
-        self.note_least(&queue);
-        drop(queue);
-        calls.make();
-    }
-
     /// Calls that may wait.
     pub(super) fn queue(&self) -> u32 {
         // Relaxed: a figure that guards nothing.
@@ -401,23 +203,6 @@ impl Shared {
         // Relaxed as in `queue`. A caller may see one of the two changed and not yet the other, and waits by that.
         self.max_wait.store(max_wait.map_or(NO_LIMIT, saturating_nanos), Ordering::Relaxed);
         self.queue_limit.store(queue, Ordering::Relaxed);
-    }
-
-    /// Who is next from now on.
-    pub(super) fn set_discipline(&self, discipline: Discipline) {
-        let needs = Needs::of(discipline);
-        let now = self.now_for(needs);
-        let mut queue = lock(&self.queue);
-        if queue.discipline() != discipline {
-            queue.set_discipline(discipline, now);
-            // Relaxed as in `needs`.
-            self.needs.store(needs.bits(), Ordering::Relaxed);
-            self.note_least(&queue);
-        }
-    }
-
-    pub(super) fn discipline(&self) -> Discipline {
-        lock(&self.queue).discipline()
     }
 
     fn is_dry_run(&self) -> bool {
@@ -442,20 +227,6 @@ impl Shared {
             Ok(_) => Ok(()),
             Err(seen) => Err(Word::from_bits(seen)),
         }
-    }
-
-    /// When a wait that begins now is over, and what is said then, with the `patience` of the discipline. Reads the clock
-    /// only if there is a longest wait or a timeout still to be resolved.
-    pub(super) fn longest_wait(&self, patience: Option<Duration>) -> Option<(Timestamp, Reason)> {
-        let timer = &self.config.timer;
-        let deadline = context::deadline(timer).map(|deadline| (deadline.timestamp(), Reason::Deadline));
-        let max_wait = match self.max_wait.load(Ordering::Relaxed) {
-            NO_LIMIT => None,
-            nanos => Some(Duration::from_nanos(nanos)),
-        };
-        let longest = max_wait.into_iter().chain(patience).min();
-        let longest = longest.map(|longest| (timer.now() + longest, Reason::QueueTimeout));
-        deadline.into_iter().chain(longest).min_by_key(|(at, _)| *at).filter(|(at, _)| *at != Timestamp::NEVER)
     }
 
     pub(super) fn config(&self) -> &Config {

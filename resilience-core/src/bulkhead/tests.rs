@@ -7,6 +7,7 @@ use crate::{Error, Reason, Rejected};
 mod disciplines;
 #[cfg(feature = "tower")]
 mod layer;
+mod overload;
 mod policy;
 
 type Answer = Result<&'static str, Error<&'static str>>;

@@ -86,7 +86,7 @@
 //! |---|---|---|
 //! | timeout | `limit` | calls under way keep theirs |
 //! | retry | attempts, backoffs, hint, longest time | budget and counts |
-//! | bulkhead | limit, queue, longest wait, dry run | permits and places in the queue |
+//! | bulkhead | limit, queue, longest wait, discipline, dry run | permits and places in the queue |
 //! | rate_limit | quota, burst, dry run; the longest wait to another | what was taken |
 //!
 //! The rest, and which layers there are, needs a new stack, and is refused with its path. An unchanged file changes
@@ -121,7 +121,7 @@ pub use self::breaker::{AbandonedConfig, CircuitBreakerConfig};
 pub use self::budget::{BudgetConfig, BudgetRule};
 pub use self::file::{Config, PipelineConfig, PolicyConfig};
 pub use self::pipeline::{Pipeline, Pipelines, Policy, Setup};
-pub use self::policies::{BulkheadConfig, Quota, RateLimitConfig, TimeoutConfig};
+pub use self::policies::{BulkheadConfig, DisciplineConfig, Quota, RateLimitConfig, TimeoutConfig};
 pub use self::problem::{Problem, Problems};
 pub use self::retry::{BackoffConfig, BudgetChoice, Curve, HintConfig, JitterConfig, RetryConfig};
 pub use self::span::{Span, SpanError};

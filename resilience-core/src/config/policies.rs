@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Span;
-use crate::bulkhead::{Bulkhead, BulkheadBuilder};
+use crate::bulkhead::{Bulkhead, BulkheadBuilder, Discipline};
 use crate::rate_limit::{RateLimiter, RateLimiterBuilder};
 use crate::timeout::{Timeout, TimeoutBuilder};
 
@@ -73,6 +73,9 @@ pub struct BulkheadConfig {
     /// How long a call may wait.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_wait: Option<Span>,
+    /// Who of those who wait is next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub discipline: Option<DisciplineConfig>,
     /// Whether the limit is only tried out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dry_run: Option<bool>,
@@ -82,8 +85,75 @@ impl BulkheadConfig {
     /// A builder with these settings.
     pub fn builder(&self) -> BulkheadBuilder {
         let mut builder = Bulkhead::builder();
-        set!(builder, self.limit => limit, self.queue => queue, self.max_wait => max_wait, self.dry_run => dry_run);
+        set!(builder, self.limit => limit, self.queue => queue, self.max_wait => max_wait);
+        set!(builder, self.discipline => discipline, self.dry_run => dry_run);
         builder
+    }
+}
+
+/// A [`Discipline`] as data: `"fifo"`, `"deadline_first"`, `"priority"`, or one with times of its own.
+///
+/// ```
+/// # #[cfg(feature = "toml")] {
+/// use resilience_core::bulkhead::Discipline;
+/// use resilience_core::config::BulkheadConfig;
+///
+/// let discipline = |line: &str| -> Result<_, toml::de::Error> {
+///     let config: BulkheadConfig = toml::from_str(line)?;
+///     Ok(config.discipline.map(Discipline::from))
+/// };
+/// assert_eq!(discipline(r#"discipline = "priority""#)?, Some(Discipline::priority()));
+/// assert_eq!(discipline("discipline.adaptive_lifo = {}")?, Some(Discipline::adaptive_lifo()));
+/// let codel = discipline(r#"discipline.codel = { target = "5ms", interval = "100ms" }"#)?;
+/// assert_eq!(codel.map(Discipline::label), Some("codel"));
+/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[non_exhaustive]
+pub enum DisciplineConfig {
+    /// First come, first served.
+    Fifo,
+    /// Last come, first served while the queue stands.
+    AdaptiveLifo {
+        /// A queue that has not been empty for so long stands. 100 ms if it is not said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        interval: Option<Span>,
+        /// The longest wait while it stands. 5 ms if it is not said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        timeout: Option<Span>,
+    },
+    /// First come, first served, but for calls that waited too long while everybody does.
+    #[serde(rename = "codel")]
+    CoDel {
+        /// The shortest wait of an interval should be at most so long.
+        target: Span,
+        /// For how long the shortest wait is looked for.
+        interval: Span,
+    },
+    /// The earliest deadline first.
+    DeadlineFirst,
+    /// The most critical first.
+    Priority,
+}
+
+impl From<DisciplineConfig> for Discipline {
+    fn from(config: DisciplineConfig) -> Self {
+        match config {
+            DisciplineConfig::Fifo => Self::fifo(),
+            DisciplineConfig::AdaptiveLifo { interval, timeout } => {
+                let mut discipline = Self::adaptive_lifo();
+                if let Self::AdaptiveLifo { interval: longest, timeout: hasty } = &mut discipline {
+                    *longest = interval.map_or(*longest, Into::into);
+                    *hasty = timeout.map_or(*hasty, Into::into);
+                }
+                discipline
+            }
+            DisciplineConfig::CoDel { target, interval } => Self::codel(target.into(), interval.into()),
+            DisciplineConfig::DeadlineFirst => Self::deadline_first(),
+            DisciplineConfig::Priority => Self::priority(),
+        }
     }
 }
 

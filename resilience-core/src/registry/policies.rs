@@ -131,6 +131,9 @@ managed! {
                 full: Figure::Count(seen.totals.full),
                 queue_timeout: Figure::Count(seen.totals.queue_timeout),
                 deadline: Figure::Count(seen.totals.deadline),
+                discipline: Figure::Word(seen.discipline.label()),
+                queue_delay: Figure::Count(seen.totals.queue_delay),
+                displaced: Figure::Count(seen.totals.displaced),
                 would_queue: Figure::Count(seen.totals.would_queue),
                 would_reject: Figure::Count(seen.totals.would_reject),
             )

@@ -47,6 +47,11 @@ fn a_changed_file_changes_what_is_in_use_and_keeps_its_state() {
     pipelines.reconfigure(&Config::from_toml(&unset).unwrap()).unwrap();
     assert_eq!(bulkhead.snapshot().queue, 0);
     assert_eq!(pipelines.config(), &Config::from_toml(&unset).unwrap());
+    let reversed = text.replace("queue = 2", "queue = 2, discipline.adaptive_lifo.timeout = \"10ms\"");
+    pipelines.reconfigure(&Config::from_toml(&reversed).unwrap()).unwrap();
+    let (interval, timeout) = (Duration::from_millis(100), Duration::from_millis(10));
+    let discipline = crate::bulkhead::Discipline::AdaptiveLifo { interval, timeout };
+    assert_eq!(bulkhead.snapshot().discipline, discipline);
 }
 
 #[test]

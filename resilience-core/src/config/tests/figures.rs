@@ -114,14 +114,32 @@ fn breakers() -> BoxedStrategy<CircuitBreakerConfig> {
         .boxed()
 }
 
+fn disciplines() -> BoxedStrategy<Option<DisciplineConfig>> {
+    prop_oneof![
+        3 => Just(None),
+        1 => Just(Some(DisciplineConfig::Fifo)),
+        1 => Just(Some(DisciplineConfig::DeadlineFirst)),
+        1 => Just(Some(DisciplineConfig::Priority)),
+        1 => (spans(), spans()).prop_map(|(interval, timeout)| {
+            Some(DisciplineConfig::AdaptiveLifo { interval, timeout })
+        }),
+        1 => (spans(), spans()).prop_map(|(target, interval)| {
+            Some(DisciplineConfig::CoDel { target: target?, interval: interval? })
+        }),
+    ]
+    .boxed()
+}
+
 fn policies() -> BoxedStrategy<PolicyConfig> {
     let quotas = (counts(), spans()).prop_map(|(permits, per)| Some(Quota { permits: permits?, per: per? }));
     prop_oneof![
         (spans(), any::<Option<bool>>())
             .prop_map(|(limit, dry_run)| PolicyConfig::Timeout(TimeoutConfig { limit, dry_run })),
-        (counts(), counts(), spans(), any::<Option<bool>>()).prop_map(|(limit, queue, max_wait, dry_run)| {
-            PolicyConfig::Bulkhead(BulkheadConfig { limit, queue, max_wait, dry_run })
-        }),
+        (counts(), counts(), spans(), disciplines(), any::<Option<bool>>()).prop_map(
+            |(limit, queue, max_wait, discipline, dry_run)| {
+                PolicyConfig::Bulkhead(BulkheadConfig { limit, queue, max_wait, discipline, dry_run })
+            }
+        ),
         (quotas, counts(), spans(), any::<Option<bool>>()).prop_map(|(quota, burst, max_wait, dry_run)| {
             PolicyConfig::RateLimit(RateLimitConfig { quota, burst, max_wait, dry_run })
         }),

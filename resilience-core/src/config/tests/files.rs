@@ -98,6 +98,10 @@ fn every_mistake_in_a_file_is_told_with_its_line_and_path() {
             "layers = ['bulkhead']\n[pipelines.payments.bulkhead]\n",
             "line 3: pipelines.payments.bulkhead.limit: must be set",
         ),
+        (
+            "layers = ['bulkhead']\nbulkhead = { limit = 1, discipline = 'priority' }",
+            "line 3: pipelines.payments.bulkhead.discipline: needs a queue to order",
+        ),
         ("layers = ['a']\na.timeout = {}", "line 3: pipelines.payments.a.timeout.limit: must be set"),
         ("layers = ['a']\na.timeout.limit = '0s'", "line 3: pipelines.payments.a.timeout.limit: must be above zero"),
         (

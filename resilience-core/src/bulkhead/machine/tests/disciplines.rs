@@ -101,9 +101,9 @@ impl Model {
     }
 
     fn next(&mut self, now: u64) -> Option<(u32, Option<Reason>)> {
-        let all = self.waiting.iter().enumerate();
+        let mut all = self.waiting.iter().enumerate();
         let (first, _) = match self.discipline {
-            Discipline::AdaptiveLifo { .. } if now - self.empty_at > INTERVAL => all.last(),
+            Discipline::AdaptiveLifo { .. } if now - self.empty_at > INTERVAL => all.next_back(),
             Discipline::DeadlineFirst => all.min_by_key(|(_, who)| who.deadline),
             Discipline::Priority => all.min_by_key(|(_, who)| std::cmp::Reverse(who.level)),
             _ => self.waiting.iter().enumerate().next(),
