@@ -69,6 +69,7 @@
 //! |---|---|---|
 //! | `tokio` | yes | the default timer |
 //! | `tower` | yes | layers, services |
+//! | `cache` | | `cache`, over the map of the crate `quick_cache` |
 //! | `tracing` | | [events](event) as `tracing` events |
 //! | `metrics` | | events as `metrics` counters, gauges and histograms |
 //! | `http` | | the [context] in HTTP and gRPC headers, what statuses mean, refusals as responses |
@@ -83,6 +84,8 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod bulkhead;
+#[cfg(all(feature = "cache", not(loom)))]
+pub mod cache;
 pub mod circuit_breaker;
 mod classify;
 #[cfg(feature = "serde")]
@@ -91,6 +94,8 @@ pub mod context;
 pub mod control;
 mod error;
 pub mod event;
+#[cfg(any(feature = "cache", loom))]
+mod flight;
 #[cfg(feature = "http")]
 pub mod grpc;
 #[cfg(not(loom))]

@@ -98,6 +98,31 @@ fn in_a_runtime<T>(test: impl FnOnce() -> T) -> T {
     test()
 }
 
+#[cfg(feature = "cache")]
+#[test]
+fn a_hit_in_a_cache_allocates_nothing() {
+    use resilience_core::cache::{Cache, Ttl};
+    let stale = Ttl::fresh(Duration::ZERO).stale_if_error(Duration::MAX);
+    in_a_runtime(|| {
+        let cache = Cache::<u32, u32, Error<Infallible>>::builder().build().unwrap();
+        (0..=CALLS).for_each(|key| cache.insert(key, key));
+        assert_eq!(allocated(cache.layer(|key: &u32| Some(*key)).layer(LiftLayer.layer(Echo))), 0);
+        let (direct, ()) = allocations(|| {
+            let hit = pin!(cache.get_or_load(7, std::future::pending::<Result<u32, _>>));
+            assert_eq!(poll_once(hit), Poll::Ready(Ok(7)));
+        });
+        assert_eq!(direct.count, 0, "without tower");
+        cache.insert_for(7, 7, stale);
+        let fails = || ready(Err(Error::Elapsed(resilience_core::Elapsed::new(Duration::ZERO))));
+        assert_eq!(poll_once(pin!(cache.get_or_load(7, fails))), Poll::Ready(Ok(7)));
+        let (calm, ()) = allocations(|| {
+            let stale = pin!(cache.get_or_load(7, std::future::pending::<Result<u32, _>>));
+            assert_eq!(poll_once(stale), Poll::Ready(Ok(7)));
+        });
+        assert_eq!(calm.count, 0, "stale, after a call has failed");
+    });
+}
+
 fn timeout() -> TimeoutLayer {
     TimeoutLayer::new(Duration::from_secs(60))
 }

@@ -1,0 +1,155 @@
+//! A call behind a cache.
+
+use std::fmt;
+use std::hash::Hash;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use pin_project_lite::pin_project;
+use tower_service::Service;
+
+use super::Cache;
+use super::load::{GetOrLoad, Load};
+use super::refresh::{InCall, Refresh, Refreshing};
+
+pin_project! {
+    /// The answer of a [`CacheService`](super::CacheService). Dropped before it, the call it made falls to one of those who
+    /// wait for it.
+    #[must_use = "futures do nothing unless polled"]
+    pub struct ResponseFuture<S, Req, K, R = InCall>
+    where
+        S: Service<Req>,
+        K: Hash,
+        K: Eq,
+        K: Clone,
+    {
+        #[pin]
+        call: Call<S, Req, K, R>,
+    }
+}
+
+pin_project! {
+    #[project = CallProjection]
+    enum Call<S, Req, K, R>
+    where
+        S: Service<Req>,
+        K: Hash,
+        K: Eq,
+        K: Clone,
+    {
+        Found { answer: Option<Result<S::Response, S::Error>> },
+        Asked { #[pin] answer: GetOrLoad<K, S::Response, S::Error, CallInner<S, Req>, R> },
+        Passing { #[pin] oneshot: Oneshot<S, Req> },
+    }
+}
+
+impl<S: Service<Req>, Req, K: Hash + Eq + Clone, R> ResponseFuture<S, Req, K, R> {
+    #[inline]
+    pub(super) fn found(answer: Result<S::Response, S::Error>) -> Self {
+        Self { call: Call::Found { answer: Some(answer) } }
+    }
+
+    pub(super) fn ask(cache: Cache<K, S::Response, S::Error>, key: K, call: CallInner<S, Req>, refresh: R) -> Self {
+        Self { call: Call::Asked { answer: GetOrLoad::ask(cache, key, call, refresh) } }
+    }
+
+    pub(super) fn passing(oneshot: Oneshot<S, Req>) -> Self {
+        Self { call: Call::Passing { oneshot } }
+    }
+}
+
+impl<S, Req, K, R> Future for ResponseFuture<S, Req, K, R>
+where
+    S: Service<Req>,
+    S::Response: Clone,
+    S::Error: Clone,
+    K: Hash + Eq + Clone,
+    R: Refresh<Refreshing<K, S::Response, S::Error, CallInner<S, Req>>>,
+{
+    type Output = Result<S::Response, S::Error>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().call.project() {
+            CallProjection::Found { answer } => {
+                Poll::Ready(answer.take().expect("a future is not polled after it is done"))
+            }
+            CallProjection::Asked { answer } => answer.poll(cx),
+            CallProjection::Passing { oneshot } => oneshot.poll(cx),
+        }
+    }
+}
+
+impl<S: Service<Req>, Req, K: Hash + Eq + Clone, R> fmt::Debug for ResponseFuture<S, Req, K, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let stage = match self.call {
+            Call::Found { .. } => "found",
+            Call::Asked { .. } => "asked",
+            Call::Passing { .. } => "passing",
+        };
+        f.debug_struct("cache::ResponseFuture").field("stage", &stage).finish_non_exhaustive()
+    }
+}
+
+/// Fetches an answer by calling a service.
+pub struct CallInner<S, Req> {
+    pub(super) service: S,
+    pub(super) request: Req,
+}
+
+impl<S: Service<Req>, Req> Load for CallInner<S, Req> {
+    type Future = Oneshot<S, Req>;
+
+    fn load(self) -> Oneshot<S, Req> {
+        Oneshot::new(self.service, self.request)
+    }
+}
+
+impl<S, Req> fmt::Debug for CallInner<S, Req> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CallInner").finish_non_exhaustive()
+    }
+}
+
+pin_project! {
+    /// Makes a service ready, and calls it.
+    #[must_use = "futures do nothing unless polled"]
+    pub struct Oneshot<S, Req>
+    where
+        S: Service<Req>,
+    {
+        service: S,
+        request: Option<Req>,
+        #[pin]
+        call: Option<S::Future>,
+    }
+}
+
+impl<S: Service<Req>, Req> Oneshot<S, Req> {
+    pub(super) fn new(service: S, request: Req) -> Self {
+        Self { service, request: Some(request), call: None }
+    }
+}
+
+impl<S: Service<Req>, Req> Future for Oneshot<S, Req> {
+    type Output = Result<S::Response, S::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        if this.call.is_none() {
+            ready!(this.service.poll_ready(cx))?;
+            let request = this.request.take().expect("a future is not polled after it is done");
+            this.call.set(Some(this.service.call(request)));
+        }
+        match this.call.as_mut().as_pin_mut() {
+            Some(call) => call.poll(cx),
+            None => unreachable!("set above"),
+        }
+    }
+}
+
+impl<S: Service<Req>, Req> fmt::Debug for Oneshot<S, Req> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Oneshot").field("is_called", &self.call.is_some()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,409 @@
+//! The cache users hold.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::hash::{Hash, RandomState};
+use std::sync::Arc;
+
+use quick_cache::OptionsBuilder;
+
+use super::config::{CacheBuilder, Config};
+use super::counts::{Count, Counts};
+use super::entry::{ByWeight, Entry, Found, Handed, Kept};
+use super::event::Event;
+use super::load::GetOrLoad;
+use super::machine::Lifetime;
+use super::refresh::InCall;
+use super::ttl::Ttl;
+use crate::Name;
+use crate::flight::{Flights, Leader};
+use crate::rng::SharedRng;
+use crate::time::{SharedTimer, Timestamp};
+
+/// Keeps answers and fetches each once for all who ask; the [module](super) explains it. Clones share what is kept.
+///
+/// `K` names what is asked for, `V` is an answer, `E` an error of the service. A value is cloned for each who is served:
+/// put what is large into an [`Arc`]. An error is cloned for each who waited for the same call; an `Arc` makes any error
+/// one that can be.
+pub struct Cache<K, V, E> {
+    pub(super) shared: Arc<Shared<K, V, E>>,
+}
+
+pub(super) struct Shared<K, V, E> {
+    pub(super) config: Config<K, V, E>,
+    pub(super) timer: SharedTimer,
+    rng: SharedRng,
+    pub(super) kept: Kept<K, V, E>,
+    pub(super) flights: Flights<K, Outcome<V, E>>,
+    pub(super) counts: Counts,
+}
+
+/// How a call for an answer ended, for all who waited for it.
+pub(super) struct Outcome<V, E> {
+    pub(super) entry: Arc<Entry<V, E>>,
+    /// Whether it is an older answer, served because the call failed.
+    pub(super) is_stale: bool,
+}
+
+impl<V, E> Clone for Outcome<V, E> {
+    fn clone(&self) -> Self {
+        Self { entry: self.entry.clone(), is_stale: self.is_stale }
+    }
+}
+
+/// A cache's figures at about one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// Answers kept, those that may no longer be served included.
+    pub entries: usize,
+    /// What they weigh together.
+    pub weight: u64,
+    /// What may be kept.
+    pub capacity: u64,
+    /// Keys for which a call is under way.
+    pub loading: usize,
+    /// Calls served fresh.
+    pub hits: u64,
+    /// Calls that would have been, in a dry run.
+    pub would_hit: u64,
+    /// Calls for which another was made.
+    pub misses: u64,
+    /// Calls that waited for another's.
+    pub coalesced: u64,
+    /// Calls served stale while a new answer is fetched, or after one has failed a moment ago.
+    pub stale: u64,
+    /// Calls served stale since theirs failed.
+    pub stale_on_error: u64,
+    /// Answers that came.
+    pub loads: u64,
+    /// Calls that failed.
+    pub failures: u64,
+    /// Answers that had to make room.
+    pub evictions: u64,
+    /// Answers that were declared wrong.
+    pub invalidations: u64,
+}
+
+impl<K, V, E> Cache<K, V, E> {
+    /// Starts to set up a cache.
+    pub fn builder() -> CacheBuilder<K, V, E> {
+        CacheBuilder::new()
+    }
+
+    /// The name in events.
+    pub fn name(&self) -> &Name {
+        &self.shared.config.name
+    }
+}
+
+impl<K, V, E> Cache<K, V, E>
+where
+    K: Hash + Eq + Clone,
+    V: Clone,
+    E: Clone,
+{
+    pub(super) fn new(
+        config: Config<K, V, E>,
+        capacity: u64,
+        expected: u64,
+        rng: SharedRng,
+        timer: SharedTimer,
+    ) -> Self {
+        let mut options = OptionsBuilder::new();
+        options.weight_capacity(capacity).estimated_items_capacity(usize::try_from(expected).unwrap_or(usize::MAX));
+        let options = options.build().expect("both that it needs are set");
+        let kept = Kept::with_options(options, ByWeight, RandomState::new(), Handed);
+        let (flights, counts) = (Flights::new(), Counts::new());
+        Self { shared: Arc::new(Shared { config, timer, rng, kept, flights, counts }) }
+    }
+
+    /// What is kept and fresh: an answer, or an error that counts as one. Neither counted nor told.
+    pub fn get<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> Option<Result<V, E>>
+    where
+        K: Borrow<Q>,
+    {
+        let entry = self.shared.kept.get(key)?;
+        (entry.find(&self.shared.timer) == Found::Fresh).then(|| entry.answer.clone())
+    }
+
+    /// What is kept, or what `load` fetches: once for all who ask meanwhile.
+    ///
+    /// A fresh answer is found here and now, and needs no polling. Otherwise the future joins the call under way for this
+    /// key, or makes it. Dropped, it gives its place up: if it made the call, one of those who wait makes it anew.
+    ///
+    /// # Errors
+    ///
+    /// That of `load`, for all who waited for it, unless a stale answer may be served instead.
+    ///
+    /// ```
+    /// use resilience_core::cache::Cache;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let prices = Cache::<&str, u32, std::io::ErrorKind>::builder().name("prices").build()?;
+    /// let price = prices.get_or_load("socks", async || Ok(499)).await;
+    /// assert_eq!(price, Ok(499));
+    /// let price = prices.get_or_load("socks", async || unreachable!("it is kept")).await;
+    /// assert_eq!((price, prices.snapshot().hits), (Ok(499), 1));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[inline]
+    pub fn get_or_load<F, L>(&self, key: K, load: F) -> GetOrLoad<K, V, E, F, InCall>
+    where
+        F: FnOnce() -> L,
+        L: Future<Output = Result<V, E>>,
+    {
+        match self.hit(&key) {
+            Some(answer) => GetOrLoad::found(answer),
+            None => GetOrLoad::ask(self.clone(), key, load, InCall),
+        }
+    }
+
+    /// Puts an answer in place of whatever is kept, and of whatever is being fetched: that is older.
+    pub fn insert(&self, key: K, value: V) {
+        let ttl = self.ttl_of(&value);
+        self.insert_for(key, value, ttl);
+    }
+
+    /// Puts an answer in place of whatever is kept, for a time of its own.
+    pub fn insert_for(&self, key: K, value: V, ttl: impl Into<Ttl>) {
+        let shared = &*self.shared;
+        let now = shared.timer.now();
+        let entry = self.entry(&key, Ok(value), now, ttl.into());
+        let (mut evicted, mut removed) = (Vec::new(), None);
+        shared.flights.overtake(&key, || match entry.lifetime.is_stillborn(now) {
+            true => removed = shared.kept.remove(&key),
+            false => shared.kept.insert_with_lifecycle(key.clone(), entry, &mut evicted),
+        });
+        drop(removed);
+        self.tell_evicted(evicted);
+    }
+
+    /// Forgets what is kept under a key. An answer that is being fetched reaches those who wait for it and is not kept.
+    ///
+    /// Returns whether something was kept.
+    pub fn invalidate(&self, key: &K) -> bool {
+        let shared = &*self.shared;
+        let removed = shared.flights.overtake(key, || shared.kept.remove(key));
+        let entries = usize::from(removed.is_some());
+        drop(removed);
+        self.tell_invalidated(entries);
+        entries > 0
+    }
+
+    /// Forgets every key for which `is_wrong` holds, and keeps no answer for it that is being fetched. The number of
+    /// answers forgotten. Looks at every key there is.
+    pub fn invalidate_if(&self, mut is_wrong: impl FnMut(&K) -> bool) -> usize {
+        let shared = &*self.shared;
+        shared.flights.overtake_where(&mut is_wrong);
+        // The map hands out clones: the caller's code runs under none of its locks.
+        let wrong = shared.kept.iter().map(|(key, _)| key).filter(|key| is_wrong(key));
+        let removed = wrong.filter(|key| shared.kept.remove(key).is_some()).count();
+        self.tell_invalidated(removed);
+        removed
+    }
+
+    /// Forgets everything, and keeps no answer that is being fetched now.
+    pub fn invalidate_all(&self) -> usize {
+        self.invalidate_if(|_| true)
+    }
+
+    /// Drops what may no longer be served. Nothing needs this: answers make room when there is none. How many went.
+    pub fn purge(&self) -> usize {
+        let shared = &*self.shared;
+        let now = shared.timer.now();
+        let gone = |entry: &Arc<Entry<V, E>>| !entry.lifetime.is_usable_on_error(now);
+        let keys = shared.kept.iter().filter(|(_, entry)| gone(entry)).map(|(key, _)| key);
+        keys.filter(|key| shared.kept.remove_if(key, gone).is_some()).count()
+    }
+
+    /// Keeps no more than this from now on.
+    ///
+    /// # Errors
+    ///
+    /// If it is zero or above 2^32.
+    pub fn resize(&self, capacity: u64) -> Result<(), crate::ConfigError> {
+        if !(1..=1 << 32).contains(&capacity) {
+            return Err(crate::ConfigError::new("capacity", "must be between 1 and 2^32"));
+        }
+        self.shared.kept.set_capacity(capacity);
+        Ok(())
+    }
+
+    /// The figures.
+    pub fn snapshot(&self) -> Snapshot {
+        let Shared { kept, flights, counts, .. } = &*self.shared;
+        Snapshot {
+            entries: kept.len(),
+            weight: kept.weight(),
+            capacity: kept.capacity(),
+            loading: flights.len(),
+            hits: counts.sum(Count::Hit),
+            would_hit: counts.sum(Count::WouldHit),
+            misses: counts.sum(Count::Missed),
+            coalesced: counts.sum(Count::Coalesced),
+            stale: counts.sum(Count::ServedStale),
+            stale_on_error: counts.sum(Count::ServedOnError),
+            loads: counts.sum(Count::Loaded),
+            failures: counts.sum(Count::LoadFailed),
+            evictions: counts.sum(Count::Evicted),
+            invalidations: counts.sum(Count::Invalidated),
+        }
+    }
+
+    /// Serves what is kept and fresh, or stale and not to be fetched just now.
+    #[inline]
+    pub(super) fn hit(&self, key: &K) -> Option<Result<V, E>> {
+        let shared = &*self.shared;
+        let entry = shared.kept.get(key)?;
+        let count = match entry.find(&shared.timer) {
+            _ if shared.config.dry_run => return None,
+            Found::Fresh => Count::Hit,
+            Found::Calm => Count::ServedStale,
+            Found::Revalidate | Found::Nothing => return None,
+        };
+        self.note(count);
+        Some(entry.answer.clone())
+    }
+
+    /// What is to be done with an answer that came, for whoever asked and for all who wait.
+    pub(super) fn land(
+        &self,
+        leader: Leader<K, Outcome<V, E>>,
+        answer: Result<V, E>,
+        began: Timestamp,
+    ) -> Result<V, E> {
+        let shared = &*self.shared;
+        let now = shared.timer.now();
+        let took = now.since(began);
+        let ttl = match &answer {
+            Ok(value) => self.ttl_of(value),
+            Err(error) => {
+                self.tell(Count::LoadFailed, 1, || Event::LoadFailed { took });
+                match shared.config.negative_ttl.as_ref().and_then(|ttl| ttl(error)) {
+                    Some(ttl) => Ttl::fresh(ttl),
+                    None => return self.land_failed(leader, answer, now),
+                }
+            }
+        };
+        if answer.is_ok() {
+            self.tell(Count::Loaded, 1, || Event::Loaded { took });
+        }
+        let entry = self.entry(leader.key(), answer.clone(), now, ttl);
+        let mut evicted = Vec::new();
+        let mut removed = None;
+        leader.land(Outcome { entry: entry.clone(), is_stale: false }, |key| match entry.lifetime.is_stillborn(now) {
+            // What is there is older than an answer that is not to be kept.
+            true => removed = shared.kept.remove(key),
+            false => shared.kept.insert_with_lifecycle(key.clone(), entry.clone(), &mut evicted),
+        });
+        drop(removed);
+        self.tell_evicted(evicted);
+        answer
+    }
+
+    /// An error that is no answer: an older answer is, if there is one that may be served.
+    fn land_failed(&self, leader: Leader<K, Outcome<V, E>>, answer: Result<V, E>, now: Timestamp) -> Result<V, E> {
+        let shared = &*self.shared;
+        let is_own = matches!((&answer, &shared.config.is_own), (Err(error), Some(is_own)) if is_own(error));
+        // Looked for now and not before the call: what was invalidated meanwhile is not served.
+        let older = shared.kept.peek(leader.key()).filter(|entry| entry.lifetime.is_usable_on_error(now));
+        if is_own {
+            // One of those who wait makes a call of its own.
+            drop(leader);
+        } else if let Some(entry) = &older {
+            entry.calm(now + shared.config.calm);
+            leader.land(Outcome { entry: entry.clone(), is_stale: true }, |_| ());
+        } else {
+            let entry = self.entry(leader.key(), answer.clone(), now, Ttl::NONE);
+            leader.land(Outcome { entry, is_stale: false }, |_| ());
+        }
+        match older {
+            Some(entry) => {
+                self.note(Count::ServedOnError);
+                entry.answer.clone()
+            }
+            None => answer,
+        }
+    }
+
+    /// Keeps an answer of a dry run. Nobody is served by it, so it need not be the newest.
+    pub(super) fn keep_unserved(&self, key: K, answer: &Result<V, E>) {
+        if let Ok(value) = answer {
+            self.insert(key, value.clone());
+        }
+    }
+
+    /// An answer that is kept and fresh, while its flight's lock is held.
+    pub(super) fn landed(&self, key: &K) -> Option<Outcome<V, E>> {
+        let entry = self.shared.kept.peek(key)?;
+        match entry.find(&self.shared.timer) {
+            Found::Fresh => Some(Outcome { entry, is_stale: false }),
+            Found::Calm => Some(Outcome { entry, is_stale: true }),
+            Found::Revalidate | Found::Nothing => None,
+        }
+    }
+
+    fn ttl_of(&self, value: &V) -> Ttl {
+        let Config { ttl, ttl_of, .. } = &self.shared.config;
+        ttl_of.as_ref().map_or(*ttl, |ttl_of| ttl_of(value))
+    }
+
+    fn entry(&self, key: &K, answer: Result<V, E>, now: Timestamp, ttl: Ttl) -> Arc<Entry<V, E>> {
+        let Shared { config, rng, .. } = &*self.shared;
+        let shortened = if config.jitter > 0.0 { config.jitter * rng.unit() } else { 0.0 };
+        let weight = match (&config.weigh, &answer) {
+            (Some(weigh), Ok(value)) => weigh(key, value),
+            _ => 1,
+        };
+        // The map never evicts what weighs nothing.
+        Arc::new(Entry::new(answer, Lifetime::new(now, ttl, shortened), u64::from(weight.max(1))))
+    }
+
+    /// Counts one of the ways in which a call can be served, and tells it.
+    #[inline]
+    pub(super) fn note(&self, count: Count) {
+        self.tell(count, 1, || match count {
+            Count::Hit => Event::Hit,
+            Count::WouldHit => Event::WouldHit,
+            Count::Coalesced => Event::Coalesced,
+            Count::ServedStale => Event::ServedStale,
+            Count::ServedOnError => Event::ServedOnError,
+            _ => Event::Missed,
+        });
+    }
+
+    fn tell_evicted(&self, evicted: Vec<(K, Arc<Entry<V, E>>)>) {
+        let entries = evicted.len();
+        if entries > 0 {
+            self.tell(Count::Evicted, entries as u64, || Event::Evicted { entries });
+        }
+    }
+
+    fn tell_invalidated(&self, entries: usize) {
+        if entries > 0 {
+            self.tell(Count::Invalidated, entries as u64, || Event::Invalidated { entries });
+        }
+    }
+
+    #[inline]
+    fn tell(&self, count: Count, by: u64, event: impl FnOnce() -> Event) {
+        self.shared.counts.add(count, by);
+        let Config { name, listeners, .. } = &self.shared.config;
+        listeners.emit(name, || self.shared.timer.now(), event);
+    }
+}
+
+impl<K, V, E> Clone for Cache<K, V, E> {
+    fn clone(&self) -> Self {
+        Self { shared: self.shared.clone() }
+    }
+}
+
+impl<K, V, E> fmt::Debug for Cache<K, V, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cache").field("name", self.name()).finish_non_exhaustive()
+    }
+}
