@@ -7,6 +7,7 @@ use benches::{Echo, bench_service};
 use criterion::{Criterion, criterion_group, criterion_main};
 use resilience_core::Class;
 use resilience_core::bulkhead::Bulkhead;
+use resilience_core::cache::Cache;
 use resilience_core::circuit_breaker::CircuitBreaker;
 use resilience_core::retry::{Backoff, Retry, RetryBudget};
 use resilience_core::timeout::TimeoutLayer;
@@ -63,6 +64,11 @@ fn layers(criterion: &mut Criterion) {
     let held = full.try_acquire().expect("the first call is admitted");
     bench_service(group, "bulkhead, full", true, || ServiceBuilder::new().layer(full.layer()).service(Echo));
     drop(held);
+    bench_service(group, "cache, hit", false, || {
+        let cache = Cache::<u64, u64, benches::Error>::builder().name("bench").ttl(HOUR).build().expect(VALID);
+        (0..1_024).for_each(|key| cache.insert(key, key));
+        ServiceBuilder::new().layer(cache.layer(|request: &u64| Some(request % 1_024))).service(Echo)
+    });
 }
 
 fn stack(criterion: &mut Criterion) {

@@ -42,6 +42,7 @@ const PURE: &[(&str, &str)] = &[
     ("resilience-core", "--features tokio"),
     ("resilience-core", "--features http"),
     ("resilience-core", "--features serde"),
+    ("resilience-core", "--features cache"),
     ("resilience-discovery", ""),
     ("resilience-discovery", "--features tokio"),
     ("resilience-cqrs", ""),
