@@ -100,6 +100,13 @@ impl<T: Keep> Held<T> {
     }
 }
 
+impl<T: Keep> From<Arc<T>> for Held<T> {
+    /// A share that is at hand already.
+    fn from(share: Arc<T>) -> Self {
+        Self(Some(share))
+    }
+}
+
 impl<T: Keep> Deref for Held<T> {
     type Target = T;
 

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use resilience_core::bulkhead::{Bulkhead, BulkheadLayer, Discipline};
-use resilience_core::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer};
+use resilience_core::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer, exact};
 use resilience_core::rate_limit::RateLimiter;
 use resilience_core::retry::{Retry, RetryLayer, RetryService};
 use resilience_core::timeout::TimeoutLayer;
@@ -142,6 +142,16 @@ fn a_closed_breaker_allocates_nothing() {
         assert_eq!(allocated(breaker().layer(LiftLayer.layer(Echo))), 0, "with a window");
         let in_a_row = CircuitBreaker::builder().consecutive_failures(5).build().unwrap();
         assert_eq!(allocated(in_a_row.layer().layer(LiftLayer.layer(Echo))), 0, "counting failures in a row");
+        let slow = CircuitBreaker::builder().count_window(100).slow_calls(Duration::from_secs(1), 0.5).build().unwrap();
+        assert_eq!(
+            allocated(slow.layer().layer(LiftLayer.layer(Echo))),
+            0,
+            "watching slow calls among the last hundred"
+        );
+        let exact = CircuitBreaker::builder().exact(exact::Options::resilience4j()).build().unwrap();
+        assert_eq!(allocated(exact.layer().layer(LiftLayer.layer(Echo))), 0, "by the rules of another");
+        let keyed = CircuitBreaker::builder().build_keyed::<u32>().unwrap();
+        assert_eq!(allocated(keyed.layer(|_: &u32| 7).layer(LiftLayer.layer(Echo))), 0, "with a key that is known");
     });
 }
 

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use resilience_core::Error;
 use resilience_core::circuit_breaker::{
-    Abandoned, CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerLayer, Event, State,
+    Abandoned, CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerLayer, Event, KeyedCircuitBreakerLayer, State,
+    exact,
 };
 use resilience_core::event::{self, Sink};
 use resilience_core::time::ManualTimer;
@@ -74,6 +75,44 @@ fn half_open() -> Subject<CircuitBreakerLayer, Failure> {
     )
 }
 
+/// Watching slow calls over a count window, in the stage of a ramp that lets all pass.
+fn with_everything() -> Subject<CircuitBreakerLayer, Failure> {
+    let timer = ManualTimer::new();
+    let builder = lenient().count_window(100).slow_calls(A_SECOND, 0.5).timer(timer.clone());
+    let breaker = builder.build().unwrap();
+    subject(&breaker).refusing(
+        move || {
+            breaker.isolate();
+            let breaker = breaker.clone();
+            move || breaker.close()
+        },
+        Error::is_rejected,
+    )
+}
+
+/// By the rules of another project.
+fn by_other_rules() -> Subject<CircuitBreakerLayer, Failure> {
+    let options = exact::Options { trip: exact::Trip::InARowAbove(1_000), ..exact::Options::gobreaker() };
+    let breaker = lenient().exact(options).build().unwrap();
+    subject(&breaker).refusing(
+        move || {
+            breaker.isolate();
+            let breaker = breaker.clone();
+            move || breaker.close()
+        },
+        Error::is_rejected,
+    )
+}
+
+type KeyedLayer = KeyedCircuitBreakerLayer<u32, fn(&u32) -> u32>;
+
+/// A breaker for each key. Whose circuit it is shows in the request, so a refusal comes after the service's readiness.
+fn keyed() -> Subject<KeyedLayer, Failure> {
+    let keyed = lenient().consecutive_failures(1_000).build_keyed::<u32>().unwrap();
+    let key: fn(&u32) -> u32 = |request| request % 3;
+    Subject::new(keyed.layer(key), || Error::Service("broken"))
+}
+
 /// Counts the calls that were settled.
 #[derive(Default)]
 struct Settled(AtomicUsize);
@@ -98,3 +137,6 @@ fn probes_under_way(breaker: &CircuitBreaker, settled: &Settled) -> usize {
 contract_tests! { mod a_closed_breaker_keeps_the_laws for closed, also refusal undemanding }
 contract_tests! { mod an_open_breaker_keeps_the_laws for open_for_a_while, also refusal }
 contract_tests! { mod a_half_open_breaker_keeps_the_laws for half_open, also refusal undemanding }
+contract_tests! { mod a_breaker_that_watches_everything_keeps_the_laws for with_everything, also refusal undemanding }
+contract_tests! { mod a_breaker_by_other_rules_keeps_the_laws for by_other_rules, also refusal undemanding }
+contract_tests! { mod a_keyed_breaker_keeps_the_laws for keyed, also undemanding }

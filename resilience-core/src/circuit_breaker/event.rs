@@ -1,6 +1,6 @@
 //! What a breaker reports.
 
-use super::machine::{State, Transition};
+use super::state::{Cause, State, Transition};
 use crate::event::{Fact, Severity};
 use crate::{Class, Reason};
 
@@ -40,6 +40,17 @@ pub enum Event {
         /// Why.
         reason: Reason,
     },
+    /// A call would have been refused, in a [dry run](super::CircuitBreakerBuilder::dry_run).
+    WouldReject {
+        /// Why.
+        reason: Reason,
+    },
+    /// The circuit would have opened, but [only counts](super::CircuitBreaker::metrics_only). Once for each time it is
+    /// told to.
+    WouldOpen {
+        /// Why.
+        cause: Cause,
+    },
     /// A call was answered, and the answer counted.
     Settled {
         /// What it counted as.
@@ -60,9 +71,14 @@ impl Fact for Event {
         match self {
             Self::Changed(Transition { to: State::Closed, .. }) => "closed",
             Self::Changed(Transition { to: State::Open, .. }) => "opened",
+            Self::Changed(Transition { cause: Cause::Stage { .. }, .. }) => "ramped",
             Self::Changed(Transition { to: State::HalfOpen, .. }) => "half_opened",
             Self::Changed(Transition { to: State::Isolated, .. }) => "isolated",
+            Self::Changed(Transition { to: State::Disabled, .. }) => "disabled",
+            Self::Changed(Transition { to: State::MetricsOnly, .. }) => "metrics_only",
             Self::Rejected { .. } => "rejected",
+            Self::WouldReject { .. } => "would_reject",
+            Self::WouldOpen { .. } => "would_open",
             Self::Settled { .. } => "settled",
             Self::Abandoned => "abandoned",
             Self::Stale => "stale",
@@ -73,7 +89,8 @@ impl Fact for Event {
         match self {
             Self::Changed(Transition { to: State::Closed, .. }) => Severity::Info,
             Self::Changed(Transition { to: State::Open, .. }) => Severity::Error,
-            Self::Changed(_) => Severity::Warn,
+            Self::Changed(Transition { cause: Cause::Stage { .. }, .. }) => Severity::Info,
+            Self::Changed(_) | Self::WouldOpen { .. } => Severity::Warn,
             _ => Severity::Debug,
         }
     }
@@ -81,7 +98,8 @@ impl Fact for Event {
     fn reason(&self) -> Option<&'static str> {
         match self {
             Self::Changed(transition) => Some(transition.cause.label()),
-            Self::Rejected { reason } => Some(reason.label()),
+            Self::Rejected { reason } | Self::WouldReject { reason } => Some(reason.label()),
+            Self::WouldOpen { cause } => Some(cause.label()),
             _ => None,
         }
     }

@@ -61,7 +61,7 @@ where
                 if let Poll::Ready(answer) = &polled
                     && let Some(permit) = permit.take()
                 {
-                    permit.settle(classify.classify(answer).class());
+                    permit.settle_as(classify.classify(answer));
                 }
                 polled
             }

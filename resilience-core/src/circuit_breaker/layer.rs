@@ -2,8 +2,9 @@
 
 use tower_layer::Layer;
 
+use super::keyed::KeyedCircuitBreaker;
 use super::policy::CircuitBreaker;
-use super::service::CircuitBreakerService;
+use super::service::{CircuitBreakerService, KeyedCircuitBreakerService};
 use crate::ByResult;
 
 /// Puts a [`CircuitBreaker`] in front of a service; made by [`CircuitBreaker::layer`].
@@ -60,5 +61,57 @@ impl<S, C: Clone> Layer<S> for CircuitBreakerLayer<C> {
 
     fn layer(&self, inner: S) -> Self::Service {
         CircuitBreakerService::new(inner, self.breaker.clone(), self.classify.clone())
+    }
+}
+
+/// Puts a [`KeyedCircuitBreaker`] in front of a service; made by [`KeyedCircuitBreaker::layer`].
+#[derive(Clone, Debug)]
+pub struct KeyedCircuitBreakerLayer<K, F, C = ByResult> {
+    breaker: KeyedCircuitBreaker<K>,
+    key: F,
+    classify: C,
+}
+
+impl<K> KeyedCircuitBreaker<K> {
+    /// This breaker as a layer: `key` says whose circuit a request goes through.
+    ///
+    /// Whether the circuit refuses is known once there is a request, so readiness is the inner service's.
+    ///
+    /// ```
+    /// use resilience_core::circuit_breaker::CircuitBreaker;
+    /// use resilience_core::{Error, LiftLayer};
+    /// use tower::{ServiceBuilder, ServiceExt, service_fn};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let hosts = CircuitBreaker::builder().consecutive_failures(1).build_keyed::<&'static str>()?;
+    /// let fetch = ServiceBuilder::new()
+    ///     .layer(hosts.layer(|(host, _path): &(&'static str, &str)| *host))
+    ///     .layer(LiftLayer)
+    ///     .service(service_fn(async |(host, _): (&str, &str)| if host == "up" { Ok(()) } else { Err("down") }));
+    /// assert!(fetch.clone().oneshot(("down", "/")).await.is_err());
+    /// assert!(matches!(fetch.clone().oneshot(("down", "/")).await, Err(Error::Rejected(_))));
+    /// assert!(fetch.oneshot(("up", "/")).await.is_ok());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn layer<F>(&self, key: F) -> KeyedCircuitBreakerLayer<K, F> {
+        KeyedCircuitBreakerLayer { breaker: self.clone(), key, classify: ByResult }
+    }
+}
+
+impl<K, F, C> KeyedCircuitBreakerLayer<K, F, C> {
+    /// Decides with `classify` what an answer means.
+    #[must_use]
+    pub fn classify<D>(self, classify: D) -> KeyedCircuitBreakerLayer<K, F, D> {
+        KeyedCircuitBreakerLayer { breaker: self.breaker, key: self.key, classify }
+    }
+}
+
+impl<S, K, F: Clone, C: Clone> Layer<S> for KeyedCircuitBreakerLayer<K, F, C> {
+    type Service = KeyedCircuitBreakerService<S, K, F, C>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        KeyedCircuitBreakerService::new(inner, self.breaker.clone(), self.key.clone(), self.classify.clone())
     }
 }

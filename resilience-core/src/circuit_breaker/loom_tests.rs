@@ -78,3 +78,50 @@ fn loom_a_record_made_while_the_window_moves_on_is_not_voided() {
         assert_eq!((counts.calls, counts.failures), (2, 1));
     });
 }
+
+#[test]
+fn loom_a_control_turned_both_ways_at_once_leaves_its_breakers_as_it_says() {
+    model(|| {
+        let control = ManualControl::new();
+        let timer = ManualTimer::new();
+        let builder = CircuitBreaker::builder().consecutive_failures(1).timer(timer).control(&control);
+        let breaker = builder.build().expect("the configuration is valid");
+        let other = control.clone();
+        let isolates = thread::spawn(move || other.isolate());
+        control.close();
+        isolates.join().expect("no panic");
+        assert_eq!(breaker.state() == State::Isolated, control.is_isolated());
+    });
+}
+
+#[test]
+fn loom_a_key_with_a_call_in_flight_is_not_forgotten() {
+    model(|| {
+        let builder = CircuitBreaker::builder().consecutive_failures(1).timer(ManualTimer::new()).max_keys(1);
+        let keyed = builder.build_keyed::<u8>().expect("the configuration is valid");
+        let permit = keyed.try_acquire(&1).expect("closed");
+        let other = keyed.clone();
+        // A newcomer looks for room while the call fails: it must not throw away the circuit that is about to open.
+        let comes = thread::spawn(move || drop(other.try_acquire(&2)));
+        permit.settle(Class::Failure);
+        comes.join().expect("no panic");
+        assert_eq!(keyed.get(&1).map(|breaker| breaker.state()), Some(State::Open));
+    });
+}
+
+#[test]
+fn loom_a_call_found_slow_while_it_ends_counts_once() {
+    model(|| {
+        let timer = ManualTimer::new();
+        let builder = CircuitBreaker::builder().slow_calls(Duration::from_millis(8), 1.0).minimum_calls(2);
+        let breaker = builder.timer(timer.clone()).build().expect("the configuration is valid");
+        let slow = breaker.try_acquire().expect("closed");
+        timer.advance(Duration::from_millis(16));
+        let ends = thread::spawn(move || slow.settle(Class::Success));
+        let next = breaker.try_acquire();
+        ends.join().expect("no panic");
+        // One slow call is not the two it takes, whichever way it was found.
+        assert!(next.is_ok());
+        assert_eq!(breaker.snapshot().slow, 1);
+    });
+}

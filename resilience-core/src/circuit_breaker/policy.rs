@@ -1,20 +1,21 @@
-//! The breaker users hold: the machine behind a short lock, the closed circuit in one atomic word.
+//! The breaker users hold.
 
-use std::collections::VecDeque;
 use std::fmt;
+use std::time::Duration;
 
-use super::config::{Abandoned, CircuitBreakerBuilder, Trip};
+use super::config::{CircuitBreakerBuilder, Config, Trip};
 use super::event::Event;
-use super::machine::{Admission, Cause, Machine, Rules, State, Transition, Word};
-use super::permit::Permit;
+use super::machine::Admission;
+use super::permit::{Kind, Pass, Permit};
 use super::shards;
-use super::window::TimeWindow;
-use crate::event::Listeners;
-use crate::held::{Held, keep};
-use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::{Arc, Mutex, lock};
-use crate::time::{SharedTimer, Timestamp};
-use crate::{Name, Reason, Rejected};
+use super::shared::Shared;
+use super::state::State;
+use super::word::Word;
+use crate::held::Held;
+use crate::sync::atomic::Ordering;
+use crate::sync::{Arc, lock};
+use crate::time::Timestamp;
+use crate::{ConfigError, Name, Reason, Rejected};
 
 /// A circuit breaker: refuses calls to a dependency that is taken to be down, and finds out when it is back.
 ///
@@ -34,35 +35,6 @@ use crate::{Name, Reason, Rejected};
 #[derive(Clone)]
 pub struct CircuitBreaker {
     pub(super) shared: Arc<Shared>,
-}
-
-pub(super) struct Shared {
-    /// The state as every call sees it; see [`Word`].
-    pub(super) word: AtomicU64,
-    /// When an open or half-open state ends by itself, in nanoseconds. Written under the lock before `word`.
-    until: AtomicU64,
-    pub(super) window: Option<TimeWindow>,
-    pub(super) trip: Trip,
-    pub(super) abandoned: Abandoned,
-    pub(super) name: Name,
-    pub(super) timer: SharedTimer,
-    pub(super) listeners: Listeners,
-    cold: Mutex<Cold>,
-    rejected: AtomicU64,
-    pub(super) stale: AtomicU64,
-    /// See [`Keep`](crate::held::Keep).
-    is_own: bool,
-}
-
-keep!(Shared);
-
-struct Cold {
-    machine: Machine,
-    opened: u64,
-    /// Transitions not yet reported, and whether somebody is at it: they are reported one at a time and in order, by
-    /// whoever comes first, outside the lock.
-    unreported: VecDeque<Transition>,
-    reporting: bool,
 }
 
 /// A breaker's state at one moment, for people and tests.
@@ -94,8 +66,15 @@ pub struct Snapshot {
     pub calls: u64,
     /// Failures in the window; 0 without one.
     pub failures: u64,
+    /// Slow calls in the window, and those that run and are slow already; 0 without
+    /// [`slow_calls`](CircuitBreakerBuilder::slow_calls).
+    pub slow: u64,
+    /// The share of calls that pass, in a stage of the [ramp](CircuitBreakerBuilder::ramp).
+    pub share: Option<f64>,
     /// Calls refused since the breaker was built.
     pub rejected: u64,
+    /// Calls that would have been refused, in a [dry run](CircuitBreakerBuilder::dry_run).
+    pub would_reject: u64,
     /// Answers that came too late to count, since the breaker was built.
     pub stale: u64,
     /// How often the circuit has opened.
@@ -108,34 +87,8 @@ impl CircuitBreaker {
         CircuitBreakerBuilder::new()
     }
 
-    pub(super) fn new(
-        name: Name,
-        trip: Trip,
-        rules: Rules,
-        abandoned: Abandoned,
-        timer: SharedTimer,
-        listeners: Listeners,
-    ) -> Self {
-        let window = match trip {
-            Trip::Consecutive(_) => None,
-            Trip::Rate { window, .. } => Some(TimeWindow::new(window, shards::count())),
-        };
-        let machine = Machine::new(rules);
-        let shared = Shared {
-            word: AtomicU64::new(machine.word().0),
-            until: AtomicU64::new(Timestamp::NEVER.as_nanos()),
-            window,
-            trip,
-            abandoned,
-            is_own: listeners.is_empty() && timer.is_own(),
-            name,
-            timer,
-            listeners,
-            cold: Mutex::new(Cold { machine, opened: 0, unreported: VecDeque::new(), reporting: false }),
-            rejected: AtomicU64::new(0),
-            stale: AtomicU64::new(0),
-        };
-        Self { shared: Arc::new(shared) }
+    pub(super) fn new(config: &Config) -> Self {
+        Self { shared: Arc::new(Shared::new(config)) }
     }
 
     /// Asks to make one call.
@@ -166,37 +119,86 @@ impl CircuitBreaker {
     pub fn try_acquire(&self) -> Result<Permit, Rejected> {
         // Acquire pairs with the Release in `change`: a call admitted by a closed circuit sees all that closed it.
         let word = Word(self.shared.word.load(Ordering::Acquire));
-        let (generation, probe) = if word.is_closed() { (word.generation(), false) } else { self.acquire_cold(word)? };
-        Ok(Permit::new(Held::of(&self.shared), generation, probe))
+        let pass = if word.is_closed() && self.shared.slow.is_none() {
+            Pass::call(word.generation())
+        } else {
+            self.acquire_cold(word)?
+        };
+        Ok(Permit::new(Held::of(&self.shared), pass))
+    }
+
+    /// The same for a permit that holds a plain share.
+    pub(super) fn into_permit(self) -> Result<Permit, Rejected> {
+        let word = Word(self.shared.word.load(Ordering::Acquire));
+        let pass = if word.is_closed() && self.shared.slow.is_none() {
+            Pass::call(word.generation())
+        } else {
+            self.acquire_cold(word)?
+        };
+        Ok(Permit::new(Held::from(self.shared), pass))
     }
 
     #[cold]
-    fn acquire_cold(&self, word: Word) -> Result<(u32, bool), Rejected> {
-        if let Some(rejected) = self.refusal(word) {
-            return Err(self.reject(rejected));
+    fn acquire_cold(&self, word: Word) -> Result<Pass, Rejected> {
+        let shared = &*self.shared;
+        if word.is_elsewhere() {
+            let now = shared.timer.now();
+            return shared.acquire_exact(now).or_else(|(reason, wait)| self.refuse(word, self.rejection(reason, wait)));
         }
-        let now = self.shared.timer.now();
-        let (admission, generation) = self.shared.change(|machine| {
+        if let Some(pass) = shared.pass(word) {
+            return Ok(pass);
+        }
+        if let Some(rejected) = self.refusal(word) {
+            return self.refuse(word, rejected);
+        }
+        let now = shared.timer.now();
+        let (admission, word) = shared.change(None, |machine| {
             let (admission, transitions) = machine.try_acquire(now);
-            ((admission, machine.generation()), transitions)
+            ((admission, machine.word()), transitions)
         });
         match admission {
-            Admission::Pass => Ok((generation, false)),
-            Admission::Probe => Ok((generation, true)),
-            Admission::Refuse { reason, retry_after } => Err(self.reject(self.rejection(reason, retry_after))),
+            // Closed a moment ago. What opens it again meanwhile was not known when this call came.
+            Admission::Pass => Ok(shared.pass(word).unwrap_or(Pass::call(word.generation()))),
+            Admission::Probe => Ok(Pass { started: now, generation: word.generation(), kind: Kind::Probe, shard: 0 }),
+            Admission::Refuse { reason, retry_after } => self.refuse(word, self.rejection(reason, retry_after)),
         }
     }
 
-    /// The refusal a call would get now, if that can be told without the lock; counts nothing.
+    /// Refuses a call, or in a dry run says that it would.
+    fn refuse(&self, word: Word, rejected: Rejected) -> Result<Pass, Rejected> {
+        // Relaxed, both: whoever changes the setting waits for nobody, and a count.
+        if !self.shared.dry_run.load(Ordering::Relaxed) {
+            return Err(self.reject(rejected));
+        }
+        let shared = &self.shared;
+        shared.would_reject.fetch_add(1, Ordering::Relaxed);
+        let reason = rejected.reason();
+        shared.listeners.emit(&shared.name, || shared.timer.now(), || Event::WouldReject { reason });
+        Ok(Pass { kind: Kind::Void, ..Pass::call(word.generation()) })
+    }
+
+    /// The refusal a call would get now, if that can be told without taking a probe's place; counts nothing.
     #[cfg(feature = "tower")]
     #[inline]
     pub(crate) fn would_refuse(&self) -> Option<Rejected> {
         // Acquire: as in `try_acquire`.
         let word = Word(self.shared.word.load(Ordering::Acquire));
-        if word.is_closed() { None } else { self.refusal(word) }
+        if word.is_closed() { None } else { self.would_refuse_cold(word) }
     }
 
+    #[cfg(feature = "tower")]
     #[cold]
+    fn would_refuse_cold(&self, word: Word) -> Option<Rejected> {
+        if self.shared.dry_run.load(Ordering::Relaxed) {
+            return None;
+        }
+        if word.is_elsewhere() {
+            let denied = self.shared.would_deny_exact(self.shared.timer.now());
+            return denied.map(|(reason, wait)| self.rejection(reason, wait));
+        }
+        self.refusal(word)
+    }
+
     fn refusal(&self, word: Word) -> Option<Rejected> {
         let shared = &self.shared;
         let remaining = || {
@@ -207,15 +209,14 @@ impl CircuitBreaker {
             (now < until).then(|| until - now)
         };
         match word.state() {
-            State::Closed => None,
             State::Open => remaining().map(|wait| self.rejection(Reason::Open, Some(wait))),
             State::HalfOpen if word.is_full() => remaining().map(|_| self.rejection(Reason::Probing, None)),
-            State::HalfOpen => None,
             State::Isolated => Some(self.rejection(Reason::Isolated, None)),
+            State::Closed | State::HalfOpen | State::Disabled | State::MetricsOnly => None,
         }
     }
 
-    fn rejection(&self, reason: Reason, retry_after: Option<std::time::Duration>) -> Rejected {
+    fn rejection(&self, reason: Reason, retry_after: Option<Duration>) -> Rejected {
         let rejected = Rejected::new(self.shared.name.clone(), reason);
         match retry_after {
             Some(wait) => rejected.with_retry_after(wait),
@@ -231,6 +232,20 @@ impl CircuitBreaker {
         let reason = rejected.reason();
         shared.listeners.emit(&shared.name, || shared.timer.now(), || Event::Rejected { reason });
         rejected
+    }
+
+    /// The way a control has to this breaker: one that does not keep it alive.
+    #[cfg(not(loom))]
+    pub(super) fn follower(&self) -> super::control::Follower {
+        let weak = Arc::downgrade(&self.shared);
+        std::sync::Arc::new(move || weak.upgrade().map(|shared| Self { shared }))
+    }
+
+    /// loom has no weak shares: under it, a control keeps its breakers.
+    #[cfg(loom)]
+    pub(super) fn follower(&self) -> super::control::Follower {
+        let breaker = self.clone();
+        std::sync::Arc::new(move || Some(breaker.clone()))
     }
 
     /// A way to this policy that does not keep it alive.
@@ -258,7 +273,10 @@ impl CircuitBreaker {
     /// # Ok::<(), resilience_core::ConfigError>(())
     /// ```
     pub fn state(&self) -> State {
-        Word(self.shared.word.load(Ordering::Acquire)).state()
+        match &self.shared.exact {
+            Some(breaker) => State::of_exact(lock(breaker).place().0),
+            None => Word(self.shared.word.load(Ordering::Acquire)).state(),
+        }
     }
 
     /// The breaker's name.
@@ -270,21 +288,59 @@ impl CircuitBreaker {
     pub fn snapshot(&self) -> Snapshot {
         let shared = &self.shared;
         let now = shared.timer.now();
+        if let Some(breaker) = &shared.exact {
+            let mut breaker = lock(breaker);
+            let (state, generation, until) = breaker.place();
+            // A closed window that is thrown away has an end too, which is nobody's business.
+            let until = until.filter(|_| state != super::exact::State::Closed);
+            let sums = breaker.sums(now);
+            let failures = breaker.failures_in_a_row();
+            drop(breaker);
+            return Snapshot {
+                consecutive_failures: u32::try_from(failures).unwrap_or(u32::MAX),
+                calls: sums.total(),
+                failures: sums.failed,
+                slow: sums.slow(),
+                ..self.figures(State::of_exact(state), generation, until.map(|until| Timestamp::ORIGIN + until))
+            };
+        }
         let cold = lock(&shared.cold);
         let word = Word(shared.word.load(Ordering::Acquire));
         let machine = &cold.machine;
-        let counts = shared.window.as_ref().map(|window| window.counts(machine.generation(), now)).unwrap_or_default();
-        let ends = matches!(machine.state(), State::Open | State::HalfOpen) && machine.until() != Timestamp::NEVER;
+        let (state, generation, until, share) =
+            (machine.state(), machine.generation(), machine.until(), machine.share());
+        drop(cold);
+        let counts = shared.window.as_ref().map(|window| window.counts(generation, now)).unwrap_or_default();
+        let slow = shared
+            .slow
+            .as_ref()
+            .map_or(0, |slow| slow.window.counts(generation, now).failures + slow.overdue(generation, now));
+        let ends = matches!(state, State::Open | State::HalfOpen) && until != Timestamp::NEVER;
         Snapshot {
-            state: machine.state(),
-            generation: machine.generation(),
-            until: ends.then(|| machine.until()),
             consecutive_failures: word.failures(),
             calls: counts.calls,
             failures: counts.failures,
+            slow,
+            share,
+            ..self.figures(state, generation, ends.then_some(until))
+        }
+    }
+
+    fn figures(&self, state: State, generation: u32, until: Option<Timestamp>) -> Snapshot {
+        let shared = &self.shared;
+        Snapshot {
+            state,
+            generation,
+            until,
+            consecutive_failures: 0,
+            calls: 0,
+            failures: 0,
+            slow: 0,
+            share: None,
             rejected: shared.rejected.load(Ordering::Relaxed),
+            would_reject: shared.would_reject.load(Ordering::Relaxed),
             stale: shared.stale.load(Ordering::Relaxed),
-            opened: cold.opened,
+            opened: lock(&shared.cold).opened,
         }
     }
 
@@ -310,8 +366,41 @@ impl CircuitBreaker {
     }
 
     /// Opens the circuit for `wait`, then probes.
-    pub fn open_for(&self, wait: std::time::Duration) {
+    pub fn open_for(&self, wait: Duration) {
         self.force(State::Open, |now| now + wait);
+    }
+
+    /// Opens the circuit until `when`, then probes.
+    ///
+    /// For a maintenance that is announced. A time that has passed makes the next call a probe.
+    pub fn open_until(&self, when: Timestamp) {
+        self.force(State::Open, |_| when);
+    }
+
+    /// Lets every call pass until [`close`](Self::close) is called: answers are reported, and not evidence.
+    pub fn disable(&self) {
+        self.force(State::Disabled, |_| Timestamp::NEVER);
+    }
+
+    /// Lets every call pass until [`close`](Self::close) is called, and goes on counting: what would have opened the
+    /// circuit is reported once, as [`Event::WouldOpen`](super::Event::WouldOpen).
+    ///
+    /// To find out which thresholds fit, before they do anything. A [dry run](CircuitBreakerBuilder::dry_run) plays the
+    /// whole of it through instead.
+    ///
+    /// ```
+    /// use resilience_core::Class::Failure;
+    /// use resilience_core::circuit_breaker::{CircuitBreaker, State};
+    ///
+    /// let breaker = CircuitBreaker::builder().consecutive_failures(2).build()?;
+    /// breaker.metrics_only();
+    /// (0..3).for_each(|_| breaker.try_acquire().unwrap().settle(Failure));
+    /// assert_eq!(breaker.state(), State::MetricsOnly);
+    /// assert_eq!(breaker.snapshot().consecutive_failures, 3);
+    /// # Ok::<(), resilience_core::ConfigError>(())
+    /// ```
+    pub fn metrics_only(&self) {
+        self.force(State::MetricsOnly, |_| Timestamp::NEVER);
     }
 
     /// Closes the circuit, with no evidence gathered yet.
@@ -321,46 +410,78 @@ impl CircuitBreaker {
 
     fn force(&self, state: State, until: impl FnOnce(Timestamp) -> Timestamp) {
         let now = self.shared.timer.now();
-        self.shared.change(|machine| ((), [Some(machine.force(state, now, until(now))), None]));
+        let until = until(now);
+        if self.shared.exact.is_some() {
+            self.shared.force_exact(state, now, (state == State::Open).then(|| until - now));
+        } else {
+            self.shared.change(None, |machine| ((), [Some(machine.force(state, now, until)), None]));
+        }
+    }
+
+    /// Takes over thresholds, waits, probes, ramp and dry run of `builder` while calls come and go; what is counted stays
+    /// counted, and a state that has begun ends when it was to end. The rest of the builder is not looked at.
+    ///
+    /// # Errors
+    ///
+    /// As the builder's, and if it counts failures in a row where this breaker goes by a rate, or the other way round;
+    /// if [slow calls](CircuitBreakerBuilder::slow_calls) come or go; and for [exact](CircuitBreakerBuilder::exact) rules.
+    /// Nothing has changed then.
+    ///
+    /// ```
+    /// use resilience_core::Class::Failure;
+    /// use resilience_core::circuit_breaker::{CircuitBreaker, State};
+    ///
+    /// let breaker = CircuitBreaker::builder().consecutive_failures(10).build()?;
+    /// (0..3).for_each(|_| breaker.try_acquire().unwrap().settle(Failure));
+    /// breaker.reconfigure(CircuitBreaker::builder().consecutive_failures(4))?;
+    /// breaker.try_acquire().unwrap().settle(Failure); // the fourth, and not the first
+    /// assert_eq!(breaker.state(), State::Open);
+    /// # Ok::<(), resilience_core::ConfigError>(())
+    /// ```
+    pub fn reconfigure(&self, builder: CircuitBreakerBuilder) -> Result<(), ConfigError> {
+        let shared = &self.shared;
+        let config = builder.timer(shared.timer.clone()).checked()?;
+        let counts_in_a_row = matches!(config.trip, Trip::Consecutive(_));
+        if shared.exact.is_some() || config.exact.is_some() {
+            return Err(ConfigError::new("exact", "cannot change while running"));
+        }
+        if counts_in_a_row != shared.window.is_none() {
+            return Err(ConfigError::new("failure_rate", "cannot come or go while running, only change"));
+        }
+        if config.slow.is_some() != shared.slow.is_some() {
+            return Err(ConfigError::new("slow_calls", "cannot come or go while running, only change its rate"));
+        }
+        shared.limits.set(&config);
+        shared.dry_run.store(config.dry_run, Ordering::Relaxed);
+        shared.change(None, |machine| {
+            machine.set_rules(config.rules);
+            ((), [None, None])
+        });
+        Ok(())
     }
 }
 
 impl Shared {
-    pub(super) fn open(&self, generation: u32, cause: Cause, now: Timestamp) {
-        self.change(|machine| ((), [machine.trip(generation, cause, now), None]));
-    }
-
-    /// Applies one step of the machine, publishes its word, and reports what happened.
-    pub(super) fn change<R>(&self, step: impl FnOnce(&mut Machine) -> (R, [Option<Transition>; 2])) -> R {
-        let mut cold = lock(&self.cold);
-        let (result, transitions) = step(&mut cold.machine);
-        let before = Word(self.word.load(Ordering::Relaxed));
-        let after = cold.machine.word();
-        let same_closed = after.is_closed() && before.is_closed_in(after.generation());
-        if before != after && !same_closed {
-            self.until.store(cold.machine.until().as_nanos(), Ordering::Relaxed);
-            // Release pairs with the Acquire loads of the word: who sees the new state sees its `until`. Counts that
-            // were added to an older word meanwhile belong to the generation that ends here. A swap and not a store,
-            // so that every change of the word is a read-modify-write and none can slip in behind it.
-            self.word.swap(after.0, Ordering::AcqRel);
-        }
-        for transition in transitions.into_iter().flatten() {
-            cold.opened += u64::from(transition.to == State::Open);
-            if !self.listeners.is_empty() {
-                cold.unreported.push_back(transition);
+    /// Leave for a call in a state that admits all of them, with its beginning noted if that matters.
+    fn pass(&self, word: Word) -> Option<Pass> {
+        match (&self.slow, word.counts()) {
+            (_, false) => (word.state() == State::Disabled).then(|| Pass::call(word.generation())),
+            (None, true) => Some(Pass::call(word.generation())),
+            (Some(slow), true) => {
+                let (now, shard, generation) = (self.timer.now(), shards::mine(), word.generation());
+                let (started, found) = slow.begin(shard, generation, now);
+                let pass = Pass { started, generation, kind: Kind::Call, shard: shard as u8 };
+                if found {
+                    self.judge_slow(slow, generation, None, now);
+                    // Acquire: as in `try_acquire`.
+                    if !Word(self.word.load(Ordering::Acquire)).counts_in(generation) {
+                        slow.end(shard, generation, started);
+                        return None;
+                    }
+                }
+                Some(pass)
             }
         }
-        if cold.unreported.is_empty() || cold.reporting {
-            return result;
-        }
-        cold.reporting = true;
-        while let Some(transition) = cold.unreported.pop_front() {
-            drop(cold);
-            self.listeners.emit(&self.name, || transition.at, || Event::Changed(transition));
-            cold = lock(&self.cold);
-        }
-        cold.reporting = false;
-        result
     }
 }
 

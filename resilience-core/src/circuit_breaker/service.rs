@@ -1,10 +1,12 @@
 //! A service behind a breaker.
 
+use std::hash::Hash;
 use std::task::{Context, Poll};
 
 use tower_service::Service;
 
 use super::future::ResponseFuture;
+use super::keyed::KeyedCircuitBreaker;
 use super::policy::CircuitBreaker;
 use crate::{ByResult, Classify, Rejected};
 
@@ -78,6 +80,58 @@ where
             return ResponseFuture::refused(self.breaker.reject(rejected));
         }
         match self.breaker.try_acquire() {
+            Ok(permit) => ResponseFuture::admitted(self.inner.call(request), permit, self.classify.clone()),
+            // The inner service stays ready for the next call.
+            Err(rejected) => ResponseFuture::refused(rejected),
+        }
+    }
+}
+
+/// A service behind a [`KeyedCircuitBreaker`]; made by [`KeyedCircuitBreakerLayer`](super::KeyedCircuitBreakerLayer).
+#[derive(Clone, Debug)]
+pub struct KeyedCircuitBreakerService<S, K, F, C = ByResult> {
+    inner: S,
+    breaker: KeyedCircuitBreaker<K>,
+    key: F,
+    classify: C,
+}
+
+impl<S, K, F, C> KeyedCircuitBreakerService<S, K, F, C> {
+    pub(super) const fn new(inner: S, breaker: KeyedCircuitBreaker<K>, key: F, classify: C) -> Self {
+        Self { inner, breaker, key, classify }
+    }
+
+    /// The breakers.
+    pub const fn breaker(&self) -> &KeyedCircuitBreaker<K> {
+        &self.breaker
+    }
+
+    /// The service behind them.
+    pub const fn get_ref(&self) -> &S {
+        &self.inner
+    }
+}
+
+impl<S, K, F, C, Req> Service<Req> for KeyedCircuitBreakerService<S, K, F, C>
+where
+    S: Service<Req>,
+    S::Error: From<Rejected>,
+    K: Hash + Eq + Clone,
+    F: Fn(&Req) -> K,
+    C: Classify<S::Response, S::Error> + Clone,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future, C>;
+
+    #[inline]
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    #[inline]
+    fn call(&mut self, request: Req) -> Self::Future {
+        match self.breaker.try_acquire(&(self.key)(&request)) {
             Ok(permit) => ResponseFuture::admitted(self.inner.call(request), permit, self.classify.clone()),
             // The inner service stays ready for the next call.
             Err(rejected) => ResponseFuture::refused(rejected),

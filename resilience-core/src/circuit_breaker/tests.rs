@@ -6,8 +6,11 @@ use crate::event::{Event as Heard, Sink};
 use crate::time::ManualTimer;
 use crate::{Class, Reason};
 
+mod keyed;
 mod machine;
+mod options;
 mod rate;
+mod slow;
 #[cfg(feature = "tower")]
 mod tower_layer;
 

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Span;
 use super::policies::set;
+use crate::circuit_breaker::exact::{Evaluate, Ignored, Late, Options, Target};
 use crate::circuit_breaker::{Abandoned, CircuitBreaker, CircuitBreakerBuilder};
 
 /// A [`CircuitBreaker`] as data.
@@ -49,27 +50,144 @@ pub struct CircuitBreakerConfig {
     /// What a call counts as whose caller gave it up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub abandoned: Option<AbandonedConfig>,
+    /// Looks at the last so many calls instead of at a time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub count_window: Option<u32>,
+    /// Opens too when too many calls are slow.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slow_calls: Option<SlowCallsConfig>,
+    /// After which answers the circuit is judged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub evaluate: Option<EvaluateConfig>,
+    /// What becomes of answers from before the last change of state.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub late: Option<LateConfig>,
+    /// What an answer counts as that says nothing about the service.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ignored: Option<IgnoredConfig>,
+    /// By how much each wait is longer than the one before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub open_factor: Option<f64>,
+    /// The longest wait.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub open_at_most: Option<Span>,
+    /// The share of each wait that is drawn at random.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub open_jitter: Option<f64>,
+    /// Whether a server that says when to come back is believed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub honour_hints: Option<bool>,
+    /// How many of the probes must succeed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probe_successes: Option<u32>,
+    /// Where undecided probes lead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub undecided: Option<UndecidedConfig>,
+    /// Lets the traffic come back by stages.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ramp: Option<RampConfig>,
+    /// The rules of another project's breaker, instead of all others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<ProfileConfig>,
+    /// Tries it out: counts and tells what it would do, and lets every call pass.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dry_run: Option<bool>,
 }
 
-/// [`Abandoned`] as data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AbandonedConfig {
-    /// As nothing.
-    Ignore,
-    /// As a failure, when nothing better is known.
-    WhenNothingElse,
-    /// As a failure.
-    Failure,
+/// [Slow calls](CircuitBreakerBuilder::slow_calls) as data.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SlowCallsConfig {
+    /// From how long on a call is slow.
+    pub threshold: Span,
+    /// The share of slow calls that opens the circuit.
+    pub rate: f64,
 }
 
-impl From<AbandonedConfig> for Abandoned {
-    fn from(config: AbandonedConfig) -> Self {
-        match config {
-            AbandonedConfig::Ignore => Self::Ignore,
-            AbandonedConfig::WhenNothingElse => Self::WhenNothingElse,
-            AbandonedConfig::Failure => Self::Failure,
+/// A [ramp](CircuitBreakerBuilder::ramp) as data.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RampConfig {
+    /// The share of calls that pass in each stage.
+    pub shares: Vec<f64>,
+    /// How long a stage lasts.
+    pub stage: Span,
+}
+
+macro_rules! words {
+    ($($(#[$doc:meta])* $name:ident => $target:ty { $($(#[$variant_doc:meta])* $variant:ident => $value:expr,)+ })+) => { $(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum $name {
+            $($(#[$variant_doc])* $variant,)+
         }
+
+        impl From<$name> for $target {
+            fn from(config: $name) -> Self {
+                match config {
+                    $($name::$variant => $value,)+
+                }
+            }
+        }
+    )+ };
+}
+
+words! {
+    /// [`Abandoned`] as data.
+    AbandonedConfig => Abandoned {
+        /// As nothing.
+        Ignore => Self::Ignore,
+        /// As a failure, when nothing better is known.
+        WhenNothingElse => Self::WhenNothingElse,
+        /// As a failure.
+        Failure => Self::Failure,
+    }
+
+    /// [`Evaluate`] as data.
+    EvaluateConfig => Evaluate {
+        /// Failures only.
+        Failures => Self::Failures,
+        /// All of them.
+        Everything => Self::Everything,
+    }
+
+    /// [`Late`] as data.
+    LateConfig => Late {
+        /// They count in the state there is now.
+        Count => Self::Count,
+        /// They are dropped.
+        Dropped => Self::Dropped,
+    }
+
+    /// [`Ignored`] as data.
+    IgnoredConfig => Ignored {
+        /// As nothing.
+        Neutral => Self::Neutral,
+        /// As a success.
+        Success => Self::Success,
+    }
+
+    /// [`Target`] as data.
+    UndecidedConfig => Target {
+        /// The circuit opens again.
+        Open => Self::Open,
+        /// The circuit closes.
+        Closed => Self::Closed,
+    }
+
+    /// Whose rules [hold](CircuitBreakerBuilder::exact), with that project's defaults.
+    ProfileConfig => Options {
+        /// [Polly v8](Options::polly).
+        Polly => Self::polly(),
+        /// [Resilience4j](Options::resilience4j).
+        Resilience4j => Self::resilience4j(),
+        /// [failsafe-go and Failsafe](Options::failsafe).
+        Failsafe => Self::failsafe(),
+        /// [gobreaker v2](Options::gobreaker).
+        Gobreaker => Self::gobreaker(),
+        /// [Sentinel](Options::sentinel).
+        Sentinel => Self::sentinel(),
     }
 }
 
@@ -87,14 +205,53 @@ impl CircuitBreakerConfig {
             self.probes => probes,
             self.probe_failure_rate => probe_failure_rate,
             self.half_open_for => half_open_for,
+            self.count_window => count_window,
+            self.evaluate => evaluate,
+            self.late => late,
+            self.ignored => ignored,
+            self.open_factor => open_factor,
+            self.open_at_most => open_at_most,
+            self.open_jitter => open_jitter,
+            self.honour_hints => honour_hints,
+            self.probe_successes => probe_successes,
+            self.undecided => undecided,
             self.abandoned => abandoned,
+            self.profile => exact,
+            self.dry_run => dry_run,
         );
+        if let Some(slow) = self.slow_calls {
+            builder = builder.slow_calls(slow.threshold.into(), slow.rate);
+        }
+        if let Some(ramp) = &self.ramp {
+            builder = builder.ramp(ramp.shares.iter().copied(), ramp.stage.into());
+        }
         builder
+    }
+
+    /// The first setting that differs and is fixed when a breaker is built.
+    pub(super) fn fixed_difference(&self, after: &Self) -> Option<&'static str> {
+        let counts_in_a_row = |config: &Self| config.consecutive_failures.is_some();
+        let fields = [
+            ("consecutive_failures", counts_in_a_row(self) != counts_in_a_row(after)),
+            ("window", self.window != after.window),
+            ("count_window", self.count_window != after.count_window),
+            ("slow_calls", self.slow_calls.map(|slow| slow.threshold) != after.slow_calls.map(|slow| slow.threshold)),
+            ("evaluate", self.evaluate != after.evaluate),
+            ("late", self.late != after.late),
+            ("ignored", self.ignored != after.ignored),
+            ("abandoned", self.abandoned != after.abandoned),
+            // Another project's rules are fixed as a whole.
+            ("profile", self.profile != after.profile || (self.profile.is_some() && self != after)),
+        ];
+        fields.into_iter().find(|(_, differs)| *differs).map(|(field, _)| field)
     }
 
     pub(super) fn check(&self) -> Result<(), crate::ConfigError> {
         if self.consecutive_failures.is_some() && self.failure_rate.is_some() {
             return Err(crate::ConfigError::new("consecutive_failures", "must not be combined with failure_rate"));
+        }
+        if self.window.is_some() && self.count_window.is_some() {
+            return Err(crate::ConfigError::new("count_window", "must not be combined with window"));
         }
         self.builder().timer(crate::time::ManualTimer::new()).build().map(drop)
     }

@@ -79,7 +79,7 @@ impl PolicyConfig {
                 comes_or_goes.then(|| Problem::new("max_wait", "cannot come or go while running, only change"))
             }
             (Self::CircuitBreaker(before), Self::CircuitBreaker(after)) => {
-                (before != after).then(|| Problem::new("", FIXED))
+                before.fixed_difference(after).map(|field| Problem::new(field, FIXED))
             }
             _ => Some(Problem::new("", "cannot become another pattern while running")),
         }
@@ -122,7 +122,10 @@ impl Policy {
             }
             (Self::Bulkhead(bulkhead), PolicyConfig::Bulkhead(config)) => bulkhead.reconfigure(config.builder())?,
             (Self::RateLimit(limiter), PolicyConfig::RateLimit(config)) => limiter.reconfigure(config.builder())?,
-            (Self::CircuitBreaker(_), PolicyConfig::CircuitBreaker(_)) => return Err(Problem::new("", FIXED)),
+            (Self::CircuitBreaker(breaker), PolicyConfig::CircuitBreaker(config)) => {
+                config.check()?;
+                breaker.reconfigure(config.builder())?;
+            }
             _ => return Err(Problem::new("", "are settings of another pattern")),
         }
         Ok(())

@@ -86,6 +86,7 @@
 //! |---|---|---|
 //! | timeout | `limit` | calls under way keep theirs |
 //! | retry | attempts, backoffs, hint, longest time | budget and counts |
+//! | circuit_breaker | thresholds, waits, probes, ramp, dry run | what is counted; a state that has begun |
 //! | bulkhead | limit, queue, longest wait, discipline, dry run | permits and places in the queue |
 //! | rate_limit | quota, burst, dry run; the longest wait to another | what was taken |
 //!
@@ -117,7 +118,10 @@ mod read;
 mod retry;
 mod span;
 
-pub use self::breaker::{AbandonedConfig, CircuitBreakerConfig};
+pub use self::breaker::{
+    AbandonedConfig, CircuitBreakerConfig, EvaluateConfig, IgnoredConfig, LateConfig, ProfileConfig, RampConfig,
+    SlowCallsConfig, UndecidedConfig,
+};
 pub use self::budget::{BudgetConfig, BudgetRule};
 pub use self::file::{Config, PipelineConfig, PolicyConfig};
 pub use self::pipeline::{Pipeline, Pipelines, Policy, Setup};

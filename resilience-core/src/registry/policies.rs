@@ -2,7 +2,7 @@
 
 use super::{Control, ControlError, Figure, Handle, Managed, Register};
 use crate::bulkhead::Bulkhead;
-use crate::circuit_breaker::{CircuitBreaker, State};
+use crate::circuit_breaker::CircuitBreaker;
 use crate::health::Status;
 use crate::rate_limit::RateLimiter;
 use crate::retry::{Retry, RetryBudget};
@@ -92,7 +92,7 @@ managed! {
 
     CircuitBreaker, "circuit_breaker", config::CircuitBreaker, {
         fn status(&self) -> Status {
-            if self.state() == State::Closed { Status::Up } else { Status::Degraded }
+            if self.state().refuses() { Status::Degraded } else { Status::Up }
         }
 
         fn figures(&self) -> Vec<(&'static str, Figure)> {
@@ -103,6 +103,8 @@ managed! {
                 consecutive_failures: Figure::Count(seen.consecutive_failures.into()),
                 calls: Figure::Count(seen.calls),
                 failures: Figure::Count(seen.failures),
+                slow: Figure::Count(seen.slow),
+                would_reject: Figure::Count(seen.would_reject),
                 rejected: Figure::Count(seen.rejected),
                 stale: Figure::Count(seen.stale),
                 opened: Figure::Count(seen.opened),

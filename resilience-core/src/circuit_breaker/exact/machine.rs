@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::options::{Ends, Evaluate, Ignored, Late, Options, Slots, Target, Verdict, Window};
 use super::window::{Outcome, Stats, Sums};
+use crate::time::Timestamp;
 
 /// Where the circuit stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,8 +28,14 @@ pub enum State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "a permit is finished or released"]
 pub struct Permit {
-    generation: u64,
+    generation: u32,
     started: Duration,
+}
+
+impl Permit {
+    pub(in crate::circuit_breaker) const fn generation(self) -> u32 {
+        self.generation
+    }
 }
 
 /// The call was refused.
@@ -61,7 +68,7 @@ pub struct Counts {
 pub struct ExactBreaker {
     options: Options,
     state: State,
-    generation: u64,
+    generation: u32,
     /// When the state ends by itself.
     until: Option<Duration>,
     stats: Stats,
@@ -103,8 +110,7 @@ impl ExactBreaker {
             State::Closed | State::Disabled | State::MetricsOnly => true,
             State::Open | State::ForcedOpen => false,
             State::HalfOpen => {
-                let (Slots::Once(slots) | Slots::AtATime(slots)) = self.options.half_open.slots;
-                let free = self.taken < slots;
+                let free = self.has_free_slot();
                 self.taken += u32::from(free);
                 free
             }
@@ -188,6 +194,40 @@ impl ExactBreaker {
             refused: self.refused,
             attempts: self.attempts,
         }
+    }
+
+    /// Where it stands, since which generation, and until when: as of the last time anything was asked of it.
+    pub(in crate::circuit_breaker) const fn place(&self) -> (State, u32, Option<Duration>) {
+        (self.state, self.generation, self.until)
+    }
+
+    pub(in crate::circuit_breaker) fn sums(&mut self, now: Timestamp) -> Sums {
+        self.stats.sums(Duration::from_nanos(now.as_nanos()))
+    }
+
+    pub(in crate::circuit_breaker) const fn failures_in_a_row(&self) -> u64 {
+        self.failures_in_a_row
+    }
+
+    /// The permit that was given out for a call of `generation`.
+    pub(in crate::circuit_breaker) fn permit(&self, generation: u32, started: Timestamp) -> Permit {
+        Permit { generation, started: Duration::from_nanos(started.as_nanos()) }
+    }
+
+    /// The refusal a call would get at `now`. Takes no slot, and is not counted.
+    #[cfg(feature = "tower")]
+    pub(in crate::circuit_breaker) fn would_refuse(&mut self, now: Duration) -> Option<Refused> {
+        let refuses = match self.state(now) {
+            State::Closed | State::Disabled | State::MetricsOnly => false,
+            State::Open | State::ForcedOpen => true,
+            State::HalfOpen => !self.has_free_slot(),
+        };
+        refuses.then(|| Refused { retry_after: self.until.map(|until| until.saturating_sub(now)) })
+    }
+
+    fn has_free_slot(&self) -> bool {
+        let (Slots::Once(slots) | Slots::AtATime(slots)) = self.options.half_open.slots;
+        self.taken < slots
     }
 
     /// The options it goes by.
@@ -297,7 +337,7 @@ impl ExactBreaker {
     }
 
     fn enter(&mut self, state: State, now: Duration) {
-        self.generation += 1;
+        self.generation = self.generation.wrapping_add(1);
         self.state = state;
         (self.refused, self.taken) = (0, 0);
         let lasts = match state {

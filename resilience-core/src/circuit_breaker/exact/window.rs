@@ -149,10 +149,22 @@ pub struct Stats {
     all: Sums,
 }
 
+/// Calls or parts that are made room for at once.
+const FIRST_PIECE: u32 = 1024;
+
 impl Stats {
     /// An empty window that begins at `now`.
     pub fn new(window: Window, now: Duration) -> Self {
-        Self { window, began: now, calls: VecDeque::new(), parts: VecDeque::new(), all: Sums::default() }
+        // What is held at most is made room for now and not call by call; of a huge window, a first piece.
+        let (calls, parts) = match window {
+            Window::Count(calls) => (calls.min(FIRST_PIECE), 0),
+            Window::Aligned { parts, .. } | Window::Rolling { parts, .. } | Window::FirstTouch { parts, .. } => {
+                (0, parts.min(FIRST_PIECE))
+            }
+            Window::Unbounded => (0, 0),
+        };
+        let (calls, parts) = (VecDeque::with_capacity(calls as usize), VecDeque::with_capacity(parts as usize));
+        Self { window, began: now, calls, parts, all: Sums::default() }
     }
 
     /// A call was admitted.

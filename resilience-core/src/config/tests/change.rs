@@ -61,8 +61,8 @@ fn what_cannot_change_is_refused_with_its_path_and_nothing_changes() {
     for (from, to, path) in [
         (
             "circuit_breaker = {}",
-            "circuit_breaker.probes = 9",
-            "pipelines.payments.circuit_breaker: cannot change while running",
+            "circuit_breaker.count_window = 9",
+            "pipelines.payments.circuit_breaker.count_window: cannot change while running",
         ),
         (
             "curve = \"none\" } }",

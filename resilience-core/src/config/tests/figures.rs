@@ -99,8 +99,24 @@ fn retries() -> BoxedStrategy<RetryConfig> {
 }
 
 fn breakers() -> BoxedStrategy<CircuitBreakerConfig> {
-    (counts(), ratios(), spans(), counts(), spans(), counts(), ratios(), spans())
+    let slow =
+        (spans(), ratios()).prop_map(|(threshold, rate)| Some(SlowCallsConfig { threshold: threshold?, rate: rate? }));
+    let ramp = (ratios(), ratios(), spans())
+        .prop_map(|(first, second, stage)| Some(RampConfig { shares: vec![first?, second?], stage: stage? }));
+    let profile =
+        prop_oneof![9 => Just(None), 1 => Just(Some(ProfileConfig::Polly)), 1 => Just(Some(ProfileConfig::Gobreaker))];
+    let more = (counts(), slow, ramp, profile, ratios(), spans(), ratios(), counts(), any::<Option<bool>>());
+    (counts(), ratios(), spans(), counts(), spans(), counts(), ratios(), spans(), more)
         .prop_map(|it| CircuitBreakerConfig {
+            count_window: it.8.0,
+            slow_calls: it.8.1,
+            ramp: it.8.2,
+            profile: it.8.3,
+            open_factor: it.8.4,
+            open_at_most: it.8.5,
+            open_jitter: it.8.6,
+            probe_successes: it.8.7,
+            dry_run: it.8.8,
             consecutive_failures: it.0,
             failure_rate: it.1,
             window: it.2,
