@@ -1,0 +1,96 @@
+//! `cargo run --release -p lab -- SCENARIO.toml`: runs an experiment, prints its table, writes its page and charts.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Parser;
+use lab::report::Report;
+use lab::scenario::{Scenario, Time, read};
+use lab::sim::{Run, run};
+use lab::stack::Problem;
+
+/// Deterministic experiments in virtual time: layers against simulated servers.
+///
+/// A scenario describes servers (workers, a line, service times, faults), callers (an open loop), the variants of the
+/// stack between the two, and the goals. All variants meet the same callers. `benches/lab/scenarios/` has the scenarios
+/// that ship; `benches/lab/README.md` says what may be in one.
+///
+/// Exit status: 0 if every goal is met, 1 if one is not, 2 if the scenario cannot be run.
+#[derive(Parser)]
+#[command(name = "lab")]
+struct Arguments {
+    /// The scenario, a TOML file.
+    #[arg(value_name = "SCENARIO.toml", required = true)]
+    scenarios: Vec<PathBuf>,
+    /// Where the page and the charts go.
+    #[arg(long, default_value = "docs/results", value_name = "DIRECTORY")]
+    out: PathBuf,
+    /// Write no files.
+    #[arg(long)]
+    dry_run: bool,
+    /// Another seed than the scenario's.
+    #[arg(long, value_name = "NUMBER")]
+    seed: Option<u64>,
+    /// Leave out variants that live by the real clock, and take as long as they say.
+    #[arg(long)]
+    skip_wall: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let mut met = true;
+    for path in &arguments.scenarios {
+        match experiment(&arguments, path) {
+            Ok(all) => met &= all,
+            Err(problem) => {
+                eprintln!("lab: {problem}");
+                return ExitCode::from(2);
+            }
+        }
+    }
+    ExitCode::from(u8::from(!met))
+}
+
+fn experiment(arguments: &Arguments, path: &Path) -> Result<bool, Box<dyn std::error::Error>> {
+    let mut scenario = read(path)?;
+    scenario.seed = arguments.seed.unwrap_or(scenario.seed);
+    println!("{}\n", scenario.title);
+    let runs = runs(&scenario, arguments.skip_wall)?;
+    let mut command = format!("cargo run --release -p lab -- {}", path.display());
+    if let Some(seed) = arguments.seed {
+        command.push_str(&format!(" --seed {seed}"));
+    }
+    let report = Report { scenario: &scenario, runs: &runs, command: &command };
+    println!("{}\n{}", report.variants().terminal(), report.goals().terminal());
+    if !arguments.dry_run {
+        let files = report.write(&arguments.out)?;
+        println!("written: {}, {}", files[0].display(), files[1].display());
+    }
+    Ok(report.is_met())
+}
+
+/// Those of the real clock at the same time, each on a thread of its own; the others meanwhile, one after the other.
+fn runs(scenario: &Scenario, skip_wall: bool) -> Result<Vec<Option<Run>>, Problem> {
+    std::thread::scope(|scope| {
+        let started: Vec<_> = scenario
+            .variant
+            .iter()
+            .map(|variant| {
+                (variant.time == Time::Wall && !skip_wall).then(|| scope.spawn(move || run(scenario, variant)))
+            })
+            .collect();
+        let mut done = Vec::new();
+        for (variant, thread) in scenario.variant.iter().zip(started) {
+            done.push(match thread {
+                Some(thread) => {
+                    eprintln!("waiting for {}, by the real clock", variant.name);
+                    let run = thread.join().map_err(|_| Problem::new(&variant.name, "panicked"))??;
+                    Some(run)
+                }
+                None if variant.time == Time::Wall => None,
+                None => Some(run(scenario, variant)?),
+            });
+        }
+        Ok(done)
+    })
+}

@@ -1,0 +1,238 @@
+//! Figures of a run.
+
+use std::time::Duration;
+
+use resilience_core::config::Span;
+
+use crate::scenario::{Goal, Measure, Quantile, Recovery, Scenario, Since, Window};
+use crate::sim::{End, Outcome, Run};
+
+/// The figures of one run, of one load or of all.
+#[derive(Clone, Copy, Debug)]
+pub struct Figures<'a> {
+    run: &'a Run,
+    load: Option<usize>,
+    duration: Duration,
+}
+
+/// How many callers ended in which way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ends {
+    /// All of them.
+    pub callers: usize,
+    /// Got their answer.
+    pub answered: usize,
+    /// Were refused by the stack.
+    pub refused: usize,
+    /// Were told that time was up, or left by themselves.
+    pub late: usize,
+    /// Got the server's error.
+    pub failed: usize,
+}
+
+impl<'a> Figures<'a> {
+    /// Of one load, or of all together.
+    pub fn new(scenario: &Scenario, run: &'a Run, load: Option<usize>) -> Self {
+        Self { run, load, duration: scenario.duration.0 }
+    }
+
+    /// The figure.
+    pub fn of(&self, measure: &Measure) -> f64 {
+        match measure {
+            Measure::Goodput(window) => self.ends(self.span(*window)).goodput(),
+            Measure::Lost(window) => {
+                let ends = self.ends(self.span(*window));
+                (ends.callers - ends.answered) as f64
+            }
+            Measure::Throughput(window) => {
+                let (from, to) = self.span(*window);
+                self.ends((from, to)).answered as f64 / (to - from).as_secs_f64()
+            }
+            Measure::Latency(Quantile { q, from, to }) => self
+                .latency(*q, self.span(Window { from: *from, to: *to }))
+                .map_or(f64::INFINITY, |it| it.as_secs_f64()),
+            Measure::Recovery(recovery) => self.recovery(*recovery),
+            Measure::Sent(window) => self.sent(self.span(*window)) as f64,
+            Measure::SentPerCaller(window) => {
+                let span = self.span(*window);
+                self.sent(span) as f64 / self.ends(span).callers.max(1) as f64
+            }
+            Measure::FirstRefusal(since) => self.refusals(*since).min().map_or(f64::INFINITY, |it| it.as_secs_f64()),
+            Measure::LastRefusal(since) => self.refusals(*since).max().map_or(0.0, |it| it.as_secs_f64()),
+        }
+    }
+
+    /// How the callers of a window ended.
+    pub fn ends(&self, (from, to): (Duration, Duration)) -> Ends {
+        let mut ends = Ends::default();
+        for outcome in self.outcomes().filter(|it| from <= it.arrived && it.arrived < to) {
+            ends.callers += 1;
+            match outcome.end {
+                End::Answered => ends.answered += 1,
+                End::Refused => ends.refused += 1,
+                End::TimedOut | End::Left => ends.late += 1,
+                End::Failed => ends.failed += 1,
+            }
+        }
+        ends
+    }
+
+    /// From the first arrival to the last.
+    pub fn whole(&self) -> (Duration, Duration) {
+        (Duration::ZERO, self.duration)
+    }
+
+    /// A quantile of the latencies of the answered callers of a window, by nearest rank.
+    pub fn latency(&self, q: f64, (from, to): (Duration, Duration)) -> Option<Duration> {
+        let answered = self.outcomes().filter(|it| it.end == End::Answered && from <= it.arrived && it.arrived < to);
+        let mut times: Vec<_> = answered.map(|outcome| outcome.took).collect();
+        let rank = ((q * times.len() as f64).ceil() as usize).max(1) - 1;
+        (rank < times.len()).then(|| *times.select_nth_unstable(rank).1)
+    }
+
+    /// Calls that reached the stations in a window.
+    pub fn sent(&self, (from, to): (Duration, Duration)) -> usize {
+        let calls = self.run.stations.iter().flat_map(|seen| &seen.calls);
+        calls.filter(|(at, load)| from <= *at && *at < to && self.load.is_none_or(|it| it == *load)).count()
+    }
+
+    /// Goodput of each second.
+    pub fn goodput_by_second(&self) -> Vec<Option<f64>> {
+        let seconds = self.duration.as_secs_f64().ceil() as usize;
+        let mut counts = vec![(0_u32, 0_u32); seconds];
+        for outcome in self.outcomes() {
+            if let Some((callers, answered)) = counts.get_mut(outcome.arrived.as_secs() as usize) {
+                *callers += 1;
+                *answered += u32::from(outcome.end == End::Answered);
+            }
+        }
+        counts
+            .into_iter()
+            .map(|(callers, answered)| (callers > 0).then(|| f64::from(answered) / f64::from(callers)))
+            .collect()
+    }
+
+    fn recovery(&self, Recovery { since: Span(since), to, level }: Recovery) -> f64 {
+        let seconds = self.goodput_by_second();
+        let until = to.map_or(self.duration, |to| to.0).as_secs_f64();
+        let below = |(second, goodput): (usize, &Option<f64>)| {
+            let end = second as f64 + 1.0;
+            let counts = end > since.as_secs_f64() && end <= until && goodput.is_some_and(|it| it < level);
+            counts.then_some(end)
+        };
+        match seconds.iter().enumerate().filter_map(below).next_back() {
+            None => 0.0,
+            Some(end) if end + 1.0 > until => f64::INFINITY,
+            Some(end) => end - since.as_secs_f64(),
+        }
+    }
+
+    fn refusals(&self, Since { since: Span(since), to }: Since) -> impl Iterator<Item = Duration> {
+        let until = to.map_or(Duration::MAX, |to| to.0);
+        self.outcomes()
+            .filter(|it| it.end == End::Refused)
+            .map(|it| it.arrived + it.took)
+            .filter(move |at| since <= *at && *at < until)
+            .map(move |at| at - since)
+    }
+
+    fn outcomes(&self) -> impl Iterator<Item = &'a Outcome> {
+        let load = self.load;
+        self.run.outcomes.iter().filter(move |outcome| load.is_none_or(|it| it == outcome.load))
+    }
+
+    fn span(&self, window: Window) -> (Duration, Duration) {
+        let to = window.to.map_or(self.duration, |to| to.0);
+        (window.from.map_or(Duration::ZERO, |from| from.0).min(to), to)
+    }
+}
+
+impl Ends {
+    /// The share that got their answer; 1 of nobody.
+    pub fn goodput(&self) -> f64 {
+        if self.callers == 0 { 1.0 } else { self.answered as f64 / self.callers as f64 }
+    }
+}
+
+/// What came out for a goal.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Verdict {
+    /// The figure keeps the bound.
+    Met {
+        /// What it is.
+        figure: f64,
+        /// What it may be.
+        bound: f64,
+    },
+    /// It does not.
+    Missed {
+        /// What it is.
+        figure: f64,
+        /// What it may be.
+        bound: f64,
+    },
+    /// The variant, or the one it is compared to, was not run.
+    NotRun,
+}
+
+/// Judges one goal by the runs of all variants.
+pub fn judge(scenario: &Scenario, runs: &[Option<Run>], goal: &Goal) -> Verdict {
+    let figure = |variant: &str| {
+        let run = runs.get(scenario.variant(variant)?)?.as_ref()?;
+        let load = goal.load.as_ref().and_then(|load| scenario.load(load));
+        Some(Figures::new(scenario, run, load).of(&goal.measure))
+    };
+    let other = match &goal.of {
+        None => Some(1.0),
+        Some(of) => figure(of),
+    };
+    let (Some(figure), Some(other)) = (figure(&goal.variant), other) else { return Verdict::NotRun };
+    let (bound, met) = match (goal.at_least, goal.at_most) {
+        (Some(least), _) => (least * other, figure >= least * other),
+        (None, Some(most)) => (most * other, figure <= most * other),
+        (None, None) => (f64::NAN, false),
+    };
+    if met { Verdict::Met { figure, bound } } else { Verdict::Missed { figure, bound } }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A caller each 100 ms, answered after 10 ms, but refused from 2 s to 5 s.
+    fn run() -> Run {
+        let outcome = |at: u64| {
+            let end = if (2_000..5_000).contains(&at) { End::Refused } else { End::Answered };
+            Outcome { load: 0, arrived: Duration::from_millis(at), took: Duration::from_millis(10 + at / 1_000), end }
+        };
+        Run { outcomes: (0..100).map(|index| outcome(index * 100)).collect(), stations: Vec::new() }
+    }
+
+    fn figure(measure: &str) -> f64 {
+        #[derive(serde::Deserialize)]
+        struct Only {
+            measure: Measure,
+        }
+        let only: Only = toml::from_str(&format!("measure = {measure}")).unwrap();
+        let run = run();
+        Figures { run: &run, load: None, duration: Duration::from_secs(10) }.of(&only.measure)
+    }
+
+    #[test]
+    fn each_measure_of_a_hand_made_run() {
+        assert_eq!(figure("{ goodput = {} }"), 0.7);
+        assert_eq!(figure("{ goodput = { from = '1s', to = '3s' } }"), 0.5);
+        assert_eq!(figure("{ lost = {} }"), 30.0);
+        assert_eq!(figure("{ throughput = { from = '5s' } }"), 10.0);
+        assert_eq!(figure("{ latency = { q = 0.5, to = '1s' } }"), 0.010);
+        assert_eq!(figure("{ latency = { q = 0.99 } }"), 0.019);
+        assert_eq!(figure("{ latency = { q = 0.99, from = '2s', to = '3s' } }"), f64::INFINITY);
+        assert_eq!(figure("{ recovery = { since = '4s', level = 0.95 } }"), 1.0);
+        assert_eq!(figure("{ recovery = { since = '5s', level = 0.95 } }"), 0.0);
+        assert_eq!(figure("{ recovery = { since = '1s', to = '5s', level = 0.95 } }"), f64::INFINITY);
+        assert_eq!(figure("{ first_refusal = { since = '1s' } }"), 1.012);
+        assert_eq!(figure("{ last_refusal = { since = '5s' } }"), 0.0);
+        assert_eq!(figure("{ last_refusal = { since = '4s', to = '6s' } }"), 0.914);
+        assert_eq!(figure("{ sent = {} }"), 0.0);
+    }
+}

@@ -1,0 +1,202 @@
+//! The layers a variant may have. Ours take the settings of the crate's own configuration files.
+
+use resilience_core::config::{
+    BulkheadConfig, CircuitBreakerConfig, RateLimitConfig, RetryConfig, Span, TimeoutConfig,
+};
+use serde::Deserialize;
+
+/// One layer, and its settings.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Layer {
+    /// `resilience_core::timeout`
+    Timeout(TimeoutConfig),
+    /// `resilience_core::retry`; its budget is `unlimited` or its `own`.
+    Retry(Box<RetryConfig>),
+    /// `resilience_core::circuit_breaker`
+    CircuitBreaker(CircuitBreakerConfig),
+    /// `resilience_core::bulkhead`
+    Bulkhead(BulkheadConfig),
+    /// `resilience_core::rate_limit`
+    RateLimit(RateLimitConfig),
+    /// `resilience_core::load_shed::ClientThrottle`
+    ClientThrottle(ClientThrottle),
+    /// `tower::timeout`
+    TowerTimeout(Limit),
+    /// `tower::retry` with the policy of its documentation: attempts, exponential backoff, maybe a budget.
+    TowerRetry(TowerRetry),
+    /// `tower::limit::ConcurrencyLimit`: calls wait for as long as they like.
+    TowerConcurrencyLimit(Slots),
+    /// `tower::load_shed`: refuses while what is inside is not ready.
+    TowerLoadShed(Nothing),
+    /// `tower_resilience_timelimiter`
+    TowerResilienceTimeout(Limit),
+    /// `tower_resilience_retry`
+    TowerResilienceRetry(TowerResilienceRetry),
+    /// `tower_resilience_bulkhead`
+    TowerResilienceBulkhead(TowerResilienceBulkhead),
+    /// `tower_resilience_circuitbreaker`; needs the real clock.
+    TowerResilienceCircuitBreaker(TowerResilienceBreaker),
+    /// failsafe's breaker
+    Failsafe(Failsafe),
+    /// recloser; needs the real clock.
+    Recloser(Recloser),
+}
+
+impl Layer {
+    /// Whether it asks the operating system for the time and cannot be told another.
+    pub const fn reads_the_real_clock(&self) -> bool {
+        matches!(self, Self::TowerResilienceCircuitBreaker(_) | Self::Recloser(_))
+    }
+}
+
+/// No settings.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Nothing {}
+
+/// How long an answer may take.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limit {
+    /// So long.
+    pub limit: Span,
+}
+
+/// Calls at once.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Slots {
+    /// So many.
+    pub limit: usize,
+}
+
+/// A client throttle, by the SRE book's rule.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientThrottle {
+    /// How far back it looks.
+    pub window: Option<Span>,
+}
+
+/// tower's retry.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TowerRetry {
+    /// Attempts in all.
+    pub attempts: u32,
+    /// The first wait; the next ones double.
+    pub base: Span,
+    /// The longest wait.
+    pub cap: Span,
+    /// None, unless said.
+    pub budget: Option<TpsBudget>,
+}
+
+/// tower's `TpsBudget`.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TpsBudget {
+    /// How long a deposit counts.
+    pub ttl: Span,
+    /// Retries per second beside.
+    pub min_per_second: u32,
+    /// Retries per success.
+    pub ratio: f32,
+}
+
+/// tower-resilience's retry.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TowerResilienceRetry {
+    /// Attempts in all.
+    pub attempts: usize,
+    /// The first wait; the next ones double.
+    pub base: Span,
+    /// The longest wait.
+    pub cap: Span,
+    /// Its budget that needs no clock: as many retries saved up as this at least and at most. None, unless said.
+    pub aimd: Option<(usize, usize)>,
+}
+
+/// tower-resilience's bulkhead.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TowerResilienceBulkhead {
+    /// Calls at once.
+    pub limit: usize,
+    /// The longest wait for a slot.
+    pub max_wait: Span,
+}
+
+/// tower-resilience's breaker.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TowerResilienceBreaker {
+    /// When it opens.
+    pub opens: Opens,
+    /// How long it stays open.
+    pub open_for: Span,
+    /// Calls a half-open circuit lets pass.
+    pub probes: usize,
+}
+
+/// When a breaker opens.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Opens {
+    /// After so many failures in a row.
+    Consecutive(usize),
+    /// When half of the calls of a count-based window of this size failed.
+    HalfOfCalls(usize),
+    /// When half of the calls of a time failed, of 20 at least.
+    HalfOfTime(Span),
+}
+
+/// failsafe's breaker.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Failsafe {
+    /// After so many failures in a row.
+    Consecutive(FailsafeConsecutive),
+    /// When the success rate in a window is too low.
+    SuccessRate(FailsafeRate),
+}
+
+/// failsafe, by failures in a row.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FailsafeConsecutive {
+    /// So many.
+    pub failures: u32,
+    /// How long it stays open.
+    pub open_for: Span,
+}
+
+/// failsafe, by rate.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FailsafeRate {
+    /// The share of calls that must succeed.
+    pub success_rate: f64,
+    /// Calls the window must hold.
+    pub minimum_calls: u32,
+    /// How far back it looks.
+    pub window: Span,
+    /// How long it stays open.
+    pub open_for: Span,
+}
+
+/// recloser's breaker.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recloser {
+    /// Opens when this share of the calls in the ring failed.
+    pub error_rate: f32,
+    /// Calls the ring holds while closed.
+    pub closed_len: usize,
+    /// Calls the ring holds while half-open.
+    pub half_open_len: usize,
+    /// How long it stays open.
+    pub open_for: Span,
+}

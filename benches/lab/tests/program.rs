@@ -1,0 +1,74 @@
+//! The program: what it says, and its exit status.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn lab(directory: &Path, scenario: &str) -> Output {
+    let file = directory.join("tiny.toml");
+    std::fs::write(&file, scenario).unwrap();
+    Command::new(env!("CARGO_BIN_EXE_lab")).arg(&file).arg("--out").arg(directory).output().unwrap()
+}
+
+const TINY: &str = r#"
+name = "tiny"
+title = "A tiny experiment"
+about = "One server."
+seed = 1
+duration = "2s"
+
+[[station]]
+name = "server"
+workers = 2
+service = { constant = "10ms" }
+
+[[load]]
+name = "callers"
+station = "server"
+rate = 20.0
+patience = "1s"
+
+[[variant]]
+name = "bare"
+
+[[goal]]
+say = "nobody is lost"
+variant = "bare"
+measure = { lost = {} }
+at_most = 0
+"#;
+
+#[test]
+fn a_goal_that_is_met_writes_the_page_and_ends_well() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = lab(directory.path(), TINY);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let page = std::fs::read_to_string(directory.path().join("lab-tiny.md")).unwrap();
+    assert!(page.contains("| nobody is lost | bare | ≤ 0 | 0 | met |"), "{page}");
+    assert!(page.contains("Seed 1;"));
+    assert!(std::fs::read_to_string(directory.path().join("lab-tiny.svg")).unwrap().starts_with("<svg"));
+}
+
+#[test]
+fn a_goal_that_is_missed_is_the_exit_status() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = lab(directory.path(), &TINY.replace("measure = { lost = {} }", "measure = { sent = {} }"));
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("not met"));
+}
+
+#[test]
+fn a_bad_scenario_is_one_sentence_with_line_and_field() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = lab(directory.path(), &TINY.replace("workers = 2", "workers = -2"));
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(said.contains("tiny.toml, line 10: station[0].workers: "), "{said}");
+
+    // What a layer's own crate refuses is told with the variant and the place of the layer.
+    let layers = "name = \"bare\"\nlayers = [{ timeout = { limit = \"1s\" } }, { bulkhead = { limit = 0 } }]";
+    let output = lab(directory.path(), &TINY.replacen("name = \"bare\"", layers, 1));
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(said.trim(), "lab: bare: layers[1]: limit must be above zero");
+}
