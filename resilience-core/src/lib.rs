@@ -83,6 +83,7 @@
 //! [`CircuitBreaker`]: circuit_breaker::CircuitBreaker
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+pub mod adaptive_limit;
 pub mod bulkhead;
 #[cfg(all(feature = "cache", not(loom)))]
 pub mod cache;

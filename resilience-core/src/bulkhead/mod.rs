@@ -111,6 +111,7 @@ mod discipline;
 mod event;
 #[cfg(feature = "tower")]
 mod future;
+mod gate;
 #[cfg(feature = "tower")]
 mod layer;
 mod machine;

@@ -222,7 +222,7 @@ impl Shared {
     }
 
     #[inline]
-    fn exchange(&self, word: Word, next: Word, success: Ordering) -> Result<(), Word> {
+    pub(super) fn exchange(&self, word: Word, next: Word, success: Ordering) -> Result<(), Word> {
         match self.word.compare_exchange_weak(word.bits(), next.bits(), success, Ordering::Relaxed) {
             Ok(_) => Ok(()),
             Err(seen) => Err(Word::from_bits(seen)),

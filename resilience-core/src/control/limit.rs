@@ -26,6 +26,12 @@ pub trait Limit {
 
     /// The limit.
     fn limit(&self) -> u32;
+
+    /// The round trip others are compared with: the least one seen, or an average. `None` while there is none, or if the
+    /// rule needs none.
+    fn baseline(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// The whole decimal logarithm, at least 1: how far limits move at a time.
@@ -38,12 +44,17 @@ pub fn sqrt_root(limit: u32, least: u32) -> u32 {
     limit.isqrt().max(least)
 }
 
-fn whole(limit: f64) -> u32 {
+pub(super) fn whole(limit: f64) -> u32 {
     // Saturates; a limit is never negative.
     limit as u32
 }
 
-fn nanos(duration: Duration) -> f64 {
+fn from_nanos(nanos: f64) -> Duration {
+    // Saturates, as above.
+    Duration::from_nanos(nanos as u64)
+}
+
+pub(super) fn nanos(duration: Duration) -> f64 {
     duration.as_nanos() as f64
 }
 
@@ -91,6 +102,8 @@ pub struct Vegas {
     noload: Option<f64>,
     samples: u64,
     probe_at: Option<u64>,
+    /// The least limit. Default: 1.
+    pub min: u32,
     /// The highest limit. Default: 1,000.
     pub max: u32,
     /// The weight of the newest limit. Default: 1.
@@ -111,6 +124,7 @@ impl Vegas {
             noload: None,
             samples: 0,
             probe_at: None,
+            min: 1,
             max: 1_000,
             smoothing: 1.0,
             alpha: None,
@@ -163,13 +177,17 @@ impl Limit for Vegas {
         } else {
             return self.limit();
         };
-        let next = next.min(self.max.into()).max(1.0);
+        let next = next.min(self.max.into()).max(self.min.max(1).into());
         self.limit = (1.0 - self.smoothing) * self.limit + self.smoothing * next;
         self.limit()
     }
 
     fn limit(&self) -> u32 {
         whole(self.limit)
+    }
+
+    fn baseline(&self) -> Option<Duration> {
+        self.noload.map(from_nanos)
     }
 }
 
@@ -244,6 +262,10 @@ impl Limit for Gradient {
     fn limit(&self) -> u32 {
         whole(self.limit)
     }
+
+    fn baseline(&self) -> Option<Duration> {
+        self.noload.map(from_nanos)
+    }
 }
 
 /// Compares the round trip with a long average of itself: needs no least one, and forgets.
@@ -293,111 +315,8 @@ impl Limit for Gradient2 {
     fn limit(&self) -> u32 {
         whole(self.limit)
     }
-}
 
-/// failsafe-go's adaptive limiter: the queue against a slow average of recent round trips, held near what is in use.
-#[derive(Clone, Debug)]
-pub struct QueueEstimate {
-    limit: u32,
-    baseline: MovingAverage,
-    busiest: u32,
-    /// The least limit. Default: 1.
-    pub min: u32,
-    /// The highest limit. Default: 200.
-    pub max: u32,
-    /// How many times what is in flight the limit may be. Default: 5.
-    pub max_factor: f64,
-    /// How that factor goes down with each power of ten in flight. Default: 0.
-    pub decay: f64,
-    /// Whether "in flight" means the most of the last while, not the newest: the owner calls
-    /// [`forget_busiest`](Self::forget_busiest) once a while. Default: false.
-    pub stabilized: bool,
-}
-
-impl QueueEstimate {
-    /// Begins with a limit; the baseline averages over `age` samples, the first of which are `warmup`.
-    pub fn new(initial: u32, age: u32, warmup: impl IntoIterator<Item = Duration>) -> Self {
-        let mut baseline = MovingAverage::new(age, age);
-        for rtt in warmup {
-            baseline.add(nanos(rtt));
-        }
-        let busiest = 0;
-        Self { limit: initial, baseline, busiest, min: 1, max: 200, max_factor: 5.0, decay: 0.0, stabilized: false }
-    }
-
-    /// Begins a new while; see [`stabilized`](Self::stabilized).
-    pub fn forget_busiest(&mut self) {
-        self.busiest = 0;
-    }
-
-    /// The highest limit with so many calls in flight: `factor` times as many, less `decay` for each power of ten, and
-    /// no less than `least` times as many.
-    ///
-    /// ```
-    /// use resilience_core::control::QueueEstimate;
-    ///
-    /// let cap = |in_flight| QueueEstimate::cap(in_flight, 5.0, 1.0, 1.2).round();
-    /// assert_eq!([cap(10), cap(100), cap(1_000)], [40.0, 300.0, 2_000.0]);
-    /// ```
-    pub fn cap(in_flight: u32, factor: f64, decay: f64, least: f64) -> f64 {
-        let in_flight = f64::from(in_flight);
-        let factor = factor - decay * in_flight.max(1.0).log10();
-        in_flight * factor.max(least)
-    }
-}
-
-impl Limit for QueueEstimate {
-    fn sample(&mut self, sample: Sample) -> u32 {
-        let recent = nanos(sample.rtt).max(1.0);
-        let queue = (f64::from(self.limit) * (1.0 - self.baseline.value() / recent)).ceil();
-        self.baseline.add(recent);
-        self.busiest = self.busiest.max(sample.in_flight);
-        let in_flight = if self.stabilized { self.busiest } else { sample.in_flight };
-        let step = log10_root(self.limit);
-        let cap = Self::cap(in_flight, self.max_factor, self.decay, LEAST_FACTOR);
-        self.limit = if sample.dropped || queue > f64::from(6 * step) || f64::from(self.limit) > cap {
-            self.limit.saturating_sub(step)
-        } else if queue < f64::from(3 * step) {
-            self.limit.saturating_add(step)
-        } else {
-            self.limit
-        };
-        self.limit = self.limit.max(self.min).min(self.max);
-        self.limit
-    }
-
-    fn limit(&self) -> u32 {
-        self.limit
-    }
-}
-
-/// The least factor by which the limit may exceed what is in flight, whatever the decay.
-const LEAST_FACTOR: f64 = 1.2;
-
-/// Envoy's gradient controller: one update from the least round trip and the median of the newest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EnvoyGradient {
-    /// The least limit, which is also the limit while the least round trip is measured. Default: 3.
-    pub min: u32,
-    /// The highest limit. Default: 1,000.
-    pub max: u32,
-}
-
-impl Default for EnvoyGradient {
-    fn default() -> Self {
-        Self { min: 3, max: 1_000 }
-    }
-}
-
-impl EnvoyGradient {
-    /// How much the limit may change: `min_rtt`, longer by the share `buffer`, over the newest, between 1/2 and 2.
-    pub fn gradient(min_rtt: Duration, buffer: f64, newest: Duration) -> f64 {
-        (nanos(min_rtt) * (1.0 + buffer) / nanos(newest).max(1.0)).clamp(0.5, 2.0)
-    }
-
-    /// The next limit, with a headroom of its square root.
-    pub fn update(&self, limit: u32, gradient: f64) -> u32 {
-        let next = f64::from(limit) * gradient;
-        whole(next + next.sqrt()).max(self.min).min(self.max)
+    fn baseline(&self) -> Option<Duration> {
+        (self.long.value() > 0.0).then(|| from_nanos(self.long.value()))
     }
 }

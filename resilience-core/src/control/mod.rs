@@ -35,6 +35,7 @@
 //! These are the rules alone: whoever uses one counts, samples and draws.
 
 mod aws;
+mod estimate;
 mod figures;
 mod limit;
 mod pace;
@@ -43,10 +44,9 @@ mod share;
 mod throttle;
 
 pub use self::aws::{ClientRate, Clocker, Cubic, RateBucket};
+pub use self::estimate::{EnvoyGradient, QueueEstimate};
 pub use self::figures::{MovingAverage, percentile};
-pub use self::limit::{
-    Aimd, EnvoyGradient, Gradient, Gradient2, Limit, QueueEstimate, Sample, Vegas, log10_root, sqrt_root,
-};
+pub use self::limit::{Aimd, Gradient, Gradient2, Limit, Sample, Vegas, log10_root, sqrt_root};
 pub use self::pace::{Bursty, Cycle, Smooth};
 pub use self::queue::{Bbr, CoDel, pid_error, queue_timeout};
 pub use self::share::Shares;

@@ -1,0 +1,112 @@
+//! What raises the limit, and what lowers it.
+
+use super::*;
+
+/// The same story under each rule.
+fn each(story: impl Fn(AdaptiveLimitBuilder, ManualTimer)) {
+    type With = fn(AdaptiveLimitBuilder) -> AdaptiveLimitBuilder;
+    let rules: [With; 2] = [AdaptiveLimitBuilder::aimd, AdaptiveLimitBuilder::vegas];
+    for rule in rules {
+        let timer = ManualTimer::new();
+        story(rule(limit(&timer)), timer);
+    }
+}
+
+#[test]
+fn a_limit_that_is_not_used_does_not_grow() {
+    // AD1: two hundred calls one after the other say nothing about two at once.
+    each(|builder, timer| {
+        let limit = builder.build().unwrap();
+        for _ in 0..200 {
+            let permit = limit.try_acquire().unwrap();
+            timer.advance(ms(10));
+            permit.settle(Class::Success);
+        }
+        assert_eq!((limit.snapshot().limit, limit.snapshot().windows), (20, 200));
+    });
+}
+
+#[test]
+fn a_limit_that_is_used_grows() {
+    each(|builder, timer| {
+        let limit = builder.build().unwrap();
+        for _ in 0..2 {
+            let running = permits(&limit, 20);
+            timer.advance(ms(10));
+            settle(running, Class::Success);
+        }
+        assert!(limit.snapshot().limit > 20);
+    });
+}
+
+#[test]
+fn calls_that_fail_together_lower_the_limit_once() {
+    // AD2: twenty calls in flight meet one congestion. All of them say so, and it is one.
+    each(|builder, timer| {
+        let limit = builder.build().unwrap();
+        let running = permits(&limit, 20);
+        timer.advance(ms(10));
+        settle(running, Class::Failure);
+        let once = limit.snapshot().limit;
+        assert!((18..20).contains(&once), "{once}");
+        // The next congestion is met by calls that began after the first.
+        let running = permits(&limit, 18);
+        timer.advance(ms(10));
+        settle(running, Class::Failure);
+        let twice = limit.snapshot().limit;
+        assert!((16..once).contains(&twice), "{twice}");
+    });
+}
+
+#[test]
+fn what_is_ignored_neither_raises_nor_lowers_the_limit() {
+    // AD3: a bug that answers with errors does not close the gate, nor does it open it.
+    each(|builder, timer| {
+        let limit = builder.build().unwrap();
+        for _ in 0..10 {
+            let running = permits(&limit, 20);
+            timer.advance(ms(10));
+            settle(running, Class::Ignore);
+        }
+        assert_eq!((limit.snapshot().limit, limit.snapshot().windows), (20, 0));
+    });
+}
+
+#[test]
+fn calls_that_are_dropped_count_when_they_are_meant_to() {
+    // AD5: a timeout outside drops the calls it gives up. Nothing else tells of them.
+    each(|builder, timer| {
+        let limit = builder.abandoned(Abandoned::Loss).build().unwrap();
+        let running = permits(&limit, 20);
+        timer.advance(ms(1_000));
+        drop(running);
+        assert!(limit.snapshot().limit < 20);
+        assert_eq!(limit.snapshot().in_flight, 0);
+    });
+    each(|builder, timer| {
+        let limit = builder.build().unwrap();
+        let running = permits(&limit, 20);
+        timer.advance(ms(1_000));
+        drop(running);
+        assert_eq!((limit.snapshot().limit, limit.snapshot().in_flight), (20, 0));
+    });
+}
+
+#[test]
+fn a_server_that_refuses_quickly_is_not_taken_for_an_idle_one() {
+    // Vegas takes the least round trip for that of an idle server. A busy one that refuses in no time is not idle.
+    let timer = ManualTimer::new();
+    let limit = limit(&timer).build().unwrap();
+    let running = permits(&limit, 20);
+    timer.advance(ms(1));
+    settle(running, Class::Failure);
+    assert_eq!(limit.snapshot().limit, 19);
+    let running = permits(&limit, 19);
+    timer.advance(ms(10));
+    settle(running, Class::Success);
+    assert_eq!(limit.snapshot().baseline, Some(ms(10)));
+    let running = permits(&limit, 19);
+    timer.advance(ms(1));
+    settle(running, Class::Slow);
+    assert_eq!(limit.snapshot().baseline, Some(ms(10)));
+}
