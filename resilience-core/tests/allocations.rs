@@ -7,6 +7,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use resilience_core::adaptive_limit::AdaptiveLimit;
 use resilience_core::bulkhead::{Bulkhead, BulkheadLayer, Discipline};
 use resilience_core::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer, exact};
 use resilience_core::rate_limit::RateLimiter;
@@ -199,6 +200,18 @@ fn a_place_in_a_queue_that_has_grown_allocates_nothing_under_any_discipline() {
             assert_eq!(allocations(round).0.count, 0, "{discipline:?}");
         });
     }
+}
+
+#[test]
+fn an_adaptive_limit_with_a_free_slot_allocates_nothing_while_it_learns() {
+    let builder = || AdaptiveLimit::builder().window(Duration::ZERO, Duration::ZERO).samples(1).initial(3);
+    in_a_runtime(|| {
+        for builder in [builder(), builder().aimd(), builder().gradient2()] {
+            let limit = builder.build().unwrap();
+            assert_eq!(allocated(limit.layer().layer(LiftLayer.layer(Echo))), 0);
+            assert!(limit.snapshot().windows > u64::from(CALLS));
+        }
+    });
 }
 
 #[test]

@@ -48,8 +48,8 @@ pub(super) struct Machine {
     window: Window,
     /// What the rule says, within the bounds.
     ruled: u32,
-    /// Whether the gate is held at half of that.
-    probing: bool,
+    /// Whether the gate is held at half of that, and how many calls are still to be passed over then.
+    probing: Option<u32>,
     epoch: u32,
     /// Calls since the idle server's round trip was last measured.
     calls: u64,
@@ -60,12 +60,13 @@ pub(super) struct Machine {
     samples: u64,
 }
 
-/// A measurement is due after 15 to 30 round trips, as Netflix has it, if round trips have grown. Spread, so that the
-/// clients of one server do not measure together.
-const PATIENCE: f64 = 15.0;
+/// A measurement is due after 30 to 60 calls for each of the limit, if round trips have grown: it takes four round trips at
+/// half the limit, so a standing doubt costs a few percent. Netflix has 15 to 30. Spread, so that the clients of one
+/// server do not measure together.
+const PATIENCE: f64 = 30.0;
 
 /// How many times longer it takes if they have not: the first measurement may have met a queue already.
-const CONTENT: f64 = 10.0;
+const CONTENT: f64 = 5.0;
 
 impl Machine {
     pub(super) fn new(initial: u32, settings: Settings, rng: Rng) -> Self {
@@ -76,7 +77,7 @@ impl Machine {
             max,
             window: Window::new(shape),
             ruled: initial.clamp(min, max),
-            probing: false,
+            probing: None,
             epoch: 0,
             calls: 0,
             patience: 0.0,
@@ -95,15 +96,19 @@ impl Machine {
             return None;
         }
         self.calls = self.calls.saturating_add(1);
-        if lost {
-            self.window.lose(rtt, in_flight);
-        } else {
-            self.window.add(rtt, in_flight, now, &mut self.rng);
+        match &mut self.probing {
+            _ if lost => self.window.lose(rtt, in_flight),
+            // Of the calls that began at once, the short ones end first: for two round trips, they are too many.
+            Some(early @ 1..) => {
+                *early -= 1;
+                return None;
+            }
+            _ => self.window.add(rtt, in_flight, now, &mut self.rng),
         }
         let is_over = match self.probing {
-            // About a round trip's worth, however long the window: it costs throughput.
-            true => self.window.count() >= self.window.samples().max(self.limit()),
-            false => self.window.is_over(now),
+            // Two round trips' worth, however long the window: it costs throughput.
+            Some(_) => self.window.count() >= self.window.samples().max(self.ruled),
+            None => self.window.is_over(now),
         };
         if lost || is_over { self.judge() } else { None }
     }
@@ -118,14 +123,14 @@ impl Machine {
         if !goes_on {
             self.rule = Active::new(chosen, self.ruled, min, max);
         }
-        self.probing = false;
+        self.probing = None;
         self.window.reshape(shape);
         self.change(from, Cause::Reconfigured)
     }
 
     /// What the gate should allow.
     pub(super) fn limit(&self) -> u32 {
-        if self.probing { (self.ruled / 2).max(self.min) } else { self.ruled }
+        if self.probing.is_some() { (self.ruled / 2).max(self.min) } else { self.ruled }
     }
 
     /// Goes up whenever the limit goes down. Calls of an earlier one do not count.
@@ -150,15 +155,15 @@ impl Machine {
     fn judge(&mut self) -> Option<Change> {
         let (from, before) = (self.limit(), self.ruled);
         let sample = self.sample();
-        let was_probing = std::mem::take(&mut self.probing);
+        let was_probing = self.probing.take().is_some();
         let is_used = u64::from(sample.in_flight) * 2 >= u64::from(before);
         // A window without load is a measurement for free.
         let is_idle = !is_used && self.is_due(1.0);
-        if !sample.dropped && (was_probing || is_idle) {
-            self.rule.remeasure();
+        let is_unloaded = !sample.dropped && (was_probing || is_idle);
+        if is_unloaded {
             self.measured();
         }
-        let next = self.rule.sample(sample).clamp(self.min, self.max);
+        let next = self.rule.sample(sample, is_unloaded).clamp(self.min, self.max);
         // Not used to the full => it says nothing about more, whatever a rule makes of it.
         self.ruled = if is_used || was_probing { next } else { next.min(before) };
         let has_grown_longer = self.ruled < before;
@@ -169,7 +174,7 @@ impl Machine {
             () => Cause::Room,
         };
         if is_used && !was_probing && !sample.dropped && self.is_due(if has_grown_longer { 1.0 } else { CONTENT }) {
-            self.probing = true;
+            self.probing = Some(self.ruled);
             return self.change(from, Cause::Probing);
         }
         self.change(from, cause)

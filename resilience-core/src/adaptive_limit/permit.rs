@@ -69,6 +69,9 @@ impl Drop for Permit {
 
 impl fmt::Debug for Permit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Permit").field("limit", self.shared.name()).field("started", &self.started).finish_non_exhaustive()
+        f.debug_struct("Permit")
+            .field("limit", self.shared.name())
+            .field("started", &self.started)
+            .finish_non_exhaustive()
     }
 }

@@ -65,9 +65,9 @@ impl Kept {
     #[inline]
     pub(super) fn most(&self, criticality: Criticality, limit: u32) -> u32 {
         let kept = u64::from(self.from[class(criticality)].load(Ordering::Relaxed));
-        // Below the limit, as `kept` is below 65,536.
-        let kept = (u64::from(limit) * kept / ALL) as u32;
-        (limit - kept).max(1)
+        // To the nearest, and not above the limit, as `kept` is not above 65,536.
+        let kept = ((u64::from(limit) * kept + ALL / 2) / ALL) as u32;
+        limit.saturating_sub(kept).max(1)
     }
 }
 

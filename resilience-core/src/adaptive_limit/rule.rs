@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::ConfigError;
 use crate::control::{Aimd, Gradient2, Limit, Sample, Vegas};
+use crate::time::saturating_nanos;
 
 /// A rule of [`control`](crate::control) and its constants, as data.
 ///
@@ -91,26 +92,25 @@ pub(super) enum Chosen {
 /// A rule at work.
 pub(super) enum Active {
     Aimd(Aimd),
-    Vegas(Vegas),
+    Vegas(Unloaded),
     Gradient2(Gradient2),
     Custom(Box<dyn Limit + Send>),
 }
 
 impl Active {
     /// The chosen rule, which begins at `limit`.
-    pub(super) fn new(chosen: Chosen, limit: u32, min: u32, max: u32) -> Self {
-        let mut active = match chosen {
-            Chosen::Rule(rule @ Rule::Aimd { .. }) => (Self::Aimd(Aimd::new(limit)), Some(rule)),
-            Chosen::Rule(rule @ Rule::Vegas { .. }) => (Self::Vegas(Vegas::new(limit)), Some(rule)),
-            Chosen::Rule(rule @ Rule::Gradient2 { windows, .. }) => {
-                (Self::Gradient2(Gradient2::new(limit, windows, WARMUP.min(windows))), Some(rule))
-            }
-            Chosen::Custom(rule) => (Self::Custom(rule), None),
+    pub(super) fn new(chosen: Chosen, limit: u32, least: u32, most: u32) -> Self {
+        let rule = match chosen {
+            Chosen::Rule(rule) => rule,
+            Chosen::Custom(rule) => return Self::Custom(rule),
         };
-        if let Some(rule) = active.1 {
-            active.0.set(rule, min, max);
-        }
-        active.0
+        let mut active = match rule {
+            Rule::Aimd { .. } => Self::Aimd(Aimd::new(limit)),
+            Rule::Vegas { .. } => Self::Vegas(Unloaded { vegas: Vegas::new(limit), noload: None }),
+            Rule::Gradient2 { windows, .. } => Self::Gradient2(Gradient2::new(limit, windows, WARMUP.min(windows))),
+        };
+        active.set(rule, least, most);
+        active
     }
 
     /// Takes over constants and bounds, if it is of the same kind; false if another rule must be made.
@@ -119,7 +119,7 @@ impl Active {
             (Self::Aimd(aimd), Rule::Aimd { backoff, timeout }) => {
                 (aimd.backoff, aimd.timeout, aimd.min, aimd.max) = (backoff, timeout, least, most);
             }
-            (Self::Vegas(vegas), Rule::Vegas { smoothing, alpha, beta, halves }) => {
+            (Self::Vegas(Unloaded { vegas, .. }), Rule::Vegas { smoothing, alpha, beta, halves }) => {
                 (vegas.smoothing, vegas.alpha, vegas.beta, vegas.halves) = (smoothing, alpha, beta, halves);
                 (vegas.min, vegas.max) = (least, most);
             }
@@ -132,17 +132,11 @@ impl Active {
         true
     }
 
-    pub(super) fn sample(&mut self, sample: Sample) -> u32 {
+    /// What the limit is after a sample, which shows a server without load if `is_unloaded`.
+    pub(super) fn sample(&mut self, sample: Sample, is_unloaded: bool) -> u32 {
         match self {
             Self::Aimd(aimd) => aimd.sample(sample),
-            Self::Vegas(vegas) if sample.dropped && vegas.baseline().is_none() => {
-                // The rule takes the first round trip for that of an idle server; that of a lost call is not.
-                vegas.set_noload(sample.rtt);
-                let limit = vegas.sample(sample);
-                vegas.probe_after(1);
-                limit
-            }
-            Self::Vegas(vegas) => vegas.sample(sample),
+            Self::Vegas(unloaded) => unloaded.sample(sample, is_unloaded),
             Self::Gradient2(gradient) => gradient.sample(sample),
             Self::Custom(rule) => rule.sample(sample),
         }
@@ -151,24 +145,62 @@ impl Active {
     pub(super) fn baseline(&self) -> Option<Duration> {
         match self {
             Self::Aimd(aimd) => aimd.baseline(),
-            Self::Vegas(vegas) => vegas.baseline(),
+            Self::Vegas(unloaded) => unloaded.noload,
             Self::Gradient2(gradient) => gradient.baseline(),
             Self::Custom(rule) => rule.baseline(),
         }
     }
 
-    /// Whether it compares with the least round trip ever seen, and so has to measure it anew now and then.
+    /// Whether it compares with the round trip of a server without load, and so has to measure that now and then.
     pub(super) fn probes(&self) -> bool {
         matches!(self, Self::Vegas(_))
-    }
-
-    /// Takes the next sample for the round trip of an idle server.
-    pub(super) fn remeasure(&mut self) {
-        if let Self::Vegas(vegas) = self {
-            vegas.probe_after(1);
-        }
     }
 }
 
 /// Windows at the beginning that count alike in the long average. Netflix's.
 const WARMUP: u32 = 10;
+
+/// Vegas, with a round trip to compare with that is measured, and not the least one ever seen.
+///
+/// The least of many windows is the luckiest of them: where calls take one time and then another, it lies so far below
+/// the others that each of them looks like a queue, and the limit goes down to nearly nothing. So the rule is only told
+/// what was measured without load, averaged, and is not shown less.
+pub(super) struct Unloaded {
+    vegas: Vegas,
+    noload: Option<Duration>,
+}
+
+/// A measurement that differs by a larger share than this is a change of the path; others differ by chance.
+const CHANGE: f64 = 0.5;
+/// The weight of a measurement that differs by chance.
+const MEASURED: f64 = 0.25;
+/// The weight of a window under load that takes less time than one without should.
+const LUCKY: f64 = 0.0625;
+
+impl Unloaded {
+    fn sample(&mut self, sample: Sample, is_unloaded: bool) -> u32 {
+        let noload = match self.noload {
+            // A lost call says nothing of the path.
+            _ if sample.dropped => self.noload.unwrap_or(sample.rtt).min(sample.rtt),
+            None => *self.noload.insert(sample.rtt),
+            Some(noload) => {
+                let nanos = saturating_nanos(noload).max(1) as f64;
+                let change = saturating_nanos(sample.rtt) as f64 / nanos - 1.0;
+                let weight = match () {
+                    () if is_unloaded && change.abs() > CHANGE => 1.0,
+                    () if is_unloaded => MEASURED,
+                    () if change < 0.0 => LUCKY,
+                    () => 0.0,
+                };
+                // Saturates.
+                *self.noload.insert(Duration::from_nanos((nanos * (1.0 + weight * change)) as u64))
+            }
+        };
+        self.vegas.set_noload(noload);
+        if is_unloaded {
+            // Without load, there is no queue to be judged by.
+            return self.vegas.limit();
+        }
+        self.vegas.sample(Sample { rtt: sample.rtt.max(noload), ..sample })
+    }
+}

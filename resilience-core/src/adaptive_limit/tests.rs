@@ -1,6 +1,8 @@
 //! The limit by hand, in a simulated server, and over services.
 
 mod congestion;
+mod gate;
+mod machine;
 mod simulation;
 
 use std::time::Duration;

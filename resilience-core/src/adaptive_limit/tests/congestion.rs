@@ -110,3 +110,25 @@ fn a_server_that_refuses_quickly_is_not_taken_for_an_idle_one() {
     settle(running, Class::Slow);
     assert_eq!(limit.snapshot().baseline, Some(ms(10)));
 }
+
+#[test]
+fn a_rule_that_always_wants_more_gets_it_only_when_it_is_used() {
+    struct More(u32);
+    impl crate::control::Limit for More {
+        fn sample(&mut self, _: crate::control::Sample) -> u32 {
+            self.0 += 10;
+            self.0
+        }
+
+        fn limit(&self) -> u32 {
+            self.0
+        }
+    }
+    let timer = ManualTimer::new();
+    let limit = limit(&timer).custom(More(20)).max(50).build().unwrap();
+    settle(permits(&limit, 9), Class::Success);
+    assert_eq!(limit.snapshot().limit, 20);
+    let running = permits(&limit, 20);
+    settle(running, Class::Success);
+    assert_eq!(limit.snapshot().limit, 50);
+}

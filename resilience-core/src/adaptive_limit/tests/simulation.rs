@@ -1,85 +1,166 @@
-//! Experiments in virtual time: a server with room for so many calls at once, and a queue for all the others.
+//! Experiments in virtual time: a server with room for so many calls at once, a queue for all the others, and clients who
+//! send twice what it can do.
 
-use std::cell::Cell;
-use std::rc::Rc;
-use std::sync::Arc;
-
-use tokio::sync::Semaphore;
-use tokio::task::LocalSet;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
 
 use super::*;
-use crate::time::SharedTimer;
+use crate::rng::Rng;
+use crate::time::Timer;
 
-/// A server that works on so many calls at once for so long each.
+/// Works on so many calls at once, for so long each.
 struct Server {
-    room: Arc<Semaphore>,
-    work: Cell<Duration>,
+    room: u32,
+    work: fn(Duration, &mut Rng) -> Duration,
+}
+
+impl Server {
+    /// Fifty calls at once, each 10 ms.
+    const STEADY: Self = Self { room: 50, work: |_, _| ms(10) };
+    /// The same on average, each drawn from an exponential distribution.
+    const VARYING: Self = Self { room: 50, work: |_, rng| ms(10).mul_f64(exponential(rng)) };
+    /// The path takes 10 ms at first, and 20 ms from the twentieth second on.
+    const MOVED: Self = Self { room: 50, work: |at, _| ms(if at < MOVE { 10 } else { 20 }) };
+}
+
+const MOVE: Duration = Duration::from_secs(20);
+/// Calls a second that fifty at 10 ms are.
+const CAPACITY: u64 = 5_000;
+
+/// With mean 1.
+fn exponential(rng: &mut Rng) -> f64 {
+    -(1.0 - rng.unit()).ln()
 }
 
 /// What clients saw.
 #[derive(Default)]
 struct Seen {
-    /// Round trips of the calls that were admitted, in the order of their ends.
-    rtts: Vec<Duration>,
-    refused: u64,
-    limits: Vec<u32>,
+    /// When a call ended, how long it took, and the limit then.
+    calls: Vec<(Duration, Duration, u32)>,
 }
 
 impl Seen {
-    fn percentile(&self, share: f64) -> Duration {
-        let mut rtts = self.rtts.clone();
+    /// Those of the calls that ended within these seconds.
+    fn within(&self, from: u64, to: u64) -> Seen {
+        let within = Duration::from_secs(from)..Duration::from_secs(to);
+        Seen { calls: self.calls.iter().copied().filter(|call| within.contains(&call.0)).collect() }
+    }
+
+    fn p99(&self) -> Duration {
+        let mut rtts: Vec<_> = self.calls.iter().map(|call| call.1).collect();
         rtts.sort();
-        crate::control::percentile(&rtts, share).unwrap()
+        crate::control::percentile(&rtts, 0.99).unwrap()
+    }
+
+    fn mean_limit(&self) -> f64 {
+        self.calls.iter().map(|call| f64::from(call.2)).sum::<f64>() / self.calls.len() as f64
     }
 }
 
-/// Every millisecond so many calls arrive, for so long; the work may change on the way.
-async fn load(limit: &AdaptiveLimit, server: Rc<Server>, per_ms: u32, millis: u64, work: impl Fn(u64) -> u64) -> Seen {
-    let timer = SharedTimer::default();
-    let (seen, local) = (Rc::new(std::cell::RefCell::new(Seen::default())), LocalSet::new());
-    let clients = async {
-        for at in 0..millis {
-            server.work.set(ms(work(at)));
-            for _ in 0..per_ms {
-                let Ok(permit) = limit.try_acquire() else {
-                    seen.borrow_mut().refused += 1;
-                    continue;
-                };
-                let (server, seen, timer) = (server.clone(), seen.clone(), timer.clone());
-                tokio::task::spawn_local(async move {
-                    let started = timer.now();
-                    let place = server.room.acquire().await.unwrap();
-                    timer.sleep(server.work.get()).await;
-                    drop(place);
-                    permit.settle(Class::Success);
-                    seen.borrow_mut().rtts.push(timer.now() - started);
-                });
-            }
-            seen.borrow_mut().limits.push(limit.snapshot().limit);
-            timer.sleep(ms(1)).await;
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum What {
+    Arrival,
+    End(usize),
+}
+
+/// Calls arrive at random, twice as many as there is capacity, for so many seconds.
+fn run(builder: AdaptiveLimitBuilder, server: &Server, seconds: u64) -> Seen {
+    let timer = ManualTimer::new();
+    let limit = builder.timer(timer.clone()).seed(7).build().unwrap();
+    let (mut rng, mut seen, start) = (Rng::seeded(11), Seen::default(), timer.now());
+    let (mut events, mut queue, mut working) = (BinaryHeap::new(), VecDeque::new(), 0);
+    let mut calls: Vec<Option<(Duration, Permit)>> = Vec::new();
+    events.push(Reverse((Duration::ZERO, What::Arrival)));
+    while let Some(Reverse((at, what))) = events.pop() {
+        if at > Duration::from_secs(seconds) {
+            break;
         }
-    };
-    local.run_until(clients).await;
-    drop(local);
-    Rc::into_inner(seen).unwrap().into_inner()
-}
-
-fn server(room: usize) -> Rc<Server> {
-    Rc::new(Server { room: Arc::new(Semaphore::new(room)), work: Cell::new(ms(10)) })
-}
-
-#[tokio::test(start_paused = true)]
-async fn explore() {
-    let rules: [(&str, AdaptiveLimitBuilder); 4] = [
-        ("vegas", AdaptiveLimit::builder()),
-        ("gradient2", AdaptiveLimit::builder().gradient2()),
-        ("aimd", AdaptiveLimit::builder().rule(Rule::Aimd { backoff: 0.9, timeout: ms(12) })),
-        ("vegas200", AdaptiveLimit::builder().initial(200)),
-    ];
-    for (name, builder) in rules {
-        let limit = builder.seed(7).build().unwrap();
-        let seen = load(&limit, server(50), 10, 20_000, |at| if at < 10_000 { 10 } else { 20 }).await;
-        println!("{name}: p50 {:?} p99 {:?} served {} refused {}", seen.percentile(0.5), seen.percentile(0.99), seen.rtts.len(), seen.refused);
-        println!("{:?}", seen.limits.iter().step_by(100).collect::<Vec<_>>());
+        timer.advance(at.saturating_sub(timer.now() - start));
+        match what {
+            What::Arrival => {
+                let next = Duration::from_secs_f64(exponential(&mut rng) / (2 * CAPACITY) as f64);
+                events.push(Reverse((at + next, What::Arrival)));
+                if let Ok(permit) = limit.try_acquire() {
+                    queue.push_back(calls.len());
+                    calls.push(Some((at, permit)));
+                }
+            }
+            What::End(call) => {
+                let (began, permit) = calls[call].take().unwrap();
+                permit.settle(Class::Success);
+                working -= 1;
+                seen.calls.push((at, at - began, limit.snapshot().limit));
+            }
+        }
+        while working < server.room
+            && let Some(call) = queue.pop_front()
+        {
+            working += 1;
+            events.push(Reverse((at + (server.work)(at, &mut rng), What::End(call))));
+        }
     }
+    seen
+}
+
+/// The limit is within a fifth of the capacity, and throughput within a tenth.
+fn assert_settled(seen: &Seen, seconds: u64) {
+    let limit = seen.mean_limit();
+    assert!((40.0..=60.0).contains(&limit), "limit {limit}");
+    assert_busy(seen, seconds);
+}
+
+fn assert_busy(seen: &Seen, seconds: u64) {
+    let goodput = seen.calls.len() as u64 / seconds;
+    assert!(goodput >= CAPACITY * 9 / 10, "{goodput} a second");
+}
+
+#[test]
+fn an_overloaded_server_is_kept_busy_and_its_queue_short() {
+    // AD6: room for 50 at 10 ms, which nobody has told the limit, and twice the calls that makes.
+    let seen = run(AdaptiveLimit::builder(), &Server::STEADY, 10);
+    assert_settled(&seen.within(5, 10), 5);
+    assert_busy(&seen, 10);
+    assert!(seen.p99() < ms(30), "{:?}", seen.p99());
+    let rule = Rule::Aimd { backoff: 0.9, timeout: ms(12) };
+    let seen = run(AdaptiveLimit::builder().rule(rule), &Server::STEADY, 10);
+    assert_settled(&seen.within(5, 10), 5);
+    assert!(seen.p99() < ms(30), "{:?}", seen.p99());
+    // It compares with an average that the queue is part of: never idle, and a longer queue.
+    let seen = run(AdaptiveLimit::builder().gradient2(), &Server::STEADY, 10);
+    assert_busy(&seen.within(5, 10), 5);
+    assert!(seen.p99() < ms(30), "{:?}", seen.p99());
+}
+
+#[test]
+fn calls_that_take_one_time_and_then_another_are_not_taken_for_a_queue() {
+    // Against the shortest round trip ever seen, each of them looks like a queue, and the limit goes down to a handful.
+    for figure in [Figure::Percentile(0.5), Figure::Mean] {
+        let seen = run(AdaptiveLimit::builder().figure(figure), &Server::VARYING, 40);
+        assert_busy(&seen.within(5, 40), 35);
+        // The 99th percentile of the work alone is 46 ms.
+        assert!(seen.p99() < ms(92), "{:?}", seen.p99());
+    }
+}
+
+#[test]
+fn a_path_that_takes_longer_for_good_is_not_taken_for_a_queue_for_ever() {
+    // AD4: from 10 to 20 ms with the same room. Against the 10 ms, fifty calls look like a queue of twenty-five.
+    let windows = [(ms(100), Duration::from_secs(1)), (Duration::ZERO, Duration::from_secs(1))];
+    for (least, most) in windows {
+        let seen = run(AdaptiveLimit::builder().window(least, most), &Server::MOVED, 60);
+        let before = seen.within(10, 20).mean_limit();
+        let after = seen.calls.iter().filter(|call| call.0 > MOVE).map(|call| f64::from(call.2));
+        let recovered = after.skip(1_900).take(100).sum::<f64>() / 100.0;
+        assert!(recovered >= 0.8 * before, "{recovered} of {before} after 2,000 samples");
+        // And it stays there, neither by and by lower nor higher.
+        let late = seen.within(50, 60).mean_limit();
+        assert!((0.8..1.25).contains(&(late / before)), "{late} of {before} at last");
+    }
+}
+
+#[test]
+fn a_limit_that_began_with_a_queue_finds_out() {
+    // All that was ever measured has waited behind 200 others. At half the limit, less is measured.
+    let seen = run(AdaptiveLimit::builder().initial(200), &Server::STEADY, 60);
+    assert_settled(&seen.within(50, 60), 10);
 }
