@@ -8,7 +8,7 @@ use super::machine::Settings;
 use super::reserve::Reserve;
 use super::rule::{Chosen, Rule};
 use super::window::{Figure, Shape};
-use crate::bulkhead::{Bulkhead, BulkheadBuilder};
+use crate::bulkhead::{Bulkhead, BulkheadBuilder, Discipline};
 use crate::context::Criticality;
 use crate::control::Limit;
 use crate::event::{Listeners, Sink};
@@ -46,6 +46,7 @@ pub struct AdaptiveLimitBuilder {
     reserve: Reserve,
     queue: u32,
     max_wait: Option<Duration>,
+    discipline: Discipline,
     dry_run: bool,
     seed: Option<u64>,
     timer: Option<SharedTimer>,
@@ -94,6 +95,7 @@ impl AdaptiveLimitBuilder {
             reserve: Reserve::default(),
             queue: 0,
             max_wait: None,
+            discipline: Discipline::default(),
             dry_run: false,
             seed: None,
             timer: SharedTimer::preset(),
@@ -224,6 +226,13 @@ impl AdaptiveLimitBuilder {
         self
     }
 
+    /// Who of those who wait is next, and who is given up; see [bulkheads](crate::bulkhead). Default: first come, first
+    /// served.
+    pub fn discipline(mut self, discipline: Discipline) -> Self {
+        self.discipline = discipline;
+        self
+    }
+
     /// Decides, counts and tells, and refuses nothing. Default: off.
     ///
     /// The limit is found as ever, from calls that nobody limits: where the server is overloaded, it goes down to
@@ -290,7 +299,7 @@ impl AdaptiveLimitBuilder {
         }
         self.shape.check()?;
         self.reserve.check()?;
-        let mut gate = Bulkhead::builder().queue(self.queue).dry_run(self.dry_run);
+        let mut gate = Bulkhead::builder().queue(self.queue).discipline(self.discipline).dry_run(self.dry_run);
         if let Some(max_wait) = self.max_wait {
             gate = gate.max_wait(max_wait);
         }
