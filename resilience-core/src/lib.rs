@@ -114,6 +114,8 @@ pub mod lint;
 pub mod load_shed;
 mod name;
 pub mod observe;
+#[cfg(feature = "tower")]
+mod prototype;
 pub mod rate_limit;
 #[cfg(not(loom))]
 pub mod registry;

@@ -200,3 +200,22 @@ impl Drop for EnteredTime {
         set_time(self.previous);
     }
 }
+
+/// Runs `work` with the number of its attempt in the ambient context.
+#[allow(dead_code)] // For what repeats calls, which loom builds without layers may leave out.
+#[inline]
+pub(crate) fn attempting<T>(attempt: u32, work: impl FnOnce() -> T) -> T {
+    // The first attempt of a call outside of any other retry has nothing to enter.
+    if get().attempt == attempt { work() } else { entering(attempt, work) }
+}
+
+#[cold]
+fn entering<T>(attempt: u32, work: impl FnOnce() -> T) -> T {
+    let outer = get();
+    let entered = enter(Ambient { attempt, ..outer });
+    let result = work();
+    let inner = entered.leave();
+    // A timeout resolved inside stays resolved outside.
+    set(Ambient { attempt: outer.attempt, ..inner });
+    result
+}

@@ -8,14 +8,16 @@ use std::task::{Context, Poll, ready};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
+use crate::context::ambient::attempting;
+use crate::prototype::Kept;
 use crate::sync::Arc;
 use crate::time::Sleep;
 use crate::{Classification, Classify};
 
 use super::event::Reason;
 use super::replay::Replay;
-use super::service::Shared;
-use super::session::{Next, Session, attempting, last_word};
+use super::service::Rules;
+use super::session::{Next, Session, last_word};
 
 pin_project! {
     /// The answer of a [`RetryService`](super::RetryService).
@@ -35,7 +37,7 @@ pin_project! {
         instance: Option<Box<S>>,
         // The answer of the last attempt that was sent, kept from the moment another is scheduled; see `last_word`.
         earlier: Option<Box<Result<S::Response, S::Error>>>,
-        shared: Arc<Shared<S, C, R>>,
+        shared: Arc<Kept<S, Rules<C, R>>>,
     }
 }
 
@@ -55,7 +57,7 @@ impl<S: Service<Req>, Req, C, R> ResponseFuture<S, Req, C, R> {
         first: S::Future,
         session: Session,
         copy: Result<Req, Reason>,
-        shared: Arc<Shared<S, C, R>>,
+        shared: Arc<Kept<S, Rules<C, R>>>,
     ) -> Self {
         Self { state: State::Calling { attempt: first }, session, copy, instance: None, earlier: None, shared }
     }
@@ -151,7 +153,7 @@ where
         let Ok(request) = mem::replace(this.copy, Err(Reason::Attempts)) else {
             unreachable!("a retry was scheduled without a request");
         };
-        *this.copy = this.shared.copy(number, &request);
+        *this.copy = this.shared.rules.copy(number, &request);
         this.session.sent();
         let attempt = attempting(number, || instance.call(request));
         this.state.set(State::Calling { attempt });

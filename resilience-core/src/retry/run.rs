@@ -7,10 +7,11 @@ use std::task::{Context, Poll, ready};
 use pin_project_lite::pin_project;
 
 use crate::Classify;
+use crate::context::ambient::attempting;
 use crate::time::Sleep;
 
 use super::policy::Retry;
-use super::session::{Next, Session, attempting, last_word};
+use super::session::{Next, Session, last_word};
 
 pin_project! {
     /// An operation and its retries; made by [`Retry::run`].

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::context::{self, ambient, ambient::Ambient};
+use crate::context;
 use crate::time::{Sleep, Timestamp};
 use crate::{Class, Classification};
 
@@ -148,22 +148,4 @@ pub(super) fn last_word<T>(answer: T, refused: bool, earlier: &mut Option<Box<T>
         Some(earlier) if refused => *earlier,
         _ => answer,
     }
-}
-
-/// Runs `work` with the number of its attempt in the ambient context.
-#[inline]
-pub(super) fn attempting<T>(attempt: u32, work: impl FnOnce() -> T) -> T {
-    // The first attempt of a call outside of any other retry has nothing to enter.
-    if ambient::get().attempt == attempt { work() } else { entering(attempt, work) }
-}
-
-#[cold]
-fn entering<T>(attempt: u32, work: impl FnOnce() -> T) -> T {
-    let outer = ambient::get();
-    let entered = ambient::enter(Ambient { attempt, ..outer });
-    let result = work();
-    let inner = entered.leave();
-    // A timeout resolved inside stays resolved outside.
-    ambient::set(Ambient { attempt: outer.attempt, ..inner });
-    result
 }
