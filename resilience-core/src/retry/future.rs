@@ -8,7 +8,6 @@ use std::task::{Context, Poll, ready};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use crate::context::ambient::attempting;
 use crate::prototype::Kept;
 use crate::sync::Arc;
 use crate::time::Sleep;
@@ -82,7 +81,7 @@ where
                 }
             };
             // Returned as it came, if it is: taken apart and put together, the answer would be copied at every layer.
-            let polled = attempting(this.session.attempt(), || attempt.poll(cx));
+            let polled = this.session.attempting(|| attempt.poll(cx));
             let Poll::Ready(answer) = &polled else { return polled };
             let means = this.shared.rules.classify.classify(answer);
             if this.session.is_plain(this.shared.rules.retry.shared(), &means) {
@@ -145,7 +144,7 @@ where
         }
         let number = this.session.attempt();
         let instance = this.instance.get_or_insert_with(|| Box::new(this.shared.instance()));
-        if let Err(error) = ready!(attempting(number, || instance.poll_ready(cx))) {
+        if let Err(error) = ready!(this.session.attempting(|| instance.poll_ready(cx))) {
             this.session.unready(this.shared.rules.retry.shared());
             return Poll::Ready(Err(error));
         }
@@ -155,7 +154,7 @@ where
         };
         *this.copy = this.shared.rules.copy(number, &request);
         this.session.sent();
-        let attempt = attempting(number, || instance.call(request));
+        let attempt = this.session.attempting(|| instance.call(request));
         this.state.set(State::Calling { attempt });
         Poll::Ready(Ok(()))
     }

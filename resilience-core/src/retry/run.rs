@@ -7,7 +7,6 @@ use std::task::{Context, Poll, ready};
 use pin_project_lite::pin_project;
 
 use crate::Classify;
-use crate::context::ambient::attempting;
 use crate::time::Sleep;
 
 use super::policy::Retry;
@@ -66,11 +65,11 @@ where
                 StateProjection::Idle => {
                     session.sent();
                     let number = session.attempt();
-                    let attempt = attempting(number, || (this.operation)(number));
+                    let attempt = session.attempting(|| (this.operation)(number));
                     this.state.set(State::Running { attempt });
                 }
                 StateProjection::Running { attempt } => {
-                    let answer = ready!(attempting(session.attempt(), || attempt.poll(cx)));
+                    let answer = ready!(session.attempting(|| attempt.poll(cx)));
                     let means = this.classify.classify(&answer);
                     if session.is_plain(policy, &means) {
                         return Poll::Ready(answer);

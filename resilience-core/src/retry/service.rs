@@ -5,7 +5,6 @@ use std::task::{Context, Poll};
 
 use tower_service::Service;
 
-use crate::context::ambient::attempting;
 use crate::prototype::Origin;
 use crate::{ByResult, Classify};
 
@@ -84,7 +83,7 @@ where
         let kept = self.origin.used().clone();
         let session = Session::begin(kept.rules.retry.shared());
         let copy = kept.rules.copy(1, &request);
-        let first = attempting(1, || self.inner.call(request));
+        let first = session.attempting(|| self.inner.call(request));
         ResponseFuture::new(first, session, copy, kept)
     }
 }

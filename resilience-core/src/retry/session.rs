@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::context;
+use crate::context::{self, ambient};
 use crate::time::{Sleep, Timestamp};
 use crate::{Class, Classification};
 
@@ -17,8 +17,8 @@ pub(super) struct Session {
     machine: machine::Session,
     /// When the call began, if the rules bounded then how long it may take.
     started: Option<Timestamp>,
-    /// Held, not read: the request is in flight until this is dropped.
-    _request: Request,
+    /// The request is in flight until this is dropped.
+    request: Request,
     permit: Option<Permit>,
 }
 
@@ -38,13 +38,19 @@ impl Session {
     pub(super) fn begin(policy: &Shared) -> Self {
         let started = policy.is_timed().then(|| policy.timer.now());
         let request = policy.budget.as_ref().map_or_else(Request::default, RetryBudget::request);
-        Self { machine: machine::Session::new(), started, _request: request, permit: None }
+        Self { machine: machine::Session::new(), started, request, permit: None }
     }
 
     /// The attempt under way, or scheduled.
     #[inline]
     pub(super) fn attempt(&self) -> u32 {
         self.machine.attempt()
+    }
+
+    /// Runs `work` as part of the attempt under way.
+    #[inline]
+    pub(super) fn attempting<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.request.within(|| ambient::attempting(self.attempt(), work))
     }
 
     /// A scheduled attempt is sent now.

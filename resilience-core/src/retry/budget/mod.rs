@@ -38,6 +38,7 @@ mod rule;
 mod word;
 
 use std::fmt;
+use std::num::NonZeroUsize;
 
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, lock};
@@ -50,7 +51,7 @@ pub use self::permit::{Permit, Request};
 pub use self::rule::{Costs, Kind, Ratio, Rule, Share, Throttle};
 
 use self::leaky::Slices;
-use self::permit::Purse;
+use self::permit::{Account, Purse};
 use self::word::{Floor, Input, Word};
 
 /// A bound on retries that everything which repeats calls can share. Clones are one budget.
@@ -104,7 +105,9 @@ impl RetryBudget {
         RetryBudgetBuilder::new()
     }
 
-    /// Tells the budget that a request is sent for the first time. Retries are not requests.
+    /// Tells the budget that a request is sent for the first time. Retries are not requests: what is sent as a further
+    /// attempt of an outer layer, as the [context](crate::context::attempt) tells, is not counted, nor is one that an
+    /// outer layer with the same budget has counted already.
     ///
     /// The request is in flight until what this returns is dropped, which only [`Rule::Share`] heeds.
     #[inline]
@@ -113,8 +116,18 @@ impl RetryBudget {
     }
 
     fn deposit(&self) -> Request {
+        let account = self.account();
+        if permit::is_counted(account) {
+            return Request::default();
+        }
         self.apply(Input::Request);
-        Request::new(matches!(self.shared.ledger, Ledger::Word(Word::InFlight(_))).then(|| self.clone()))
+        let is_in_flight = matches!(self.shared.ledger, Ledger::Word(Word::InFlight(_)));
+        Request::new(is_in_flight.then(|| self.clone()), account)
+    }
+
+    /// Where the shared state lies, which is somewhere, and not where another's does.
+    fn account(&self) -> Account {
+        Account(NonZeroUsize::new(&raw const *self.shared as usize).unwrap_or(NonZeroUsize::MIN))
     }
 
     /// Asks for one retry or hedge; `None` if the budget has none to give.

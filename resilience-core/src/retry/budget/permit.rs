@@ -1,8 +1,12 @@
 //! What a budget hands out: given back by dropping.
 
+use std::cell::Cell;
+use std::num::NonZeroUsize;
+
 use super::RetryBudget;
 use super::rule::Kind;
 use super::word::Input;
+use crate::context::ambient;
 
 /// One retry or hedge, paid for from the moment it is scheduled.
 ///
@@ -92,12 +96,53 @@ impl Drop for Permit {
 pub struct Request {
     /// None where the rule does not count requests in flight.
     budget: Option<RetryBudget>,
+    /// The budget it paid into, if it did.
+    counted: Option<Account>,
+}
+
+/// Which budget, for as long as somebody holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Account(pub(super) NonZeroUsize);
+
+thread_local! {
+    /// The budget that the request in progress has paid into.
+    static COUNTED: Cell<Option<Account>> = const { Cell::new(None) };
 }
 
 impl Request {
-    pub(super) fn new(budget: Option<RetryBudget>) -> Self {
-        Self { budget }
+    pub(super) fn new(budget: Option<RetryBudget>, counted: Account) -> Self {
+        Self { budget, counted: Some(counted) }
     }
+
+    /// Runs `work` so that no layer inside which shares the budget counts the request again.
+    #[inline]
+    pub(crate) fn within<T>(&self, work: impl FnOnce() -> T) -> T {
+        // While the budget is full nothing is paid in, and nothing need be noted.
+        if self.counted.is_none() { work() } else { self.noting(work) }
+    }
+
+    fn noting<T>(&self, work: impl FnOnce() -> T) -> T {
+        let _outer = Outer(COUNTED.replace(self.counted));
+        work()
+    }
+}
+
+/// What was noted outside; put back when this is dropped, by a panic too.
+struct Outer(Option<Account>);
+
+impl Drop for Outer {
+    fn drop(&mut self) {
+        COUNTED.set(self.0);
+    }
+}
+
+/// Whether what is about to be sent for the first time here was counted before: by an outer layer that shares the
+/// budget, or as the retry or hedge of an outer layer, which is no request.
+pub(super) fn is_counted(account: Account) -> bool {
+    let attempt = ambient::get().attempt;
+    // With the number with which the request being served came, the client counts its own.
+    let is_repeated = attempt > 1 && attempt & ambient::RECEIVED == 0;
+    is_repeated || COUNTED.get() == Some(account)
 }
 
 impl Drop for Request {

@@ -230,7 +230,7 @@ fn a_timeout_resolved_during_a_retry_stays_resolved_for_the_outer_layers() {
     let time = ambient::TimeLeft { within: ms(500).into(), ..ambient::TimeLeft::UNLIMITED };
     let within = ambient::Ambient { time, ..ambient::Ambient::EMPTY };
     let entered = ambient::enter(within);
-    let seen = session::attempting(2, || context::deadline(&timer).map(|deadline| deadline.timestamp()));
+    let seen = ambient::attempting(2, || context::deadline(&timer).map(|deadline| deadline.timestamp()));
     let after = entered.leave();
     assert_eq!((seen, after.attempt, after.time.is_resolved()), (Some(after.time.deadline), 1, true));
     assert_eq!(after.time.deadline, timer.now() + ms(500));
