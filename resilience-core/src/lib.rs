@@ -102,6 +102,7 @@ mod flight;
 pub mod grpc;
 #[cfg(not(loom))]
 pub mod health;
+pub mod hedge;
 mod held;
 #[cfg(feature = "http")]
 pub mod http;

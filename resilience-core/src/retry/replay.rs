@@ -29,7 +29,8 @@ impl<Req: Clone> Replay<Req> for Cloned {
     }
 }
 
-/// Copies only the requests a predicate admits; made by [`RetryLayer::retry_if`](super::RetryLayer::retry_if).
+/// Copies only the requests a predicate admits; made by [`RetryLayer::retry_if`](super::RetryLayer::retry_if) and
+/// [`HedgeLayer::hedge_if`](crate::hedge::HedgeLayer::hedge_if).
 #[derive(Clone, Copy)]
 pub struct RetryIf<F, R> {
     predicate: F,
@@ -37,7 +38,7 @@ pub struct RetryIf<F, R> {
 }
 
 impl<F, R> RetryIf<F, R> {
-    pub(super) fn new(predicate: F, replay: R) -> Self {
+    pub(crate) fn new(predicate: F, replay: R) -> Self {
         Self { predicate, replay }
     }
 }

@@ -1,0 +1,1 @@
+//! The race against a model that knows everything beforehand.
