@@ -10,6 +10,7 @@ use std::time::Duration;
 use resilience_core::adaptive_limit::AdaptiveLimit;
 use resilience_core::bulkhead::{Bulkhead, BulkheadLayer, Discipline};
 use resilience_core::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer, exact};
+use resilience_core::hedge::{Hedge, Quantile};
 use resilience_core::rate_limit::RateLimiter;
 use resilience_core::retry::{Retry, RetryLayer, RetryService};
 use resilience_core::timeout::TimeoutLayer;
@@ -218,6 +219,18 @@ fn an_adaptive_limit_with_a_free_slot_allocates_nothing_while_it_learns() {
 fn a_rate_limiter_with_a_free_permit_allocates_nothing() {
     let limiter = RateLimiter::builder().quota(10_000, Duration::from_secs(1)).build();
     in_a_runtime(|| assert_eq!(allocated(limiter.unwrap().layer().layer(LiftLayer.layer(Echo))), 0));
+}
+
+#[test]
+fn a_hedge_that_is_not_needed_allocates_nothing() {
+    let fixed = Hedge::builder().delay(Duration::from_secs(60)).build().unwrap();
+    let learnt = Hedge::builder().delay(Quantile { samples: 10, ..Quantile::default() }).build().unwrap();
+    in_a_runtime(|| {
+        for (hedge, which) in [(fixed, "fixed"), (learnt, "learnt")] {
+            assert_eq!(allocated(hedge.layer().layer(LiftLayer.layer(Echo))), 0, "{which}, answered at once");
+            assert_eq!(allocated(hedge.layer().layer(LiftLayer.layer(Later))), 0, "{which}, answered in time");
+        }
+    });
 }
 
 fn stack<S>(inner: S) -> impl Service<u32, Response = u32, Error = Error<Infallible>>
