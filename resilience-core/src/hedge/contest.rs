@@ -151,6 +151,9 @@ where
                 let policy = this.launcher.policy();
                 let why = ready!(this.session.poll_due(policy, this.launcher.obstacle(), cx));
                 self.as_mut().launch(why);
+                if let Some(answer) = self.as_mut().end_if_over() {
+                    return Poll::Ready(answer);
+                }
             }
         }
     }
@@ -173,17 +176,24 @@ where
             *this.kept = Some(Box::new(answer));
         }
         match decision.then {
-            Then::Win | Then::Wait | Then::End => {}
-            Then::Launch => self.as_mut().launch(Why::failure(means)),
+            Then::Win | Then::Wait => {}
+            Then::Launch => this.session.hurry(means),
             Then::Hold(after) => this.session.hold(this.launcher.policy(), after, means),
+            Then::End => return self.fail(),
         }
-        if decision.then != Then::End && self.session.running() > 0 {
-            return None;
-        }
+        None
+    }
+
+    /// The best failure, if nobody is left who could answer.
+    fn end_if_over(self: Pin<&mut Self>) -> Option<Result<T, E>> {
+        if self.session.running() == 0 { self.fail() } else { None }
+    }
+
+    fn fail(mut self: Pin<&mut Self>) -> Option<Result<T, E>> {
         self.as_mut().end();
         let this = self.project();
         this.session.failed(this.launcher.policy());
-        // The first failure was kept, whatever it was.
+        // There is one: the first failure was kept, whatever it was.
         this.kept.take().map(|kept| *kept)
     }
 

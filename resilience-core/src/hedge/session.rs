@@ -32,8 +32,8 @@ pub(super) struct Session {
 enum Alarm {
     /// Nobody has asked yet: as long as the calls answer at once, no clock is read and no timer made.
     Unset,
-    /// Its time has come.
-    Due,
+    /// Its time has come, and that of so many more.
+    Due { why: Why, more: u32 },
     Set {
         sleep: Sleep,
         why: Why,
@@ -52,7 +52,7 @@ pub(super) struct Why {
 impl Why {
     const DELAY: Self = Self { cause: Cause::Delay, kind: Kind::Failure };
 
-    pub(super) fn failure(means: &Classification) -> Self {
+    fn failure(means: &Classification) -> Self {
         let kind = match means.retry_after() {
             Some(_) => Kind::Throttled,
             None if means.is_timed_out() => Kind::TimedOut,
@@ -170,7 +170,14 @@ impl Session {
                     continue;
                 }
                 Alarm::Off => return Poll::Pending,
-                Alarm::Due => Why::DELAY,
+                Alarm::Due { why, more } => {
+                    let why = *why;
+                    if let Some(more) = more.checked_sub(1) {
+                        self.alarm = Alarm::Due { why, more };
+                        return Poll::Ready(why);
+                    }
+                    why
+                }
                 Alarm::Set { sleep, why } => {
                     ready!(Pin::new(sleep).poll(cx));
                     *why
@@ -179,6 +186,12 @@ impl Session {
             self.alarm = Alarm::Unset;
             return Poll::Ready(why);
         }
+    }
+
+    /// A failure makes the next attempt due: as soon as all others that may have answered meanwhile were heard.
+    pub(super) fn hurry(&mut self, means: &Classification) {
+        let more = if let Alarm::Due { more, .. } = self.alarm { more + 1 } else { 0 };
+        self.alarm = Alarm::Due { why: Why::failure(means), more };
     }
 
     /// The next attempt is not due earlier than after this, and then it is due.
@@ -221,8 +234,6 @@ impl Session {
             }
             Ok(permit) => {
                 self.race.launch();
-                // Its own delay, or that of the next one, counts from here.
-                self.alarm = Alarm::Unset;
                 policy.emit(Event::Launched { attempt, cause });
                 Some(Launch { attempt, permit })
             }
@@ -242,7 +253,7 @@ impl Session {
         let since = self.started.filter(|_| self.race.is_single()).unwrap_or(now);
         match Race::due(since, delay, deadline(policy)) {
             None => Alarm::Off,
-            Some(due) if due <= now => Alarm::Due,
+            Some(due) if due <= now => Alarm::Due { why: Why::DELAY, more: 0 },
             Some(due) => Alarm::Set { sleep: policy.timer.sleep_until(due), why: Why::DELAY },
         }
     }

@@ -41,37 +41,33 @@ fn expected(plan: &Plan) -> (Answer, u64, Vec<u128>) {
     let mut due = Some(plan.delays[0]);
     let mut closed = false;
     for now in 0.. {
-        loop {
-            // Whoever answers first wins a tie by number.
-            let answering = (0..starts.len())
-                .find(|&nth| done[nth].is_none() && starts[nth] + plan.attempts[nth].0 <= now);
-            let Some(nth) = answering else {
-                if !closed && starts.len() < plan.attempts.len() && due.is_some_and(|due| due <= now) {
-                    starts.push(now);
-                    due = plan.delays.get(starts.len() - 1).map(|delay| now + delay);
-                    continue;
-                }
-                break;
-            };
-            let end = plan.attempts[nth].1;
+        let sent = |starts: &[u64]| starts.iter().map(|&at| u128::from(at)).collect();
+        // All are heard who answer now, in the order of their numbers, before anybody else is asked.
+        let mut owed = 0;
+        for nth in 0..starts.len() {
+            let (takes, end) = plan.attempts[nth];
+            if starts[nth] + takes != now {
+                continue;
+            }
             done[nth] = Some(end);
             closed |= matches!(end, End::Fatal | End::Refused);
-            let sent = |starts: &[u64]| starts.iter().map(|&at| u128::from(at)).collect();
+            owed += u32::from(end == End::Failed);
             if end == End::Good {
                 return (end.answer(nth as u32 + 1), now, sent(&starts));
             }
-            if end == End::Failed && !closed && starts.len() < plan.attempts.len() {
-                starts.push(now);
-                due = plan.delays.get(starts.len() - 1).map(|delay| now + delay);
-                continue;
+            if let (Some(_), Some(fatal)) = (done[0], done.iter().position(|end| *end == Some(End::Fatal))) {
+                return (End::Fatal.answer(fatal as u32 + 1), now, sent(&starts));
             }
+        }
+        while !closed && starts.len() < plan.attempts.len() && (owed > 0 || due.is_some_and(|due| due <= now)) {
+            owed = owed.saturating_sub(1);
+            starts.push(now);
+            due = plan.delays.get(starts.len() - 1).map(|delay| now + delay);
+        }
+        if (0..starts.len()).all(|nth| done[nth].is_some()) {
             let failures = |which: End| done.iter().position(|end| *end == Some(which));
-            let is_settled = done[0].is_some() && failures(End::Fatal).is_some();
-            let all_done = (0..starts.len()).all(|nth| done[nth].is_some());
-            if is_settled || all_done {
-                let told = [End::Fatal, End::Failed, End::Refused].into_iter().find_map(failures).unwrap();
-                return (done[told].unwrap().answer(told as u32 + 1), now, sent(&starts));
-            }
+            let told = [End::Fatal, End::Failed, End::Refused].into_iter().find_map(failures).unwrap();
+            return (done[told].unwrap().answer(told as u32 + 1), now, sent(&starts));
         }
     }
     unreachable!("time does not end")

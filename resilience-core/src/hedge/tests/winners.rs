@@ -50,6 +50,17 @@ async fn an_answer_at_once_reads_no_clock_and_makes_no_timer() {
     assert_eq!(ask(&hedge, &Script::new([(0, Ok(1))])).await.0, Ok(1));
 }
 
+/// One call, of which nothing but the answer must be left once there is one.
+async fn alone(hedge: &Hedge, script: &Script) -> Answer {
+    let mut service = hedge.layer().layer(script.handle());
+    // Not `oneshot`, which drops the whole call as soon as it is done.
+    let service = ServiceExt::<()>::ready(&mut service).await.unwrap();
+    let mut call = std::pin::pin!(service.call(()));
+    let answer = call.as_mut().await;
+    assert_eq!(script.running(), 0, "a loser outlived the answer");
+    answer
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_slow_primary_is_overtaken_and_dropped_before_the_caller_sees_the_answer() {
     // HG5. A loser that goes on in a task of its own holds its connection, and the caller's request, for nobody.
@@ -57,16 +68,7 @@ async fn a_slow_primary_is_overtaken_and_dropped_before_the_caller_sees_the_answ
     let hedge = steady().listener(heard.clone()).build().unwrap();
     let script = Script::new([(1_000, Ok(1)), (10, Ok(2))]);
     let start = now();
-    let service = hedge.layer().layer(script.handle());
-    let mut call = std::pin::pin!(service.oneshot(()));
-    let answer = std::future::poll_fn(|cx| {
-        let polled = call.as_mut().poll(cx);
-        if polled.is_ready() {
-            assert_eq!(script.running(), 0, "a loser outlived the answer");
-        }
-        polled
-    });
-    assert_eq!(answer.await, Ok(2));
+    assert_eq!(alone(&hedge, &script).await, Ok(2));
     assert_eq!(now().since(start), ms(60));
     assert_eq!(script.lock().calls, [Call { attempt: 1, at: ms(0) }, Call { attempt: 2, at: ms(50) }]);
     let launched = Event::Launched { attempt: 2, cause: Cause::Delay };
@@ -80,8 +82,8 @@ async fn a_primary_that_comes_first_after_all_drops_the_hedge() {
     let heard = Heard::default();
     let hedge = steady().listener(heard.clone()).build().unwrap();
     let script = Script::new([(70, Ok(1)), (100, Ok(2))]);
-    assert_eq!(ask(&hedge, &script).await, (Ok(1), 70));
-    assert_eq!((script.running(), hedge.snapshot().won), (0, 0));
+    assert_eq!(alone(&hedge, &script).await, Ok(1));
+    assert_eq!(hedge.snapshot().won, 0);
     assert_eq!(heard.all()[1..], [Event::Won { attempt: 1 }, Event::Cancelled { attempts: 1 }]);
 }
 
@@ -105,6 +107,18 @@ async fn a_failure_that_may_pass_launches_the_next_attempt_at_once() {
     assert_eq!(ask(&hedge, &script).await, (Ok(3), 57));
     assert_eq!(script.starts(), [0, 0, 50]); // and from there the delay counts anew
     assert_eq!(heard.all()[0], Event::Launched { attempt: 2, cause: Cause::Failure });
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_that_fail_at_once_are_followed_by_two() {
+    let hedge = steady().delay([ms(0), Duration::MAX]).attempts(4).build().unwrap();
+    let script = Script::new([(10, down()), (10, down()), (9, down()), (8, Ok(4))]);
+    assert_eq!(ask(&hedge, &script).await, (Ok(4), 18));
+    assert_eq!(script.starts(), [0, 0, 10, 10]);
+    // Unless a third was good in the same moment: all are heard before anybody else is asked.
+    let script = Script::new([(10, down()), (10, Ok(2))]);
+    assert_eq!(ask(&hedge, &script).await, (Ok(2), 10));
+    assert_eq!(script.starts(), [0, 0]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -273,3 +273,23 @@ proptest! {
         prop_assert_eq!(budget.snapshot().available, before);
     }
 }
+
+#[test]
+fn a_request_pays_in_once_however_many_layers_count_it() {
+    // RT16. A retry inside a hedge saw a request where the hedge had seen one already, and another in each hedge: the
+    // ratio that was set was not the ratio that held.
+    let budget = RetryBudget::builder().ratio(1.0).reserve(100).start(0).build().unwrap();
+    let other = RetryBudget::builder().ratio(1.0).reserve(100).start(0).build().unwrap();
+    let available = || (budget.snapshot().available, other.snapshot().available);
+    let outer = budget.request();
+    outer.within(|| drop((budget.request(), other.request())));
+    assert_eq!(available(), (1.0, 1.0));
+    drop(budget.request()); // the note is gone with the call
+    assert_eq!(available(), (2.0, 1.0));
+    // What is sent as a further attempt is no request, whoever sends it; the client's own number is not ours.
+    let second = crate::context::Context::new().with_attempt(2);
+    second.run(|| drop(budget.request()));
+    assert_eq!(available(), (2.0, 1.0));
+    second.received().run(|| drop(budget.request()));
+    assert_eq!(available(), (3.0, 1.0));
+}
