@@ -9,6 +9,7 @@
 //! |---|---|
 //! | calls that never come back | [`timeout`] |
 //! | failures that pass by themselves | [`retry`], within a [budget](retry::RetryBudget) |
+//! | one call in a hundred that takes a hundred times as long | [`hedge`], within the same budget |
 //! | a dependency that is down, and callers that wait for it | [`circuit_breaker`] |
 //! | one slow dependency that eats all threads or connections | [`bulkhead`] |
 //! | a bulkhead whose right limit nobody knows, or not for long | [`adaptive_limit`] |
@@ -48,7 +49,7 @@
 //!
 //! # Order
 //!
-//! From the outside in: total timeout, [`retry`], [`circuit_breaker`], [`bulkhead`], per-attempt timeout, [`LiftLayer`],
+//! From the outside in: total timeout, [`retry`], [`circuit_breaker`], [`hedge`], [`bulkhead`], per-attempt timeout, [`LiftLayer`],
 //! service. Retry outside the breaker, so that each attempt is judged and an open circuit ends the retries; the breaker
 //! outside the bulkhead, so that its refusals are not taken for failures of the service; a time limit for each attempt
 //! inside, one for the caller's patience outside.

@@ -64,7 +64,7 @@ where
         if let Some((mut operation, classify)) = this.operation.take() {
             let session = Session::begin(this.hedge.shared());
             let primary = session.attempting(1, || operation(1));
-            let launcher = Operation { hedge: *this.hedge, operation, classify };
+            let launcher = Operation { hedge: this.hedge, operation, classify };
             this.contest.set(Some(Contest::new(primary, session, launcher)));
         }
         this.contest.as_pin_mut().expect("a future is not polled after its first poll panicked").poll(cx)

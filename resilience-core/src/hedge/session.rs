@@ -33,7 +33,10 @@ enum Alarm {
     /// Nobody has asked yet: as long as the calls answer at once, no clock is read and no timer made.
     Unset,
     /// Its time has come, and that of so many more.
-    Due { why: Why, more: u32 },
+    Due {
+        why: Why,
+        more: u32,
+    },
     Set {
         sleep: Sleep,
         why: Why,
