@@ -20,48 +20,104 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug)]
 pub struct Shares<K> {
     limit: u32,
+    /// The slots all parts have.
+    in_flight: u32,
+    /// Parts that have fewer slots than they can always have.
+    unmet: usize,
     parts: BTreeMap<K, Part>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Part {
-    share: f64,
+    /// `None` for one that gets what others leave.
+    share: Option<f64>,
+    guaranteed: u32,
     in_flight: u32,
 }
 
 impl<K: Ord> Shares<K> {
     /// A limit, and the share of each part in it, between 0 and 1.
     pub fn new(limit: u32, parts: impl IntoIterator<Item = (K, f64)>) -> Self {
-        let parts = parts.into_iter().map(|(key, share)| (key, Part { share, in_flight: 0 })).collect();
-        Self { limit, parts }
+        let part = |share| Part { share: Some(share), guaranteed: guaranteed(limit, share), in_flight: 0 };
+        let parts: BTreeMap<_, _> = parts.into_iter().map(|(key, share)| (key, part(share))).collect();
+        Self { limit, in_flight: 0, unmet: parts.len(), parts }
+    }
+
+    /// Adds a part without a share, or takes the share of a part away: it gets what others leave.
+    ///
+    /// ```
+    /// use resilience_core::control::Shares;
+    ///
+    /// let mut shares = Shares::new(2, [("live", 0.5)]).with_guest("anybody");
+    /// assert!(shares.acquire(&"live") && shares.acquire(&"anybody"));
+    /// assert!(!shares.acquire(&"anybody")); // not even one slot is its own
+    /// ```
+    #[must_use]
+    pub fn with_guest(mut self, part: K) -> Self {
+        self.parts.entry(part).or_insert(Part { share: None, guaranteed: 0, in_flight: 0 }).share = None;
+        self.settle();
+        self
     }
 
     /// Takes a slot for a part. False if there is none for it, or no such part.
     pub fn acquire(&mut self, part: &K) -> bool {
-        let (total, limit) = (self.in_flight(), self.limit);
-        let Some(part) = self.parts.get_mut(part) else { return false };
-        if total >= limit && part.in_flight >= guaranteed(limit, part.share) {
-            return false;
+        let is_whole_full = self.in_flight >= self.limit;
+        match self.parts.get_mut(part) {
+            Some(part) if is_whole_full && part.in_flight >= part.guaranteed => return false,
+            Some(part) => part.take(&mut self.unmet),
+            None => return false,
         }
-        part.in_flight += 1;
+        self.in_flight = self.in_flight.saturating_add(1);
+        true
+    }
+
+    /// Takes a slot for a part whether there is one or not, for a limit that is only tried out. False if there is no such
+    /// part.
+    pub fn overfill(&mut self, part: &K) -> bool {
+        let Some(part) = self.parts.get_mut(part) else { return false };
+        part.take(&mut self.unmet);
+        self.in_flight = self.in_flight.saturating_add(1);
         true
     }
 
     /// Gives a slot back.
     pub fn release(&mut self, part: &K) {
-        if let Some(part) = self.parts.get_mut(part) {
-            part.in_flight = part.in_flight.saturating_sub(1);
+        if let Some(part) = self.parts.get_mut(part)
+            && part.in_flight > 0
+        {
+            self.unmet += usize::from(part.in_flight == part.guaranteed);
+            part.in_flight -= 1;
+            self.in_flight = self.in_flight.saturating_sub(1);
         }
     }
 
     /// Changes the limit, and every share with it.
     pub fn set_limit(&mut self, limit: u32) {
         self.limit = limit;
+        self.settle();
     }
 
-    /// The slots a part can always have: at least one.
+    /// Changes the share of a part that has one. False if there is no such part.
+    pub fn set_share(&mut self, part: &K, share: f64) -> bool {
+        let Some(own) = self.parts.get_mut(part).and_then(|part| part.share.as_mut()) else { return false };
+        *own = share;
+        self.settle();
+        true
+    }
+
+    /// The limit.
+    pub fn limit(&self) -> u32 {
+        self.limit
+    }
+
+    /// Whether no part can have a slot now.
+    pub fn is_full(&self) -> bool {
+        self.in_flight >= self.limit && self.unmet == 0
+    }
+
+    /// The slots a part can always have: at least one, if it has a share.
     pub fn guaranteed(&self, part: &K) -> Option<u32> {
-        self.parts.get(part).map(|part| guaranteed(self.limit, part.share))
+        self.parts.get(part).map(|part| part.guaranteed)
     }
 
     /// The slots a part has.
@@ -71,7 +127,22 @@ impl<K: Ord> Shares<K> {
 
     /// The slots all parts have.
     pub fn in_flight(&self) -> u32 {
-        self.parts.values().map(|part| part.in_flight).sum()
+        self.in_flight
+    }
+
+    /// Works out anew what each part can always have.
+    fn settle(&mut self) {
+        for part in self.parts.values_mut() {
+            part.guaranteed = part.share.map_or(0, |share| guaranteed(self.limit, share));
+        }
+        self.unmet = self.parts.values().filter(|part| part.in_flight < part.guaranteed).count();
+    }
+}
+
+impl Part {
+    fn take(&mut self, unmet: &mut usize) {
+        self.in_flight = self.in_flight.saturating_add(1);
+        *unmet = unmet.saturating_sub(usize::from(self.in_flight == self.guaranteed));
     }
 }
 

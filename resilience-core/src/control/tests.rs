@@ -152,24 +152,31 @@ proptest! {
         }
     }
 
-    /// What a part releases is what it had, and the whole never has more than the limit and every guarantee.
+    /// What a part releases is what it had, the whole never has more than the limit and every guarantee, and it says that
+    /// it is full exactly when nobody gets in.
     #[test]
-    fn shares_add_up(steps in proptest::collection::vec((0..3_u8, proptest::bool::ANY), 1..200)) {
-        let mut shares = Shares::new(10, [(0, 0.2), (1, 0.3), (2, 0.5)]);
-        let mut held = [0_u32; 3];
-        for (part, acquires) in steps {
-            if acquires {
-                held[usize::from(part)] += u32::from(shares.acquire(&part));
-            } else if held[usize::from(part)] > 0 {
-                held[usize::from(part)] -= 1;
-                shares.release(&part);
+    fn shares_add_up(steps in proptest::collection::vec((0..4_u8, 0..8_u8), 1..200)) {
+        let mut shares = Shares::new(10, [(0, 0.2), (1, 0.3), (2, 0.5)]).with_guest(3);
+        let (mut held, mut most) = ([0_u32; 4], 0);
+        for (part, what) in steps {
+            match what {
+                0..=4 => held[usize::from(part)] += u32::from(shares.acquire(&part)),
+                5 if held[usize::from(part)] > 0 => {
+                    held[usize::from(part)] -= 1;
+                    shares.release(&part);
+                }
+                6 => shares.set_limit(u32::from(part) * 4),
+                7 => prop_assert_eq!(shares.set_share(&part, 0.1), part < 3),
+                _ => {}
             }
             prop_assert_eq!(shares.in_flight(), held.iter().sum::<u32>());
-            prop_assert!(shares.in_flight() <= 20);
+            let guaranteed = |key| shares.guaranteed(&key).unwrap();
+            most = most.max(shares.limit() + (0..4).map(guaranteed).sum::<u32>());
+            prop_assert!(shares.in_flight() <= most);
             for (key, held) in held.iter().enumerate() {
-                let key = key as u8;
-                prop_assert!(*held >= shares.guaranteed(&key).unwrap() || shares.clone().acquire(&key));
+                prop_assert!(*held >= guaranteed(key as u8) || shares.clone().acquire(&(key as u8)));
             }
+            prop_assert_eq!(shares.is_full(), (0..4).all(|key| !shares.clone().acquire(&key)));
         }
     }
 }
