@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use resilience_core::adaptive_limit::AdaptiveLimit;
+use resilience_core::bulkhead::partitioned::PartitionedBulkhead;
 use resilience_core::bulkhead::{Bulkhead, BulkheadLayer, Discipline};
 use resilience_core::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer, exact};
 use resilience_core::hedge::{Hedge, Quantile};
@@ -213,6 +214,14 @@ fn an_adaptive_limit_with_a_free_slot_allocates_nothing_while_it_learns() {
             assert!(limit.snapshot().windows > u64::from(CALLS));
         }
     });
+}
+
+#[test]
+fn a_partitioned_bulkhead_allocates_nothing_for_those_it_knows_and_those_it_does_not() {
+    let bulkhead = PartitionedBulkhead::builder().limit(8).share(0, 0.5);
+    let bulkhead = in_a_runtime(|| bulkhead.build().unwrap());
+    let layer = bulkhead.layer(|request: &u32| request % 4);
+    in_a_runtime(|| assert_eq!(allocated(layer.layer(LiftLayer.layer(Echo))), 0));
 }
 
 #[test]

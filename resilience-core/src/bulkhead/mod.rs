@@ -100,6 +100,8 @@
 //! and outside of a per-attempt timeout, whose time should not pass in the queue. A breaker outside does not count its
 //! refusals, and a retry outside does not repeat them: they are the own stack's.
 //!
+//! Where callers should not be able to take all slots from each other, give each a share: [`partitioned`].
+//!
 //! # Limits
 //!
 //! 4,194,303 calls at once and 1,048,575 that wait. A service that is ready holds its permit, so keep the time between
@@ -115,6 +117,7 @@ mod gate;
 #[cfg(feature = "tower")]
 mod layer;
 mod machine;
+pub mod partitioned;
 mod policy;
 #[cfg(feature = "tower")]
 mod service;

@@ -97,14 +97,6 @@ impl<K: Ord> Shares<K> {
         self.settle();
     }
 
-    /// Changes the share of a part that has one. False if there is no such part.
-    pub fn set_share(&mut self, part: &K, share: f64) -> bool {
-        let Some(own) = self.parts.get_mut(part).and_then(|part| part.share.as_mut()) else { return false };
-        *own = share;
-        self.settle();
-        true
-    }
-
     /// The limit.
     pub fn limit(&self) -> u32 {
         self.limit
