@@ -1,9 +1,13 @@
 //! One run for all who ask under one key: who runs it, who waits, and who goes on when the runner is gone.
 //!
 //! Nothing is spawned. The first who asks leads and runs it inside its own future; whoever asks meanwhile waits. When it
-//! lands, each who waits is woken once and gets the outcome. When the leader is dropped or panics, the oldest of those
+//! lands, each who waits is woken once and gets the outcome. When the leader is dropped or panics, the youngest of those
 //! who wait is woken to lead, and no other; a newcomer that arrives before it was polled leads at once, so that a
 //! waiter nobody polls holds up nobody.
+//!
+//! The youngest, since it has the most of its patience left. The oldest came right after the leader and leaves right
+//! after it: where a run takes longer than anybody waits, each who asks would lead in its turn, for as long as lies
+//! between two who ask, and make a call of its own.
 //!
 //! Two locks, always taken in this order: that of the map of flights, and that of one flight's seats. Keys are hashed and
 //! compared under the first; wakers are cloned, woken and dropped, outcomes dropped, outside of both.
@@ -225,7 +229,7 @@ impl<K: Hash + Eq + Clone, T> Drop for Waiter<K, T> {
     }
 }
 
-/// Somebody leaves. If nobody leads then, the oldest who waits is woken to; if nobody waits either, the flight is gone.
+/// Somebody leaves. If nobody leads then, the youngest who waits is woken to; if nobody waits either, the flight is gone.
 fn leave<K: Hash + Eq, T>(
     flights: &Flights<K, T>,
     flight: &Arc<Flight<T>>,
@@ -239,8 +243,8 @@ fn leave<K: Hash + Eq, T>(
         let mut seats = lock(&flight.seats);
         own = rise(&mut seats);
         if !seats.led {
-            match seats.waiters.values_mut().next() {
-                Some(oldest) => next = oldest.take(),
+            match seats.waiters.values_mut().next_back() {
+                Some(youngest) => next = youngest.take(),
                 None => gone = Flights::remove(&mut map, key, flight),
             }
         }

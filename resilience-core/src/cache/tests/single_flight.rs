@@ -36,21 +36,38 @@ async fn whoever_waits_is_served_on_a_clock_that_stands_still_until_all_wait() {
 }
 
 #[test]
-fn when_the_leader_goes_the_oldest_who_waits_leads_and_the_others_sleep_on() {
+fn when_the_leader_goes_the_youngest_who_waits_leads_and_the_others_sleep_on() {
     // CC5: a caller that gives up must not fail the others, nor wake all of them to make the call at once.
     let (cache, _) = prices(SECOND);
     let backend = Backend::default();
     let mut callers: Vec<_> = (0..4).map(|_| ask(&cache, &backend)).collect();
     assert!(callers.iter_mut().all(|caller| caller.run().is_pending()));
     drop(callers.remove(0));
-    assert_eq!(callers.iter().map(Task::wakes).collect::<Vec<_>>(), [1, 0, 0]);
-    assert!(callers[0].run().is_pending());
+    assert_eq!(callers.iter().map(Task::wakes).collect::<Vec<_>>(), [0, 0, 1]);
+    assert!(callers[2].run().is_pending());
     assert_eq!(backend.calls(), 2);
     backend.answer(Ok(1)); // nobody hears the first call any more
     assert!(callers.iter_mut().all(|caller| caller.run().is_pending()));
     backend.answer(Ok(2));
-    assert!(callers.iter_mut().all(|caller| caller.run() == Poll::Ready(Ok(2))));
+    assert!(callers.iter_mut().rev().all(|caller| caller.run() == Poll::Ready(Ok(2))));
     assert_eq!(backend.calls(), 2);
+}
+
+#[test]
+fn callers_who_all_leave_too_soon_do_not_make_a_call_each() {
+    // A call takes longer than anybody waits; ten callers wait at any time. When each was followed by the oldest, who
+    // left next, a hundred callers made a hundred calls of a backend that was too slow as it was.
+    let (cache, _) = prices(SECOND);
+    let backend = Backend::default();
+    let mut callers = std::collections::VecDeque::new();
+    for _ in 0..100 {
+        callers.push_back(ask(&cache, &backend));
+        if callers.len() > 10 {
+            callers.pop_front();
+        }
+        assert!(callers.iter_mut().all(|caller| caller.run().is_pending()));
+    }
+    assert!(backend.calls() <= 11, "{} calls", backend.calls());
 }
 
 #[test]
