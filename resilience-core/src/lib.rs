@@ -89,6 +89,7 @@ pub mod adaptive_limit;
 pub mod bulkhead;
 #[cfg(all(feature = "cache", not(loom)))]
 pub mod cache;
+pub mod chaos;
 pub mod circuit_breaker;
 mod classify;
 #[cfg(feature = "serde")]

@@ -10,6 +10,7 @@ use std::time::Duration;
 use resilience_core::adaptive_limit::AdaptiveLimit;
 use resilience_core::bulkhead::partitioned::PartitionedBulkhead;
 use resilience_core::bulkhead::{Bulkhead, BulkheadLayer, Discipline};
+use resilience_core::chaos::{Chaos, Faults};
 use resilience_core::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer, exact};
 use resilience_core::hedge::{Hedge, Quantile};
 use resilience_core::rate_limit::RateLimiter;
@@ -155,6 +156,17 @@ fn a_closed_breaker_allocates_nothing() {
         assert_eq!(allocated(exact.layer().layer(LiftLayer.layer(Echo))), 0, "by the rules of another");
         let keyed = CircuitBreaker::builder().build_keyed::<u32>().unwrap();
         assert_eq!(allocated(keyed.layer(|_: &u32| 7).layer(LiftLayer.layer(Echo))), 0, "with a key that is known");
+    });
+}
+
+#[test]
+fn chaos_that_is_off_or_spares_the_call_allocates_nothing() {
+    // CH1.
+    in_a_runtime(|| {
+        let builder = || Chaos::<u32, u32, Error<Infallible>>::builder().response(|_| 0);
+        let off = builder().faults(Faults { response: 1.0, ..Faults::NONE }).enabled(false).build().unwrap();
+        assert_eq!(allocated(off.layer().layer(LiftLayer.layer(Echo))), 0, "off");
+        assert_eq!(allocated(builder().build().unwrap().layer().layer(LiftLayer.layer(Echo))), 0, "on");
     });
 }
 
