@@ -1,21 +1,19 @@
 //! What is kept under a key.
 
-use std::hash::RandomState;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
+use quick_cache::DefaultHashBuilder;
 use quick_cache::{Lifecycle, Weighter};
 
 use super::machine::{Age, Lifetime};
 use crate::time::{SharedTimer, Timestamp};
 
 /// An answer with its life.
+#[derive(Clone)]
 pub(super) struct Entry<V, E> {
     pub(super) answer: Result<V, E>,
     pub(super) lifetime: Lifetime,
-    weight: u64,
     /// When a call for a new one may be made again after one has failed.
-    calm_until: AtomicU64,
+    pub(super) calm_until: Timestamp,
+    pub(super) weight: u32,
 }
 
 /// What a call does about what it finds.
@@ -32,10 +30,6 @@ pub(super) enum Found {
 }
 
 impl<V, E> Entry<V, E> {
-    pub(super) fn new(answer: Result<V, E>, lifetime: Lifetime, weight: u64) -> Self {
-        Self { answer, lifetime, weight, calm_until: AtomicU64::new(0) }
-    }
-
     /// What to do about it. The clock is read only if it matters.
     #[inline]
     pub(super) fn find(&self, timer: &SharedTimer) -> Found {
@@ -46,31 +40,25 @@ impl<V, E> Entry<V, E> {
     pub(super) fn find_at(&self, now: Timestamp) -> Found {
         match self.lifetime.age(now) {
             Age::Fresh => Found::Fresh,
-            // Relaxed: a time and nothing else. Seen late, it costs one call more.
-            Age::Revalidate | Age::OnError if now.as_nanos() < self.calm_until.load(Ordering::Relaxed) => Found::Calm,
+            Age::Revalidate | Age::OnError if now < self.calm_until => Found::Calm,
             Age::Revalidate => Found::Revalidate,
             Age::OnError | Age::Gone => Found::Nothing,
         }
     }
-
-    /// A call for a new one has failed: none is made before `until`.
-    pub(super) fn calm(&self, until: Timestamp) {
-        // Relaxed: read in `find_at`, which says why.
-        self.calm_until.fetch_max(until.as_nanos(), Ordering::Relaxed);
-    }
 }
 
-/// The kept map. Values are shared, so that what runs under its locks is a count and none of the user's code but that
-/// of keys.
-pub(super) type Kept<K, V, E> = quick_cache::sync::Cache<K, Arc<Entry<V, E>>, ByWeight, RandomState, Handed>;
+/// The kept map. It clones answers under its locks: behind one more count they would not be, and each hit would write to a
+/// line that all who hit the same key write to.
+pub(super) type Kept<K, V, E> = quick_cache::sync::Cache<K, Entry<V, E>, ByWeight, DefaultHashBuilder, Handed>;
 
 /// Weighs an entry by what was noted when it was made.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ByWeight;
 
-impl<K, V, E> Weighter<K, Arc<Entry<V, E>>> for ByWeight {
-    fn weight(&self, _: &K, entry: &Arc<Entry<V, E>>) -> u64 {
-        entry.weight
+impl<K, V, E> Weighter<K, Entry<V, E>> for ByWeight {
+    fn weight(&self, _: &K, entry: &Entry<V, E>) -> u64 {
+        // The map never evicts what weighs nothing.
+        u64::from(entry.weight.max(1))
     }
 }
 
@@ -78,10 +66,10 @@ impl<K, V, E> Weighter<K, Arc<Entry<V, E>>> for ByWeight {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Handed;
 
-impl<K, V, E> Lifecycle<K, Arc<Entry<V, E>>> for Handed {
-    type RequestState = Vec<(K, Arc<Entry<V, E>>)>;
+impl<K, V, E> Lifecycle<K, Entry<V, E>> for Handed {
+    type RequestState = Vec<(K, Entry<V, E>)>;
 
-    fn on_evict(&self, evicted: &mut Self::RequestState, key: K, entry: Arc<Entry<V, E>>) {
+    fn on_evict(&self, evicted: &mut Self::RequestState, key: K, entry: Entry<V, E>) {
         evicted.push((key, entry));
     }
 }

@@ -115,7 +115,7 @@ where
                     if let (true, Some(asking)) = (outcome.is_stale, &asking) {
                         asking.cache.note(Count::ServedOnError);
                     }
-                    return Poll::Ready(outcome.entry.answer.clone());
+                    return Poll::Ready((*outcome.answer).clone());
                 }
                 (Next::Lead(leader), Some(Asking { cache, load, .. })) => {
                     cache.note(Count::Missed);
@@ -171,17 +171,17 @@ impl<K: Hash + Eq + Clone, V: Clone, E: Clone, L, R> Asking<K, V, E, L, R> {
         match found {
             Some((Found::Fresh, entry)) => {
                 cache.note(Count::Hit);
-                Next::Serve(entry.answer.clone())
+                Next::Serve(entry.answer)
             }
             Some((Found::Calm, entry)) => {
                 cache.note(Count::ServedStale);
-                Next::Serve(entry.answer.clone())
+                Next::Serve(entry.answer)
             }
             Some((Found::Revalidate, entry)) => match shared.flights.lead(key, || cache.landed(key).is_some()) {
-                Some(leader) => Next::Refresh(leader, entry.answer.clone()),
+                Some(leader) => Next::Refresh(leader, entry.answer),
                 None => {
                     cache.note(Count::ServedStale);
-                    Next::Serve(entry.answer.clone())
+                    Next::Serve(entry.answer)
                 }
             },
             Some((Found::Nothing, _)) | None => match shared.flights.join(key, cx.waker(), || cache.landed(key)) {
@@ -192,7 +192,7 @@ impl<K: Hash + Eq + Clone, V: Clone, E: Clone, L, R> Asking<K, V, E, L, R> {
                 }
                 Joined::Landed(outcome) => {
                     cache.note(if outcome.is_stale { Count::ServedStale } else { Count::Hit });
-                    Next::Serve(outcome.entry.answer.clone())
+                    Next::Serve((*outcome.answer).clone())
                 }
             },
         }

@@ -15,7 +15,7 @@
 //! - **an invalidation holds**: an answer that was asked for before it reaches whoever asked, and is not kept.
 //!
 //! What is kept lies in a map of the crate [quick_cache], bounded, evicting by use (S3-FIFO); all that has to
-//! do with time is decided here, so that one clock rules it. Hence the feature `cache`: it brings that crate and the two
+//! do with time is decided here, so that one clock rules it. Hence the feature `cache`: it brings that crate and the three
 //! it needs.
 //!
 //! # Example
@@ -97,13 +97,14 @@
 //! - Do put whatever changes the answer into the key: the tenant, the language. A key that says too little serves one
 //!   user's answer to another.
 //! - Don't cache by a key an attacker can vary without end and expect hits: the cache stays bounded, but useless.
-//! - Don't call the cache from the key's `Hash` or `Eq`: they run under its locks.
+//! - Don't call the cache from a key's `Hash` or `Eq`, or from an answer's `Clone`: they run under its locks.
 //!
 //! # Limits
 //!
 //! The cache is one process's. Answers past all use stay until they make room, or until [`Cache::purge`]. Capacity is
 //! shared out evenly to the parts of the map, so it is reached a little early where keys are few. As many callers may
-//! wait for a call as there are: bound them outside.
+//! wait for a call as there are: bound them outside. Keys are hashed by foldhash, seeded for each process: safe from keys
+//! made up to collide by somebody who does not know the seed, not from one who learns it from timing.
 //!
 //! [quick_cache]: https://docs.rs/quick_cache
 

@@ -2,10 +2,10 @@
 
 use std::borrow::Borrow;
 use std::fmt;
-use std::hash::{Hash, RandomState};
+use std::hash::Hash;
 use std::sync::Arc;
 
-use quick_cache::OptionsBuilder;
+use quick_cache::{DefaultHashBuilder, OptionsBuilder};
 
 use super::config::{CacheBuilder, Config};
 use super::counts::{Count, Counts};
@@ -22,9 +22,9 @@ use crate::time::{SharedTimer, Timestamp};
 
 /// Keeps answers and fetches each once for all who ask; the [module](super) explains it. Clones share what is kept.
 ///
-/// `K` names what is asked for, `V` is an answer, `E` an error of the service. A value is cloned for each who is served:
-/// put what is large into an [`Arc`]. An error is cloned for each who waited for the same call; an `Arc` makes any error
-/// one that can be.
+/// `K` names what is asked for, `V` is an answer, `E` an error of the service. A value is cloned for each who is served,
+/// under a lock of the map: put what is large into an [`Arc`]. An error is cloned for each who waited for the same call;
+/// an `Arc` makes any error one that can be.
 pub struct Cache<K, V, E> {
     pub(super) shared: Arc<Shared<K, V, E>>,
 }
@@ -40,14 +40,14 @@ pub(super) struct Shared<K, V, E> {
 
 /// How a call for an answer ended, for all who waited for it.
 pub(super) struct Outcome<V, E> {
-    pub(super) entry: Arc<Entry<V, E>>,
+    pub(super) answer: Arc<Result<V, E>>,
     /// Whether it is an older answer, served because the call failed.
     pub(super) is_stale: bool,
 }
 
 impl<V, E> Clone for Outcome<V, E> {
     fn clone(&self) -> Self {
-        Self { entry: self.entry.clone(), is_stale: self.is_stale }
+        Self { answer: self.answer.clone(), is_stale: self.is_stale }
     }
 }
 
@@ -113,7 +113,7 @@ where
         let mut options = OptionsBuilder::new();
         options.weight_capacity(capacity).estimated_items_capacity(usize::try_from(expected).unwrap_or(usize::MAX));
         let options = options.build().expect("both that it needs are set");
-        let kept = Kept::with_options(options, ByWeight, RandomState::new(), Handed);
+        let kept = Kept::with_options(options, ByWeight, DefaultHashBuilder::default(), Handed);
         let (flights, counts) = (Flights::new(), Counts::new());
         Self { shared: Arc::new(Shared { config, timer, rng, kept, flights, counts }) }
     }
@@ -124,7 +124,7 @@ where
         K: Borrow<Q>,
     {
         let entry = self.shared.kept.get(key)?;
-        (entry.find(&self.shared.timer) == Found::Fresh).then(|| entry.answer.clone())
+        (entry.find(&self.shared.timer) == Found::Fresh).then_some(entry.answer)
     }
 
     /// What is kept, or what `load` fetches: once for all who ask meanwhile.
@@ -214,7 +214,7 @@ where
     pub fn purge(&self) -> usize {
         let shared = &*self.shared;
         let now = shared.timer.now();
-        let gone = |entry: &Arc<Entry<V, E>>| !entry.lifetime.is_usable_on_error(now);
+        let gone = |entry: &Entry<V, E>| !entry.lifetime.is_usable_on_error(now);
         let keys = shared.kept.iter().filter(|(_, entry)| gone(entry)).map(|(key, _)| key);
         keys.filter(|key| shared.kept.remove_if(key, gone).is_some()).count()
     }
@@ -265,7 +265,7 @@ where
             Found::Revalidate | Found::Nothing => return None,
         };
         self.note(count);
-        Some(entry.answer.clone())
+        Some(entry.answer)
     }
 
     /// What is to be done with an answer that came, for whoever asked and for all who wait.
@@ -292,12 +292,12 @@ where
             self.tell(Count::Loaded, 1, || Event::Loaded { took });
         }
         let entry = self.entry(leader.key(), answer.clone(), now, ttl);
-        let mut evicted = Vec::new();
-        let mut removed = None;
-        leader.land(Outcome { entry: entry.clone(), is_stale: false }, |key| match entry.lifetime.is_stillborn(now) {
+        let outcome = Outcome { answer: Arc::new(answer.clone()), is_stale: false };
+        let (mut evicted, mut removed) = (Vec::new(), None);
+        leader.land(outcome, |key| match entry.lifetime.is_stillborn(now) {
             // What is there is older than an answer that is not to be kept.
             true => removed = shared.kept.remove(key),
-            false => shared.kept.insert_with_lifecycle(key.clone(), entry.clone(), &mut evicted),
+            false => shared.kept.insert_with_lifecycle(key.clone(), entry, &mut evicted),
         });
         drop(removed);
         self.tell_evicted(evicted);
@@ -314,16 +314,18 @@ where
             // One of those who wait makes a call of its own.
             drop(leader);
         } else if let Some(entry) = &older {
-            entry.calm(now + shared.config.calm);
-            leader.land(Outcome { entry: entry.clone(), is_stale: true }, |_| ());
+            let outcome = Outcome { answer: Arc::new(entry.answer.clone()), is_stale: true };
+            let calm = Entry { calm_until: now + shared.config.calm, ..entry.clone() };
+            // Softly: that a call has failed is no use of the answer. It may have been evicted meanwhile.
+            let not_there = leader.land(outcome, |key| shared.kept.replace(key.clone(), calm, true).err());
+            drop(not_there);
         } else {
-            let entry = self.entry(leader.key(), answer.clone(), now, Ttl::NONE);
-            leader.land(Outcome { entry, is_stale: false }, |_| ());
+            leader.land(Outcome { answer: Arc::new(answer.clone()), is_stale: false }, |_| ());
         }
         match older {
             Some(entry) => {
                 self.note(Count::ServedOnError);
-                entry.answer.clone()
+                entry.answer
             }
             None => answer,
         }
@@ -336,14 +338,15 @@ where
         }
     }
 
-    /// An answer that is kept and fresh, while its flight's lock is held.
+    /// An answer that is kept and is to be served, while its flight's lock is held.
     pub(super) fn landed(&self, key: &K) -> Option<Outcome<V, E>> {
         let entry = self.shared.kept.peek(key)?;
-        match entry.find(&self.shared.timer) {
-            Found::Fresh => Some(Outcome { entry, is_stale: false }),
-            Found::Calm => Some(Outcome { entry, is_stale: true }),
-            Found::Revalidate | Found::Nothing => None,
-        }
+        let is_stale = match entry.find(&self.shared.timer) {
+            Found::Fresh => false,
+            Found::Calm => true,
+            Found::Revalidate | Found::Nothing => return None,
+        };
+        Some(Outcome { answer: Arc::new(entry.answer), is_stale })
     }
 
     fn ttl_of(&self, value: &V) -> Ttl {
@@ -351,15 +354,15 @@ where
         ttl_of.as_ref().map_or(*ttl, |ttl_of| ttl_of(value))
     }
 
-    fn entry(&self, key: &K, answer: Result<V, E>, now: Timestamp, ttl: Ttl) -> Arc<Entry<V, E>> {
+    fn entry(&self, key: &K, answer: Result<V, E>, now: Timestamp, ttl: Ttl) -> Entry<V, E> {
         let Shared { config, rng, .. } = &*self.shared;
         let shortened = if config.jitter > 0.0 { config.jitter * rng.unit() } else { 0.0 };
         let weight = match (&config.weigh, &answer) {
             (Some(weigh), Ok(value)) => weigh(key, value),
             _ => 1,
         };
-        // The map never evicts what weighs nothing.
-        Arc::new(Entry::new(answer, Lifetime::new(now, ttl, shortened), u64::from(weight.max(1))))
+        let lifetime = Lifetime::new(now, ttl, shortened);
+        Entry { answer, lifetime, calm_until: Timestamp::ORIGIN, weight }
     }
 
     /// Counts one of the ways in which a call can be served, and tells it.
@@ -375,7 +378,7 @@ where
         });
     }
 
-    fn tell_evicted(&self, evicted: Vec<(K, Arc<Entry<V, E>>)>) {
+    fn tell_evicted(&self, evicted: Vec<(K, Entry<V, E>)>) {
         let entries = evicted.len();
         if entries > 0 {
             self.tell(Count::Evicted, entries as u64, || Event::Evicted { entries });
