@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::event::{Fact, Severity};
 
-/// Something that happened in a [`Cache`](super::Cache). Keys are not told:
+/// Something that happened in a [`Cache`](super::Cache), or in the [store](super::write) behind it. Keys are not told:
 /// they may be somebody's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -41,6 +41,18 @@ pub enum Event {
         /// So many.
         entries: usize,
     },
+    /// A write to the store behind the cache failed, and is tried again.
+    WriteRetried {
+        /// The attempts so far.
+        attempts: u32,
+    },
+    /// A write to the store behind the cache failed and is given up: the store is not what callers were told.
+    WriteFailed {
+        /// The attempts made.
+        attempts: u32,
+    },
+    /// A write was refused because too many wait to be written.
+    WriteRejected,
 }
 
 impl Fact for Event {
@@ -60,12 +72,18 @@ impl Fact for Event {
             Self::LoadFailed { .. } => "load_failed",
             Self::Evicted { .. } => "evicted",
             Self::Invalidated { .. } => "invalidated",
+            Self::WriteRetried { .. } => "write_retried",
+            Self::WriteFailed { .. } => "write_failed",
+            Self::WriteRejected => "write_rejected",
         }
     }
 
     fn severity(&self) -> Severity {
         match self {
-            Self::ServedOnError | Self::LoadFailed { .. } => Severity::Warn,
+            Self::ServedOnError | Self::LoadFailed { .. } | Self::WriteRetried { .. } | Self::WriteRejected => {
+                Severity::Warn
+            }
+            Self::WriteFailed { .. } => Severity::Error,
             _ => Severity::Debug,
         }
     }

@@ -47,7 +47,7 @@
 //! # }
 //! ```
 //!
-//! Without tower: [`Cache::get_or_load`].
+//! Without tower: [`Cache::get_or_load`]. With writes, through the cache or behind it: [`write`].
 //!
 //! # Defaults
 //!
@@ -114,6 +114,7 @@ mod entry;
 mod event;
 #[cfg(feature = "tower")]
 mod future;
+mod landing;
 #[cfg(feature = "tower")]
 mod layer;
 mod load;
@@ -123,6 +124,7 @@ mod refresh;
 #[cfg(feature = "tower")]
 mod service;
 mod ttl;
+pub mod write;
 
 pub use self::config::CacheBuilder;
 pub use self::event::Event;

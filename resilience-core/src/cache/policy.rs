@@ -12,13 +12,12 @@ use super::counts::{Count, Counts};
 use super::entry::{ByWeight, Entry, Found, Handed, Kept};
 use super::event::Event;
 use super::load::GetOrLoad;
-use super::machine::Lifetime;
 use super::refresh::InCall;
 use super::ttl::Ttl;
 use crate::Name;
-use crate::flight::{Flights, Leader};
+use crate::flight::Flights;
 use crate::rng::SharedRng;
-use crate::time::{SharedTimer, Timestamp};
+use crate::time::SharedTimer;
 
 /// Keeps answers and fetches each once for all who ask; the [module](super) explains it. Clones share what is kept.
 ///
@@ -32,7 +31,7 @@ pub struct Cache<K, V, E> {
 pub(super) struct Shared<K, V, E> {
     pub(super) config: Config<K, V, E>,
     pub(super) timer: SharedTimer,
-    rng: SharedRng,
+    pub(super) rng: SharedRng,
     pub(super) kept: Kept<K, V, E>,
     pub(super) flights: Flights<K, Outcome<V, E>>,
     pub(super) counts: Counts,
@@ -49,6 +48,15 @@ impl<V, E> Clone for Outcome<V, E> {
     fn clone(&self) -> Self {
         Self { answer: self.answer.clone(), is_stale: self.is_stale }
     }
+}
+
+/// What becomes of an answer that somebody puts.
+pub(super) enum Verdict {
+    Keep,
+    /// Neither it nor what is kept is to be trusted.
+    Forget,
+    /// It is not put after all.
+    Leave,
 }
 
 /// A cache's figures at about one moment.
@@ -169,13 +177,22 @@ where
 
     /// Puts an answer in place of whatever is kept, for a time of its own.
     pub fn insert_for(&self, key: K, value: V, ttl: impl Into<Ttl>) {
+        self.replace(&key, value, ttl.into(), || Verdict::Keep);
+    }
+
+    /// Does with an answer what `decide` says, under the lock under which answers are kept: two who do so have one order
+    /// for the cache and for what they decide by.
+    pub(super) fn replace(&self, key: &K, value: V, ttl: Ttl, decide: impl FnOnce() -> Verdict) {
         let shared = &*self.shared;
         let now = shared.timer.now();
-        let entry = self.entry(&key, Ok(value), now, ttl.into());
+        let entry = self.entry(key, Ok(value), now, ttl);
         let (mut evicted, mut removed) = (Vec::new(), None);
-        shared.flights.overtake(&key, || match entry.lifetime.is_stillborn(now) {
-            true => removed = shared.kept.remove(&key),
-            false => shared.kept.insert_with_lifecycle(key.clone(), entry, &mut evicted),
+        shared.flights.overtake(key, || match decide() {
+            Verdict::Keep if !entry.lifetime.is_stillborn(now) => {
+                shared.kept.insert_with_lifecycle(key.clone(), entry, &mut evicted);
+            }
+            Verdict::Keep | Verdict::Forget => removed = shared.kept.remove(key),
+            Verdict::Leave => {}
         });
         drop(removed);
         self.tell_evicted(evicted);
@@ -185,8 +202,13 @@ where
     ///
     /// Returns whether something was kept.
     pub fn invalidate(&self, key: &K) -> bool {
+        self.forget_if(key, || true)
+    }
+
+    /// Forgets a key if `is_wrong` says so, under the lock under which answers are kept.
+    pub(super) fn forget_if(&self, key: &K, is_wrong: impl FnOnce() -> bool) -> bool {
         let shared = &*self.shared;
-        let removed = shared.flights.overtake(key, || shared.kept.remove(key));
+        let removed = shared.flights.overtake(key, || if is_wrong() { shared.kept.remove(key) } else { None });
         let entries = usize::from(removed.is_some());
         drop(removed);
         self.tell_invalidated(entries);
@@ -268,101 +290,9 @@ where
         Some(entry.answer)
     }
 
-    /// What is to be done with an answer that came, for whoever asked and for all who wait.
-    pub(super) fn land(
-        &self,
-        leader: Leader<K, Outcome<V, E>>,
-        answer: Result<V, E>,
-        began: Timestamp,
-    ) -> Result<V, E> {
-        let shared = &*self.shared;
-        let now = shared.timer.now();
-        let took = now.since(began);
-        let ttl = match &answer {
-            Ok(value) => self.ttl_of(value),
-            Err(error) => {
-                self.tell(Count::LoadFailed, 1, || Event::LoadFailed { took });
-                match shared.config.negative_ttl.as_ref().and_then(|ttl| ttl(error)) {
-                    Some(ttl) => Ttl::fresh(ttl),
-                    None => return self.land_failed(leader, answer, now),
-                }
-            }
-        };
-        if answer.is_ok() {
-            self.tell(Count::Loaded, 1, || Event::Loaded { took });
-        }
-        let entry = self.entry(leader.key(), answer.clone(), now, ttl);
-        let outcome = Outcome { answer: Arc::new(answer.clone()), is_stale: false };
-        let (mut evicted, mut removed) = (Vec::new(), None);
-        leader.land(outcome, |key| match entry.lifetime.is_stillborn(now) {
-            // What is there is older than an answer that is not to be kept.
-            true => removed = shared.kept.remove(key),
-            false => shared.kept.insert_with_lifecycle(key.clone(), entry, &mut evicted),
-        });
-        drop(removed);
-        self.tell_evicted(evicted);
-        answer
-    }
-
-    /// An error that is no answer: an older answer is, if there is one that may be served.
-    fn land_failed(&self, leader: Leader<K, Outcome<V, E>>, answer: Result<V, E>, now: Timestamp) -> Result<V, E> {
-        let shared = &*self.shared;
-        let is_own = matches!((&answer, &shared.config.is_own), (Err(error), Some(is_own)) if is_own(error));
-        // Looked for now and not before the call: what was invalidated meanwhile is not served.
-        let older = shared.kept.peek(leader.key()).filter(|entry| entry.lifetime.is_usable_on_error(now));
-        if is_own {
-            // One of those who wait makes a call of its own.
-            drop(leader);
-        } else if let Some(entry) = &older {
-            let outcome = Outcome { answer: Arc::new(entry.answer.clone()), is_stale: true };
-            let calm = Entry { calm_until: now + shared.config.calm, ..entry.clone() };
-            // Softly: that a call has failed is no use of the answer. It may have been evicted meanwhile.
-            let not_there = leader.land(outcome, |key| shared.kept.replace(key.clone(), calm, true).err());
-            drop(not_there);
-        } else {
-            leader.land(Outcome { answer: Arc::new(answer.clone()), is_stale: false }, |_| ());
-        }
-        match older {
-            Some(entry) => {
-                self.note(Count::ServedOnError);
-                entry.answer
-            }
-            None => answer,
-        }
-    }
-
-    /// Keeps an answer of a dry run. Nobody is served by it, so it need not be the newest.
-    pub(super) fn keep_unserved(&self, key: K, answer: &Result<V, E>) {
-        if let Ok(value) = answer {
-            self.insert(key, value.clone());
-        }
-    }
-
-    /// An answer that is kept and is to be served, while its flight's lock is held.
-    pub(super) fn landed(&self, key: &K) -> Option<Outcome<V, E>> {
-        let entry = self.shared.kept.peek(key)?;
-        let is_stale = match entry.find(&self.shared.timer) {
-            Found::Fresh => false,
-            Found::Calm => true,
-            Found::Revalidate | Found::Nothing => return None,
-        };
-        Some(Outcome { answer: Arc::new(entry.answer), is_stale })
-    }
-
-    fn ttl_of(&self, value: &V) -> Ttl {
+    pub(super) fn ttl_of(&self, value: &V) -> Ttl {
         let Config { ttl, ttl_of, .. } = &self.shared.config;
         ttl_of.as_ref().map_or(*ttl, |ttl_of| ttl_of(value))
-    }
-
-    fn entry(&self, key: &K, answer: Result<V, E>, now: Timestamp, ttl: Ttl) -> Entry<V, E> {
-        let Shared { config, rng, .. } = &*self.shared;
-        let shortened = if config.jitter > 0.0 { config.jitter * rng.unit() } else { 0.0 };
-        let weight = match (&config.weigh, &answer) {
-            (Some(weigh), Ok(value)) => weigh(key, value),
-            _ => 1,
-        };
-        let lifetime = Lifetime::new(now, ttl, shortened);
-        Entry { answer, lifetime, calm_until: Timestamp::ORIGIN, weight }
     }
 
     /// Counts one of the ways in which a call can be served, and tells it.
@@ -378,7 +308,7 @@ where
         });
     }
 
-    fn tell_evicted(&self, evicted: Vec<(K, Entry<V, E>)>) {
+    pub(super) fn tell_evicted(&self, evicted: Vec<(K, Entry<V, E>)>) {
         let entries = evicted.len();
         if entries > 0 {
             self.tell(Count::Evicted, entries as u64, || Event::Evicted { entries });
@@ -391,8 +321,14 @@ where
         }
     }
 
+    /// Tells what happened behind the cache.
+    pub(super) fn emit(&self, event: Event) {
+        let Config { name, listeners, .. } = &self.shared.config;
+        listeners.emit(name, || self.shared.timer.now(), || event);
+    }
+
     #[inline]
-    fn tell(&self, count: Count, by: u64, event: impl FnOnce() -> Event) {
+    pub(super) fn tell(&self, count: Count, by: u64, event: impl FnOnce() -> Event) {
         self.shared.counts.add(count, by);
         let Config { name, listeners, .. } = &self.shared.config;
         listeners.emit(name, || self.shared.timer.now(), event);

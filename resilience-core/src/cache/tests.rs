@@ -16,6 +16,7 @@ mod single_flight;
 mod stale;
 #[cfg(feature = "tower")]
 mod tower;
+mod writes;
 
 type Prices = Cache<u32, u32, &'static str>;
 

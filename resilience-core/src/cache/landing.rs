@@ -1,0 +1,111 @@
+//! What becomes of an answer that came.
+
+use std::hash::Hash;
+use std::sync::Arc;
+
+use super::counts::Count;
+use super::entry::{Entry, Found};
+use super::machine::Lifetime;
+use super::policy::{Outcome, Shared};
+use super::{Cache, Event, Ttl};
+use crate::flight::Leader;
+use crate::time::Timestamp;
+
+impl<K, V, E> Cache<K, V, E>
+where
+    K: Hash + Eq + Clone,
+    V: Clone,
+    E: Clone,
+{
+    /// What is to be done with an answer that came, for whoever asked and for all who wait.
+    pub(super) fn land(
+        &self,
+        leader: Leader<K, Outcome<V, E>>,
+        answer: Result<V, E>,
+        began: Timestamp,
+    ) -> Result<V, E> {
+        let shared = &*self.shared;
+        let now = shared.timer.now();
+        let took = now.since(began);
+        let ttl = match &answer {
+            Ok(value) => self.ttl_of(value),
+            Err(error) => {
+                self.tell(Count::LoadFailed, 1, || Event::LoadFailed { took });
+                match shared.config.negative_ttl.as_ref().and_then(|ttl| ttl(error)) {
+                    Some(ttl) => Ttl::fresh(ttl),
+                    None => return self.land_failed(leader, answer, now),
+                }
+            }
+        };
+        if answer.is_ok() {
+            self.tell(Count::Loaded, 1, || Event::Loaded { took });
+        }
+        let entry = self.entry(leader.key(), answer.clone(), now, ttl);
+        let outcome = Outcome { answer: Arc::new(answer.clone()), is_stale: false };
+        let (mut evicted, mut removed) = (Vec::new(), None);
+        leader.land(outcome, |key| match entry.lifetime.is_stillborn(now) {
+            // What is there is older than an answer that is not to be kept.
+            true => removed = shared.kept.remove(key),
+            false => shared.kept.insert_with_lifecycle(key.clone(), entry, &mut evicted),
+        });
+        drop(removed);
+        self.tell_evicted(evicted);
+        answer
+    }
+
+    /// An error that is no answer: an older answer is, if there is one that may be served.
+    fn land_failed(&self, leader: Leader<K, Outcome<V, E>>, answer: Result<V, E>, now: Timestamp) -> Result<V, E> {
+        let shared = &*self.shared;
+        let is_own = matches!((&answer, &shared.config.is_own), (Err(error), Some(is_own)) if is_own(error));
+        // Looked for now and not before the call: what was invalidated meanwhile is not served.
+        let older = shared.kept.peek(leader.key()).filter(|entry| entry.lifetime.is_usable_on_error(now));
+        if is_own {
+            // One of those who wait makes a call of its own.
+            drop(leader);
+        } else if let Some(entry) = &older {
+            let outcome = Outcome { answer: Arc::new(entry.answer.clone()), is_stale: true };
+            let calm = Entry { calm_until: now + shared.config.calm, ..entry.clone() };
+            // Softly: that a call has failed is no use of the answer. It may have been evicted meanwhile.
+            let not_there = leader.land(outcome, |key| shared.kept.replace(key.clone(), calm, true).err());
+            drop(not_there);
+        } else {
+            leader.land(Outcome { answer: Arc::new(answer.clone()), is_stale: false }, |_| ());
+        }
+        match older {
+            Some(entry) => {
+                self.note(Count::ServedOnError);
+                entry.answer
+            }
+            None => answer,
+        }
+    }
+
+    /// Keeps an answer of a dry run. Nobody is served by it, so it need not be the newest.
+    pub(super) fn keep_unserved(&self, key: K, answer: &Result<V, E>) {
+        if let Ok(value) = answer {
+            self.insert(key, value.clone());
+        }
+    }
+
+    /// An answer that is kept and is to be served, while its flight's lock is held.
+    pub(super) fn landed(&self, key: &K) -> Option<Outcome<V, E>> {
+        let entry = self.shared.kept.peek(key)?;
+        let is_stale = match entry.find(&self.shared.timer) {
+            Found::Fresh => false,
+            Found::Calm => true,
+            Found::Revalidate | Found::Nothing => return None,
+        };
+        Some(Outcome { answer: Arc::new(entry.answer), is_stale })
+    }
+
+    pub(super) fn entry(&self, key: &K, answer: Result<V, E>, now: Timestamp, ttl: Ttl) -> Entry<V, E> {
+        let Shared { config, rng, .. } = &*self.shared;
+        let shortened = if config.jitter > 0.0 { config.jitter * rng.unit() } else { 0.0 };
+        let weight = match (&config.weigh, &answer) {
+            (Some(weigh), Ok(value)) => weigh(key, value),
+            _ => 1,
+        };
+        let lifetime = Lifetime::new(now, ttl, shortened);
+        Entry { answer, lifetime, calm_until: Timestamp::ORIGIN, weight }
+    }
+}

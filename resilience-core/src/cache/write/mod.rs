@@ -1,0 +1,101 @@
+//! A cache that is written through, or behind.
+//!
+//! # Why
+//!
+//! A cache beside a store goes wrong where both are written: two writers reach the store in one order and the cache in the
+//! other, and the cache is wrong until the answer expires; a write fails and nobody knows what the store has; a read that
+//! began before the write puts the old value back after it. Here writes go by the cache:
+//!
+//! - [`WriteThrough`] writes to the store and then to the cache. When it returns, both have it. Two writers of one key at
+//!   once leave the cache empty rather than wrong; a write that fails or is given up leaves it empty, too.
+//! - [`WriteBehind`] writes to the cache and returns; the store is written after it. Of many writes of one key the last
+//!   one is made. What waits is bounded, is read back before it is written, and is written at shutdown; what cannot be
+//!   written is told.
+//!
+//! Both keep `Option<V>`: that a key is absent is an answer like any other, with a time of its own by
+//! [`ttl_of`](super::CacheBuilder::ttl_of).
+//!
+//! # Example
+//!
+//! ```
+//! use std::collections::BTreeMap;
+//! use std::sync::{Arc, Mutex};
+//! use resilience_core::cache::Cache;
+//! use resilience_core::cache::write::{Store, WriteBehind};
+//!
+//! #[derive(Default)]
+//! struct Table(Mutex<BTreeMap<u32, String>>);
+//!
+//! impl Store<u32, String> for Table {
+//!     type Error = std::io::ErrorKind;
+//!     async fn get(&self, key: &u32) -> Result<Option<String>, Self::Error> {
+//!         Ok(self.0.lock().unwrap().get(key).cloned())
+//!     }
+//!     async fn put(&self, key: &u32, value: &String) -> Result<(), Self::Error> {
+//!         self.0.lock().unwrap().insert(*key, value.clone());
+//!         Ok(())
+//!     }
+//!     async fn remove(&self, key: &u32) -> Result<(), Self::Error> {
+//!         self.0.lock().unwrap().remove(key);
+//!         Ok(())
+//!     }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let table = Arc::new(Table::default());
+//! let carts = WriteBehind::builder(Cache::builder().name("carts").build()?, table.clone()).build()?;
+//! let writer = tokio::spawn({ let carts = carts.clone(); async move { carts.run().await } });
+//! carts.put(7, "socks".into())?; // returns at once
+//! assert_eq!(carts.get(&7).await, Ok(Some("socks".into())));
+//! assert!(carts.shutdown().await.is_empty()); // no write was given up
+//! assert_eq!(table.0.lock().unwrap()[&7], "socks");
+//! writer.await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Limits
+//!
+//! What a [`WriteBehind`] has not written dies with the process: it is for what can be lost. Neither orders writes of
+//! different keys. Other processes that write to the store are not noticed before an answer expires.
+
+mod behind;
+pub(super) mod queue;
+mod through;
+
+use std::sync::Arc;
+
+pub use self::behind::{Failure, WriteBehind, WriteBehindBuilder, WriteSnapshot};
+pub use self::through::WriteThrough;
+
+/// A store behind a cache.
+pub trait Store<K, V>: Send + Sync {
+    /// Why it could not.
+    type Error;
+
+    /// Reads a value.
+    fn get(&self, key: &K) -> impl Future<Output = Result<Option<V>, Self::Error>> + Send;
+
+    /// Writes a value. Repeated after a failure, and so to be idempotent.
+    fn put(&self, key: &K, value: &V) -> impl Future<Output = Result<(), Self::Error>> + Send;
+
+    /// Removes a value, or finds that there is none.
+    fn remove(&self, key: &K) -> impl Future<Output = Result<(), Self::Error>> + Send;
+}
+
+impl<K: Sync, V: Sync, S: Store<K, V>> Store<K, V> for Arc<S> {
+    type Error = S::Error;
+
+    fn get(&self, key: &K) -> impl Future<Output = Result<Option<V>, S::Error>> + Send {
+        (**self).get(key)
+    }
+
+    fn put(&self, key: &K, value: &V) -> impl Future<Output = Result<(), S::Error>> + Send {
+        (**self).put(key, value)
+    }
+
+    fn remove(&self, key: &K) -> impl Future<Output = Result<(), S::Error>> + Send {
+        (**self).remove(key)
+    }
+}
