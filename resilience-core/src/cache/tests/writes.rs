@@ -157,7 +157,7 @@ fn of_many_writes_of_one_key_the_last_one_is_made() {
 fn what_waits_to_be_written_is_bounded() {
     let table = Table::default();
     let (behind, _) = behind(&table, 2);
-    [1, 2].map(|key| behind.put(key, 10 * key).unwrap());
+    (1..=2).for_each(|key| behind.put(key, 10 * key).unwrap());
     let refused = behind.put(3, 30).unwrap_err();
     assert_eq!(refused.reason(), Reason::Full { limit: 2, queued: 2 });
     assert_eq!(behind.cache().get(&3), None, "what was refused is not served either");
@@ -204,7 +204,7 @@ fn a_write_that_is_given_up_is_told_and_not_served_any_more() {
     let table = Table::that_holds();
     let (cache, _) = rows(100);
     let behind = WriteBehind::builder(cache, table.clone()).retry(|_, _| None).build().unwrap();
-    [1, 2].map(|key| behind.put(key, 10 * key).unwrap());
+    (1..=2).for_each(|key| behind.put(key, 10 * key).unwrap());
     let mut flush = Task::new(behind.flush());
     assert!(flush.run().is_pending());
     table.end(0, Err("too long"));
