@@ -21,6 +21,8 @@ pub enum Layer {
     RateLimit(RateLimitConfig),
     /// `resilience_core::load_shed::ClientThrottle`
     ClientThrottle(ClientThrottle),
+    /// `resilience_core::cache`, by the key of the call.
+    Cache(Cache),
     /// `tower::timeout`
     TowerTimeout(Limit),
     /// `tower::retry` with the policy of its documentation: attempts, exponential backoff, maybe a budget.
@@ -37,6 +39,10 @@ pub enum Layer {
     TowerResilienceBulkhead(TowerResilienceBulkhead),
     /// `tower_resilience_circuitbreaker`; needs the real clock.
     TowerResilienceCircuitBreaker(TowerResilienceBreaker),
+    /// `tower_resilience_cache`; needs the real clock.
+    TowerResilienceCache(Ttl),
+    /// `tower_resilience_coalesce`
+    TowerResilienceCoalesce(Nothing),
     /// failsafe's breaker
     Failsafe(Failsafe),
     /// recloser; needs the real clock.
@@ -46,7 +52,7 @@ pub enum Layer {
 impl Layer {
     /// Whether it asks the operating system for the time and cannot be told another.
     pub const fn reads_the_real_clock(&self) -> bool {
-        matches!(self, Self::TowerResilienceCircuitBreaker(_) | Self::Recloser(_))
+        matches!(self, Self::TowerResilienceCircuitBreaker(_) | Self::TowerResilienceCache(_) | Self::Recloser(_))
     }
 }
 
@@ -69,6 +75,31 @@ pub struct Limit {
 pub struct Slots {
     /// So many.
     pub limit: usize,
+}
+
+/// A cache.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cache {
+    /// How long an answer is fresh.
+    pub ttl: Span,
+    /// How long it may be served beyond, while a new one is fetched.
+    #[serde(default)]
+    pub stale_while_revalidate: Span,
+    /// How long it may be served beyond, when a new one cannot be had.
+    #[serde(default)]
+    pub stale_if_error: Span,
+    /// Whether new answers are fetched by a task of their own while the old ones may be served.
+    #[serde(default)]
+    pub in_background: bool,
+}
+
+/// How long an answer is kept.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ttl {
+    /// So long.
+    pub ttl: Span,
 }
 
 /// A client throttle, by the SRE book's rule.

@@ -152,7 +152,7 @@ pub struct Variant {
     /// What the table says about it.
     #[serde(default)]
     pub note: String,
-    /// The layers of each load's stack, outermost first. Every load has its own.
+    /// The layers, outermost first. Each station has its own stack of them, which all who call it share.
     #[serde(default)]
     pub layers: Vec<Layer>,
     /// So many times the callers.

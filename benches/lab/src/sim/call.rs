@@ -39,7 +39,7 @@ impl Call {
 pub struct Answer;
 
 /// Why there is none.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Failure {
     /// Refused by one of our own layers.
     Rejected(Rejected),
@@ -52,7 +52,7 @@ pub enum Failure {
     /// By a rival's timeout.
     TimedOut(&'static str),
     /// By a rival's layer, in a way this program does not know.
-    Other(tower::BoxError),
+    Other(Arc<str>),
 }
 
 /// What servers answer with when they fail.
@@ -88,7 +88,7 @@ impl fmt::Display for Failure {
             Self::Server(error) => write!(f, "server: {error:?}"),
             Self::Refused(by) => write!(f, "refused by {by}"),
             Self::TimedOut(by) => write!(f, "timed out by {by}"),
-            Self::Other(error) => error.fmt(f),
+            Self::Other(error) => f.write_str(error),
         }
     }
 }

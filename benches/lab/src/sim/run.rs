@@ -100,12 +100,14 @@ async fn experiment(scenario: &Scenario, variant: &Variant) -> Result<Run, Probl
     for station in &stations {
         station.antagonise(&mut seeds);
     }
-    let stacks = stack::build(scenario, variant, &stations, clock, &mut seeds)?;
+    let stacks = stack::build(variant, &stations, clock, &mut seeds)?;
     let outcomes = Arc::new(Mutex::new(Vec::new()));
     let slots = scenario.process.as_ref().map(|process| Arc::new(Semaphore::new(process.slots)));
     let mut patience = Duration::ZERO;
     let mut drivers = Vec::new();
-    for (((index, load), stack), rng) in scenario.load.iter().enumerate().zip(stacks).zip(arrivals) {
+    for ((index, load), rng) in scenario.load.iter().enumerate().zip(arrivals) {
+        let stack = scenario.station(&load.station).and_then(|at| stacks.get(at).cloned());
+        let stack = stack.ok_or_else(|| Problem::new(&load.name, "calls nobody"))?;
         patience = patience.max(load.patience.0);
         let driver = Driver {
             index,

@@ -14,7 +14,7 @@ use std::fmt;
 use resilience_core::rng::Rng;
 use tower::util::BoxCloneService;
 
-use crate::scenario::{Layer, Scenario, Variant};
+use crate::scenario::{Layer, Variant};
 use crate::sim::{Answer, Call, Clock, Failure, Station};
 
 /// What a caller calls.
@@ -42,22 +42,18 @@ impl fmt::Display for Problem {
 
 impl std::error::Error for Problem {}
 
-/// One stack a load, each with layers of its own.
+/// The stack in front of each station: all loads that call it share its layers.
 ///
 /// # Errors
 ///
 /// If a layer cannot be built from its settings.
 pub(crate) fn build(
-    scenario: &Scenario,
     variant: &Variant,
     stations: &[Station],
     clock: Clock,
     seeds: &mut Rng,
 ) -> Result<Vec<Stack>, Problem> {
-    let stack = |load: &crate::scenario::Load| {
-        // `check` has seen that there is one.
-        let at = scenario.station(&load.station).ok_or_else(|| Problem::new(&load.name, "calls nobody"))?;
-        let station = stations.get(at).ok_or_else(|| Problem::new(&load.name, "calls nobody"))?;
+    let stack = |station: &Station| {
         let mut stack = Stack::new(station.clone());
         for (index, layer) in variant.layers.iter().enumerate().rev() {
             let mut parts = Parts { clock, rng: seeds.fork() };
@@ -66,7 +62,7 @@ pub(crate) fn build(
         }
         Ok(stack)
     };
-    scenario.load.iter().map(stack).collect()
+    stations.iter().map(stack).collect()
 }
 
 /// What layers are made with: time and chance.
@@ -84,6 +80,7 @@ impl Parts {
             Layer::Bulkhead(config) => self.bulkhead(config, inner),
             Layer::RateLimit(config) => self.rate_limit(config, inner),
             Layer::ClientThrottle(config) => self.client_throttle(config, inner),
+            Layer::Cache(config) => self.cache(config, inner),
             Layer::TowerTimeout(config) => Ok(Self::tower_timeout(*config, inner)),
             Layer::TowerRetry(config) => self.tower_retry(config, inner),
             Layer::TowerConcurrencyLimit(config) => Ok(Self::tower_concurrency_limit(*config, inner)),
@@ -92,6 +89,8 @@ impl Parts {
             Layer::TowerResilienceRetry(config) => self.resilience_retry(config, inner),
             Layer::TowerResilienceBulkhead(config) => Self::resilience_bulkhead(config, inner),
             Layer::TowerResilienceCircuitBreaker(config) => Self::resilience_breaker(config, inner),
+            Layer::TowerResilienceCache(config) => Self::resilience_cache(*config, inner),
+            Layer::TowerResilienceCoalesce(_) => Ok(Self::resilience_coalesce(inner)),
             Layer::Failsafe(config) => Ok(Self::failsafe(config, inner)),
             Layer::Recloser(config) => Ok(Self::recloser(config, inner)),
         }

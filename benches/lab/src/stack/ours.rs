@@ -1,11 +1,13 @@
 //! Our own layers.
 
+use resilience_core::cache::{Background, Cache, Task, Ttl};
 use resilience_core::config::{BulkheadConfig, CircuitBreakerConfig, RateLimitConfig, RetryConfig, TimeoutConfig};
 use resilience_core::load_shed;
 use tower::Layer;
 
 use super::{Parts, Stack};
-use crate::scenario::ClientThrottle;
+use crate::scenario::{self, ClientThrottle};
+use crate::sim::{Answer, Call, Failure};
 
 impl Parts {
     pub(super) fn timeout(&self, config: &TimeoutConfig, inner: Stack) -> Result<Stack, String> {
@@ -40,6 +42,21 @@ impl Parts {
             builder = builder.window(window.into());
         }
         Ok(Stack::new(builder.build().map_err(text)?.layer().layer(inner)))
+    }
+
+    pub(super) fn cache(&mut self, config: &scenario::Cache, inner: Stack) -> Result<Stack, String> {
+        let ttl = Ttl::fresh(config.ttl.0)
+            .stale_while_revalidate(config.stale_while_revalidate.0)
+            .stale_if_error(config.stale_if_error.0);
+        let builder = Cache::<u64, Answer, Failure>::builder().ttl(ttl).seed(self.rng.next_u64());
+        let layer = builder.timer(self.clock.timer()).build().map_err(text)?.layer(|call: &Call| Some(call.key));
+        Ok(if config.in_background {
+            Stack::new(
+                layer.in_background(Background::new(|task: Task| drop(tokio::task::spawn_local(task)))).layer(inner),
+            )
+        } else {
+            Stack::new(layer.layer(inner))
+        })
     }
 }
 

@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use tower::{Layer, ServiceExt};
 use tower_resilience_bulkhead::{BulkheadLayer, BulkheadServiceError};
+use tower_resilience_cache::{CacheError, CacheLayer};
 use tower_resilience_circuitbreaker::{CircuitBreakerError, CircuitBreakerLayer, SlidingWindowType};
+use tower_resilience_coalesce::{CoalesceError, CoalesceLayer};
 use tower_resilience_retry::{FnInterval, RetryBudgetBuilder, RetryLayer};
 use tower_resilience_timelimiter::{TimeLimiterError, TimeLimiterLayer};
 
 use super::{Parts, Stack};
-use crate::scenario::{Limit, Opens, TowerResilienceBreaker, TowerResilienceBulkhead, TowerResilienceRetry};
+use crate::scenario::{Limit, Opens, TowerResilienceBreaker, TowerResilienceBulkhead, TowerResilienceRetry, Ttl};
 use crate::sim::{Answer, Call, Failure};
 
 const NAME: &str = "tower-resilience";
@@ -55,6 +57,22 @@ impl Parts {
             BulkheadServiceError::Bulkhead(_) => Failure::Refused(NAME),
             BulkheadServiceError::Inner(failure) => failure,
         })))
+    }
+
+    pub(super) fn resilience_cache(config: Ttl, inner: Stack) -> Result<Stack, String> {
+        let builder = CacheLayer::builder().ttl(config.ttl.0).key_extractor(|call: &Call| call.key);
+        let layer = builder.build().map_err(|error| error.to_string())?;
+        Ok(Stack::new(layer.layer(inner).map_err(|error| match error {
+            CacheError::Inner(failure) => failure,
+        })))
+    }
+
+    pub(super) fn resilience_coalesce(inner: Stack) -> Stack {
+        let layer = CoalesceLayer::new(|call: &Call| call.key);
+        Stack::new(layer.layer(inner).map_err(|error| match error {
+            CoalesceError::Service(failure) => failure,
+            CoalesceError::LeaderCancelled | CoalesceError::RecvError => Failure::Other("the leader has left".into()),
+        }))
     }
 
     pub(super) fn resilience_breaker(config: &TowerResilienceBreaker, inner: Stack) -> Result<Stack, String> {

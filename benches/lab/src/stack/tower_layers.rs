@@ -45,7 +45,7 @@ fn named(error: BoxError) -> Failure {
     } else {
         match error.downcast::<Failure>() {
             Ok(failure) => *failure,
-            Err(other) => Failure::Other(other),
+            Err(other) => Failure::Other(other.to_string().into()),
         }
     }
 }
