@@ -23,6 +23,8 @@ pub enum Layer {
     ClientThrottle(ClientThrottle),
     /// `resilience_core::cache`, by the key of the call.
     Cache(Cache),
+    /// `resilience_core::hedge`
+    Hedge(Hedge),
     /// `tower::timeout`
     TowerTimeout(Limit),
     /// `tower::retry` with the policy of its documentation: attempts, exponential backoff, maybe a budget.
@@ -31,6 +33,8 @@ pub enum Layer {
     TowerConcurrencyLimit(Slots),
     /// `tower::load_shed`: refuses while what is inside is not ready.
     TowerLoadShed(Nothing),
+    /// `tower::hedge`, behind a `tower::buffer`, since it is not `Clone`.
+    TowerHedge(TowerHedge),
     /// `tower_resilience_timelimiter`
     TowerResilienceTimeout(Limit),
     /// `tower_resilience_retry`
@@ -39,6 +43,8 @@ pub enum Layer {
     TowerResilienceBulkhead(TowerResilienceBulkhead),
     /// `tower_resilience_circuitbreaker`; needs the real clock.
     TowerResilienceCircuitBreaker(TowerResilienceBreaker),
+    /// `tower_resilience_hedge` after a fixed time, the only kind it has
+    TowerResilienceHedge(After),
     /// `tower_resilience_cache`; needs the real clock.
     TowerResilienceCache(Ttl),
     /// `tower_resilience_coalesce`
@@ -92,6 +98,47 @@ pub struct Cache {
     /// Whether new answers are fetched by a task of their own while the old ones may be served.
     #[serde(default)]
     pub in_background: bool,
+}
+
+/// A hedge.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hedge {
+    /// How long an attempt may take before the next one joins it; the builder's default, unless said.
+    pub delay: Option<HedgeDelay>,
+    /// Whether it has no budget, instead of its own.
+    #[serde(default)]
+    pub unlimited: bool,
+}
+
+/// When a hedge asks once more.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HedgeDelay {
+    /// After this.
+    Fixed(Span),
+    /// After what this share of calls takes at most.
+    Quantile(f64),
+}
+
+/// tower's hedge.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TowerHedge {
+    /// After what this share of calls takes at most.
+    pub quantile: f32,
+    /// Calls it must know of before.
+    pub samples: u64,
+    /// How far back it looks; twice that at most.
+    pub period: Span,
+}
+
+/// A fixed time.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct After {
+    /// So long.
+    pub delay: Span,
 }
 
 /// How long an answer is kept.

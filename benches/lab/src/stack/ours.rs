@@ -2,11 +2,12 @@
 
 use resilience_core::cache::{Background, Cache, Task, Ttl};
 use resilience_core::config::{BulkheadConfig, CircuitBreakerConfig, RateLimitConfig, RetryConfig, TimeoutConfig};
+use resilience_core::hedge::{Hedge, Quantile};
 use resilience_core::load_shed;
 use tower::Layer;
 
 use super::{Parts, Stack};
-use crate::scenario::{self, ClientThrottle};
+use crate::scenario::{self, ClientThrottle, HedgeDelay};
 use crate::sim::{Answer, Call, Failure};
 
 impl Parts {
@@ -40,6 +41,19 @@ impl Parts {
         let mut builder = load_shed::ClientThrottle::builder().timer(self.clock.timer()).seed(self.rng.next_u64());
         if let Some(window) = config.window {
             builder = builder.window(window.into());
+        }
+        Ok(Stack::new(builder.build().map_err(text)?.layer().layer(inner)))
+    }
+
+    pub(super) fn hedge(&self, config: &scenario::Hedge, inner: Stack) -> Result<Stack, String> {
+        let mut builder = Hedge::builder().timer(self.clock.timer());
+        builder = match config.delay {
+            Some(HedgeDelay::Fixed(delay)) => builder.delay(delay.0),
+            Some(HedgeDelay::Quantile(quantile)) => builder.delay(Quantile::new(quantile)),
+            None => builder,
+        };
+        if config.unlimited {
+            builder = builder.unlimited();
         }
         Ok(Stack::new(builder.build().map_err(text)?.layer().layer(inner)))
     }

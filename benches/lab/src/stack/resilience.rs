@@ -8,11 +8,14 @@ use tower_resilience_bulkhead::{BulkheadLayer, BulkheadServiceError};
 use tower_resilience_cache::{CacheError, CacheLayer};
 use tower_resilience_circuitbreaker::{CircuitBreakerError, CircuitBreakerLayer, SlidingWindowType};
 use tower_resilience_coalesce::{CoalesceError, CoalesceLayer};
+use tower_resilience_hedge::{HedgeError, HedgeLayer};
 use tower_resilience_retry::{FnInterval, RetryBudgetBuilder, RetryLayer};
 use tower_resilience_timelimiter::{TimeLimiterError, TimeLimiterLayer};
 
 use super::{Parts, Stack};
-use crate::scenario::{Limit, Opens, TowerResilienceBreaker, TowerResilienceBulkhead, TowerResilienceRetry, Ttl};
+use crate::scenario::{
+    After, Limit, Opens, TowerResilienceBreaker, TowerResilienceBulkhead, TowerResilienceRetry, Ttl,
+};
 use crate::sim::{Answer, Call, Failure};
 
 const NAME: &str = "tower-resilience";
@@ -57,6 +60,11 @@ impl Parts {
             BulkheadServiceError::Bulkhead(_) => Failure::Refused(NAME),
             BulkheadServiceError::Inner(failure) => failure,
         })))
+    }
+
+    pub(super) fn resilience_hedge(config: After, inner: Stack) -> Stack {
+        let layer = HedgeLayer::builder().delay(config.delay.0).max_hedged_attempts(2).build();
+        Stack::new(layer.layer(inner).map_err(|error: HedgeError<Failure>| error.into_inner()))
     }
 
     pub(super) fn resilience_cache(config: Ttl, inner: Stack) -> Result<Stack, String> {

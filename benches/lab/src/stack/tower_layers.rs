@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use resilience_core::rng::SharedRng;
+use tower::buffer::Buffer;
+use tower::hedge::{self, Hedge};
 use tower::retry::backoff::{Backoff as _, ExponentialBackoff, ExponentialBackoffMaker, MakeBackoff as _};
 use tower::retry::budget::{Budget as _, TpsBudget};
 use tower::retry::{Policy, RetryLayer};
@@ -10,7 +12,7 @@ use tower::timeout::TimeoutLayer;
 use tower::{BoxError, Layer, ServiceExt};
 
 use super::{Parts, Stack};
-use crate::scenario::{Limit, Slots, TowerRetry};
+use crate::scenario::{Limit, Slots, TowerHedge, TowerRetry};
 use crate::sim::{Answer, Call, Failure};
 
 impl Parts {
@@ -31,8 +33,29 @@ impl Parts {
         Stack::new(tower::limit::ConcurrencyLimit::new(inner, config.limit))
     }
 
+    pub(super) fn tower_hedge(config: &TowerHedge, inner: Stack) -> Stack {
+        /// Longer than any line here.
+        const PLACES: usize = 10_000;
+        let hedge = Hedge::new(inner, Always, config.samples, config.quantile, config.period.0);
+        Stack::new(Buffer::new(hedge, PLACES).map_err(named))
+    }
+
     pub(super) fn tower_load_shed(inner: Stack) -> Stack {
         Stack::new(tower::load_shed::LoadShed::new(inner).map_err(named))
+    }
+}
+
+/// Every call may be repeated.
+#[derive(Clone, Copy, Debug)]
+struct Always;
+
+impl hedge::Policy<Call> for Always {
+    fn clone_request(&self, call: &Call) -> Option<Call> {
+        Some(call.clone())
+    }
+
+    fn can_retry(&self, _: &Call) -> bool {
+        true
     }
 }
 
