@@ -6,12 +6,13 @@ use std::time::Duration;
 use arbitrary::Arbitrary;
 use futures::FutureExt;
 use libfuzzer_sys::fuzz_target;
-use resilience_core::bulkhead::Bulkhead;
+use resilience_core::bulkhead::{Bulkhead, Discipline};
 use resilience_core::circuit_breaker::{Abandoned, CircuitBreaker, State};
+use resilience_core::context::{Context, Criticality};
 use resilience_core::rate_limit::RateLimiter;
 use resilience_core::retry::budget::{Costs, Kind, Ratio, Rule, Share, Throttle};
 use resilience_core::retry::{Backoff, Hint, Jitter, Retry, RetryBudget};
-use resilience_core::time::ManualTimer;
+use resilience_core::time::{ManualTimer, Timer};
 use resilience_core::timeout::Timeout;
 use resilience_core::{Class, Classification, Error};
 
@@ -28,10 +29,19 @@ enum Settings {
         half_open_for: Duration,
         abandoned: u8,
     },
-    Bulkhead { limit: u32, queue: u32, max_wait: Option<Duration> },
+    Bulkhead { limit: u32, queue: u32, max_wait: Option<Duration>, discipline: Order },
     RateLimiter { permits: u32, per: Duration, burst: Option<u32>, max_wait: Option<Duration> },
     Budget { rule: BudgetRule, floor: u32 },
     Retry { attempts: u32, curve: Curve, hint: HintKind, longest: Option<Duration>, limit: Duration },
+}
+
+#[derive(Arbitrary, Debug)]
+enum Order {
+    Fifo,
+    AdaptiveLifo { interval: Duration, timeout: Duration },
+    CoDel { target: Duration, interval: Duration },
+    DeadlineFirst,
+    Priority,
 }
 
 #[derive(Arbitrary, Debug)]
@@ -95,8 +105,15 @@ fuzz_target!(|input: (Settings, Vec<Step>)| {
                 drive_breaker(&breaker, &timer, steps);
             }
         }
-        Settings::Bulkhead { limit, queue, max_wait } => {
-            let mut builder = Bulkhead::builder().limit(limit).queue(queue).timer(timer.clone());
+        Settings::Bulkhead { limit, queue, max_wait, discipline } => {
+            let discipline = match discipline {
+                Order::Fifo => Discipline::fifo(),
+                Order::AdaptiveLifo { interval, timeout } => Discipline::AdaptiveLifo { interval, timeout },
+                Order::CoDel { target, interval } => Discipline::codel(target, interval),
+                Order::DeadlineFirst => Discipline::deadline_first(),
+                Order::Priority => Discipline::priority(),
+            };
+            let mut builder = Bulkhead::builder().limit(limit).queue(queue).discipline(discipline).timer(timer.clone());
             if let Some(wait) = max_wait {
                 builder = builder.max_wait(wait);
             }
@@ -204,8 +221,12 @@ fn drive_bulkhead(bulkhead: &Bulkhead, timer: &ManualTimer, steps: &[Step]) {
     let (mut permits, mut waiting) = (Vec::new(), Vec::new());
     for step in steps {
         match step {
-            Step::Begin(_) => {
-                let mut acquire = Box::pin(bulkhead.acquire());
+            Step::Begin(kind) => {
+                // From the number: how critical, and with which deadline.
+                let level = [Criticality::Sheddable, Criticality::SheddablePlus, Criticality::Critical][*kind as usize % 3];
+                let deadline = timer.now() + Duration::from_nanos(u64::from(*kind) << (kind % 32));
+                let context = Context::new().with_criticality(level).with_deadline(deadline);
+                let mut acquire = Box::pin(context.scope(bulkhead.acquire()));
                 match acquire.as_mut().now_or_never() {
                     Some(result) => permits.extend(result),
                     None => waiting.push(acquire),

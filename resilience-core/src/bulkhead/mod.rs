@@ -21,6 +21,19 @@
 //! the queue holds no inner permit. Where slots and queue are full, the service is ready at once, and the `call` that
 //! follows is refused.
 //!
+//! ```text
+//!                 limit not reached
+//!  call ──────────────────────────────────────────► runs ──► its permit is given back
+//!    │                                               ▲               │
+//!    │ limit reached     ┌──────────────┐  next by   │   somebody    │ nobody
+//!    ├─────────────────► │ queue places │ discipline │     waits     │  waits
+//!    │                   └──────────────┘ ───────────┴───────◄───────┴──────► the slot is free
+//!    │                     │        │
+//!    │ queue full          │ leaves │ refused: max_wait, deadline, queue_delay, displaced
+//!    ▼                     ▼        ▼
+//!  refused: full
+//! ```
+//!
 //! # Disciplines
 //!
 //! In what order calls wait matters little while a queue is short, and much while it stands:
@@ -101,6 +114,15 @@
 //! refusals, and a retry outside does not repeat them: they are the own stack's.
 //!
 //! Where callers should not be able to take all slots from each other, give each a share: [`partitioned`].
+//!
+//! # Do and don't
+//!
+//! - Do keep the queue short: what waits in it longer than `limit` calls take is served for nobody.
+//! - Do give each dependency its own: a bulkhead around everything is a lock.
+//! - Do try a limit out with `dry_run`, and read `would_queue` and `would_reject`.
+//! - Don't take a permit inside a call that holds one of the same bulkhead: two such calls wait for each other.
+//! - Don't choose `priority` where strangers say how critical they are: read that only from those who may be believed.
+//! - Don't use `deadline_first` where deadlines are missing: who has none waits for all who have one.
 //!
 //! # Limits
 //!

@@ -69,6 +69,12 @@
 //! tenant that is refused for itself waits for the inner service to be ready, as any call does. While nobody at all can
 //! get in, the service is ready at once and refuses whoever comes.
 //!
+//! # Do and don't
+//!
+//! - Do leave some of the limit unpromised: it is what bursts live on.
+//! - Do size what lies behind for the limit and the largest share that may come late, or lower the limit by it.
+//! - Don't take the key from what a stranger may write: a header is a claim, a token is a proof.
+//!
 //! # Limits
 //!
 //! 4,194,303 calls at once. An admission takes a short lock, which all keys share, twice: to take the slot and to give it

@@ -168,9 +168,8 @@ impl Shared {
 }
 
 fn shares(limit: u32, ratios: &[f64]) -> Shares<usize> {
-    // A ratio of zero is no share; else it would be rounded up to a slot.
-    let promised = ratios.iter().copied().enumerate().filter(|(_, ratio)| *ratio > 0.0);
-    let shares = Shares::new(limit, promised);
+    let shares = Shares::new(limit, ratios.iter().copied().enumerate());
+    // A ratio of zero would be rounded up to a slot.
     if ratios.first().is_some_and(|ratio| *ratio > 0.0) { shares } else { shares.with_guest(OTHERS) }
 }
 

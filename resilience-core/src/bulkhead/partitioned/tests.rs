@@ -230,6 +230,8 @@ mod layer {
         let answer = futures::executor::block_on(service.call("gold"));
         assert!(answer.unwrap_err().is_rejected());
         assert_eq!(tenants.partition("gold").full, 2);
+        let mut ready = || service.poll_ready(&mut Context::from_waker(Waker::noop())).is_ready();
+        assert!(!ready(), "there is room, and the service behind is asked again");
     }
 
     #[test]

@@ -153,6 +153,22 @@ fn the_order_is_reversed_while_the_queue_stands_and_turns_back_when_it_was_empty
 }
 
 #[test]
+fn the_longest_wait_is_the_shorter_of_the_users_and_the_disciplines() {
+    for max_wait in [ms(20), ms(200)] {
+        let timer = ManualTimer::new();
+        let builder = Bulkhead::builder().limit(1).queue(1).discipline(Discipline::adaptive_lifo());
+        let bulkhead = builder.max_wait(max_wait).timer(timer.clone()).build().unwrap();
+        let _held = bulkhead.try_acquire().unwrap();
+        let mut waits = Caller::queued(&bulkhead, &Context::new());
+        let longest = max_wait.min(ms(100));
+        timer.advance(longest - ms(1));
+        assert!(waits.poll().is_pending());
+        timer.advance(ms(1));
+        assert_eq!(waits.refusal().reason(), Reason::QueueTimeout);
+    }
+}
+
+#[test]
 fn the_nearest_deadline_is_next_and_one_that_has_passed_gets_a_refusal_and_no_slot() {
     let timer = ManualTimer::new();
     let bulkhead = bulkhead(8, Discipline::deadline_first(), &timer);
