@@ -53,6 +53,11 @@
 //! [`RateLimiterBuilder::build_keyed`] makes a [`KeyedRateLimiter`]: a quota for each user, address or tenant, in bounded
 //! memory.
 //!
+//! # Found out, or shared
+//!
+//! [`ClientRateLimiter`] finds the rate a server does not throttle. [`DistributedRateLimiter`] keeps one quota on several
+//! nodes, over a [`PermitStore`] they share.
+//!
 //! # Defaults
 //!
 //! | option | default | why |
@@ -87,7 +92,9 @@
 //! and an open circuit takes none. To protect your own service, put it outermost: what is refused should cost nothing.
 //! A rate says nothing of how long calls take; where that matters, add a [`bulkhead`](crate::bulkhead).
 
+pub mod client;
 mod config;
+pub mod distributed;
 mod event;
 mod future;
 mod keyed;
@@ -100,7 +107,9 @@ mod reservation;
 mod service;
 mod shared;
 
+pub use self::client::ClientRateLimiter;
 pub use self::config::RateLimiterBuilder;
+pub use self::distributed::{DistributedRateLimiter, PermitStore};
 pub use self::event::Event;
 pub use self::future::{Acquire, ResponseFuture};
 pub use self::keyed::{KeyedRateLimiter, KeyedSnapshot};

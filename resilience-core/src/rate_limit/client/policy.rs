@@ -1,0 +1,212 @@
+//! The limiter users hold.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::event::Event;
+use super::future::Acquire;
+use crate::context;
+use crate::control::ClientRate;
+use crate::event::{Listeners, Sink};
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Arc, Mutex, lock};
+use crate::time::{SharedTimer, Timestamp};
+use crate::{ConfigError, Name, Reason, Rejected};
+
+/// Limits the rate of a client to what the server does not throttle. Clones are one limiter.
+///
+/// See the [module documentation](super).
+#[derive(Clone)]
+pub struct ClientRateLimiter {
+    pub(super) shared: Arc<Shared>,
+}
+
+pub(super) struct Shared {
+    rule: Mutex<ClientRate>,
+    epoch: Timestamp,
+    max_wait: Duration,
+    name: Name,
+    pub(super) timer: SharedTimer,
+    listeners: Listeners,
+    queued: AtomicU64,
+    throttled: AtomicU64,
+    rejected: AtomicU64,
+}
+
+/// What a client's limiter has found and done.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// Calls a second it allows; `None` before the first throttled answer.
+    pub rate: Option<f64>,
+    /// Answers a second as measured.
+    pub measured: f64,
+    /// Answers the server throttled.
+    pub throttled: u64,
+    /// Calls that waited.
+    pub queued: u64,
+    /// Calls that were refused.
+    pub rejected: u64,
+}
+
+impl ClientRateLimiter {
+    /// Starts a configuration; see the [defaults](super#defaults).
+    pub fn builder() -> ClientRateLimiterBuilder {
+        ClientRateLimiterBuilder {
+            name: Name::from_static("rate_limit"),
+            max_wait: Duration::from_secs(20),
+            timer: SharedTimer::preset(),
+            listeners: Listeners::default(),
+        }
+    }
+
+    /// Takes a token for one attempt, waiting for it if need be.
+    ///
+    /// Nothing is taken before the first poll, and nothing is lost when it is dropped while it waits.
+    pub fn acquire(&self) -> Acquire {
+        Acquire::new(self.clone())
+    }
+
+    /// Says how an attempt was answered: throttled by the server, or not.
+    pub fn answered(&self, throttled: bool) {
+        let shared = &*self.shared;
+        let rate = {
+            let mut rule = lock(&shared.rule);
+            rule.answered(throttled, shared.seconds());
+            rule.bucket().fill()
+        };
+        if throttled {
+            // Relaxed, as all counts here.
+            shared.throttled.fetch_add(1, Ordering::Relaxed);
+            shared.tell(Event::Throttled { rate });
+        }
+    }
+
+    /// Calls a second it allows now; `None` before the first throttled answer.
+    pub fn rate(&self) -> Option<f64> {
+        self.snapshot().rate
+    }
+
+    /// What it has found and done.
+    pub fn snapshot(&self) -> Snapshot {
+        let shared = &*self.shared;
+        let (rate, measured) = {
+            let rule = lock(&shared.rule);
+            (rule.bucket().fill(), rule.measured())
+        };
+        let throttled = shared.throttled.load(Ordering::Relaxed);
+        Snapshot {
+            rate: (throttled > 0).then_some(rate),
+            measured,
+            throttled,
+            queued: shared.queued.load(Ordering::Relaxed),
+            rejected: shared.rejected.load(Ordering::Relaxed),
+        }
+    }
+
+    /// The name in refusals and events.
+    pub fn name(&self) -> &Name {
+        &self.shared.name
+    }
+}
+
+impl Shared {
+    fn seconds(&self) -> f64 {
+        (self.timer.now() - self.epoch).as_secs_f64()
+    }
+
+    /// Takes a token, or says when to ask again. `since` is when the call began to wait.
+    pub(super) fn take(&self, since: Option<Timestamp>) -> Result<(), Result<Timestamp, Rejected>> {
+        let missing = match lock(&self.rule).acquire(1.0, self.seconds()) {
+            Ok(()) => return Ok(()),
+            Err(seconds) => Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX),
+        };
+        let now = self.timer.now();
+        // At least a little: a wait rounded down to nothing would be asked about over and over.
+        let due = now + missing.max(Duration::from_micros(1));
+        let (is_new, since) = (since.is_none(), since.unwrap_or(now));
+        let latest = context::deadline(&self.timer).map_or(Timestamp::NEVER, |deadline| deadline.timestamp());
+        let reason = if due > since + self.max_wait {
+            Reason::RateLimited
+        } else if due >= latest {
+            Reason::Deadline
+        } else {
+            if is_new {
+                self.queued.fetch_add(1, Ordering::Relaxed);
+                self.tell(Event::Queued { wait: missing });
+            }
+            return Err(Ok(due));
+        };
+        self.rejected.fetch_add(1, Ordering::Relaxed);
+        self.tell(Event::Rejected { reason });
+        Err(Err(Rejected::new(self.name.clone(), reason).with_retry_after(missing)))
+    }
+
+    fn tell(&self, event: Event) {
+        self.listeners.emit(&self.name, || self.timer.now(), || event);
+    }
+}
+
+impl fmt::Debug for ClientRateLimiter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientRateLimiter").field("name", self.name()).field("snapshot", &self.snapshot()).finish()
+    }
+}
+
+/// Sets up a [`ClientRateLimiter`].
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until it is built"]
+pub struct ClientRateLimiterBuilder {
+    name: Name,
+    max_wait: Duration,
+    timer: Option<SharedTimer>,
+    listeners: Listeners,
+}
+
+impl ClientRateLimiterBuilder {
+    /// The name in refusals and events. Default: `rate_limit`.
+    pub fn name(mut self, name: impl Into<Name>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// How long a call may wait for its token, all in all. Default: 20 s. Zero refuses whoever finds none.
+    pub fn max_wait(mut self, max_wait: Duration) -> Self {
+        self.max_wait = max_wait;
+        self
+    }
+
+    /// The clock to live by. Default: tokio's.
+    pub fn timer(mut self, timer: impl Into<SharedTimer>) -> Self {
+        self.timer = Some(timer.into());
+        self
+    }
+
+    /// Adds a listener; see [`Event`].
+    pub fn listener(mut self, sink: impl Sink) -> Self {
+        self.listeners.add(sink);
+        self
+    }
+
+    /// The limiter, that limits nothing yet.
+    ///
+    /// # Errors
+    ///
+    /// Without a timer (without the feature `tokio`).
+    pub fn build(self) -> Result<ClientRateLimiter, ConfigError> {
+        let timer = self.timer.ok_or(ConfigError::new("timer", "must be set without the feature `tokio`"))?;
+        let listeners = self.listeners.bound("rate_limit", &self.name);
+        let shared = Shared {
+            rule: Mutex::new(ClientRate::new(0.0)),
+            epoch: timer.now(),
+            max_wait: self.max_wait,
+            name: self.name,
+            timer,
+            listeners,
+            queued: AtomicU64::new(0),
+            throttled: AtomicU64::new(0),
+            rejected: AtomicU64::new(0),
+        };
+        Ok(ClientRateLimiter { shared: Arc::new(shared) })
+    }
+}

@@ -1,0 +1,356 @@
+//! The limiter users hold: a handful of permits, and the way to the store.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::task::Poll;
+use std::time::Duration;
+
+use super::super::machine::Rule;
+use super::event::Event;
+use super::store::{PermitStore, Quota, Taken};
+use crate::bulkhead::Bulkhead;
+use crate::event::{Listeners, Sink};
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Arc, Mutex, lock};
+use crate::time::{SharedTimer, Timestamp};
+use crate::{ConfigError, Name, Reason, Rejected};
+
+/// Calls that may wait for one answer of the store. More are refused: the store is not what they wait for any more.
+const MOST_WAITING: u32 = 65_535;
+
+/// What becomes of calls while the store does not answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WhenUnavailable {
+    /// They pass.
+    #[default]
+    Admit,
+    /// They are refused.
+    Refuse,
+}
+
+/// A limit on the calls of several nodes in a time. Clones are one node's limiter.
+///
+/// See the [module documentation](super).
+pub struct DistributedRateLimiter<S> {
+    pub(super) shared: Arc<Shared<S>>,
+}
+
+pub(super) struct Shared<S> {
+    store: S,
+    quota: Quota,
+    handful: u32,
+    keep_for: Duration,
+    patience: Duration,
+    when_unavailable: WhenUnavailable,
+    name: Name,
+    timer: SharedTimer,
+    listeners: Listeners,
+    /// Permits at hand, and until when.
+    hand: Mutex<(u32, Timestamp)>,
+    /// Lets one ask the store at a time; the others wait for what it gets.
+    asking: Bulkhead,
+    /// How often the store was asked, and what it said last if it was not permits.
+    said: Mutex<(u64, Option<No>)>,
+    taken: AtomicU64,
+    rejected: AtomicU64,
+    unavailable: AtomicU64,
+}
+
+/// Why the store gave nothing.
+#[derive(Clone, Copy, Debug)]
+enum No {
+    Permits { retry_after: Option<Duration> },
+    Answer,
+}
+
+/// What a node's limiter has done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// Permits at hand.
+    pub at_hand: u32,
+    /// Permits the store granted.
+    pub taken: u64,
+    /// Calls refused.
+    pub rejected: u64,
+    /// How often the store did not answer.
+    pub unavailable: u64,
+}
+
+impl<S: PermitStore> DistributedRateLimiter<S> {
+    /// Starts a configuration over `store`; see the [defaults](super#defaults).
+    pub fn builder(store: S) -> DistributedRateLimiterBuilder<S> {
+        DistributedRateLimiterBuilder {
+            store,
+            name: Name::from_static("rate_limit"),
+            quota: None,
+            burst: None,
+            handful: None,
+            keep_for: None,
+            patience: Duration::from_millis(50),
+            when_unavailable: WhenUnavailable::default(),
+            timer: SharedTimer::preset(),
+            listeners: Listeners::default(),
+        }
+    }
+
+    /// Spends a permit, asking the store for more if there is none at hand.
+    ///
+    /// Dropped while the store is asked, it loses what the store may have granted; the next caller asks.
+    ///
+    /// # Errors
+    ///
+    /// [`Rejected`] when the store grants none, or does not answer and [that refuses](WhenUnavailable::Refuse).
+    pub async fn acquire(&self) -> Result<(), Rejected> {
+        let shared = &*self.shared;
+        if shared.spend() {
+            return Ok(());
+        }
+        let asked_before = lock(&shared.said).0;
+        let turn = shared.asking.acquire().await?;
+        // Who waited while another asked has the same answer: permits while they last, and no second wait for a no.
+        if shared.spend() {
+            return Ok(());
+        }
+        let (asked, said) = *lock(&shared.said);
+        let said = match said.filter(|_| asked != asked_before) {
+            Some(no) => Err(no),
+            None => shared.ask().await,
+        };
+        drop(turn);
+        match said {
+            Ok(()) => Ok(()),
+            Err(No::Permits { retry_after }) => Err(shared.reject(retry_after)),
+            Err(No::Answer) => shared.without_the_store(),
+        }
+    }
+
+    /// Spends a permit if one is at hand. Never asks the store.
+    pub fn try_acquire(&self) -> bool {
+        self.shared.spend()
+    }
+
+    /// The name in refusals and events, and of the limit in the store.
+    pub fn name(&self) -> &Name {
+        &self.shared.name
+    }
+
+    /// What it has done.
+    pub fn snapshot(&self) -> Snapshot {
+        let shared = &*self.shared;
+        let (at_hand, until) = *lock(&shared.hand);
+        // Relaxed: counts.
+        Snapshot {
+            at_hand: if shared.timer.now() < until { at_hand } else { 0 },
+            taken: shared.taken.load(Ordering::Relaxed),
+            rejected: shared.rejected.load(Ordering::Relaxed),
+            unavailable: shared.unavailable.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl<S: PermitStore> Shared<S> {
+    fn spend(&self) -> bool {
+        let mut hand = lock(&self.hand);
+        if hand.0 == 0 || self.timer.now() >= hand.1 {
+            return false;
+        }
+        hand.0 -= 1;
+        true
+    }
+
+    /// Gives back a permit that was not spent after all.
+    #[cfg(feature = "tower")]
+    pub(super) fn give_back(&self) {
+        let mut hand = lock(&self.hand);
+        hand.0 = hand.0.saturating_add(1).min(self.handful);
+    }
+
+    /// Asks the store, and keeps what it grants beyond the caller's own permit.
+    async fn ask(&self) -> Result<(), No> {
+        let said = self.take().await;
+        let mut last = lock(&self.said);
+        *last = (last.0 + 1, said.err());
+        drop(last);
+        let granted = said?;
+        let until = self.timer.now() + self.keep_for;
+        // What was left is stale, or was spent: who asks has found none.
+        *lock(&self.hand) = (granted - 1, until);
+        Ok(())
+    }
+
+    /// The permits the store grants, at least one.
+    async fn take(&self) -> Result<u32, No> {
+        let mut late = self.timer.sleep(self.patience);
+        let mut take = pin!(self.store.take(&self.name, self.handful, self.quota));
+        let answer = std::future::poll_fn(|cx| {
+            // The store first: an answer that is there counts, however late.
+            if let Poll::Ready(answer) = take.as_mut().poll(cx) {
+                return Poll::Ready(answer.ok());
+            }
+            Pin::new(&mut late).poll(cx).map(|()| None)
+        });
+        let Taken { granted, retry_after } = answer.await.ok_or(No::Answer)?;
+        // A store that grants more than was asked for is not to be believed.
+        let granted = granted.min(self.handful);
+        self.taken.fetch_add(granted.into(), Ordering::Relaxed);
+        self.tell(|| Event::Taken { granted });
+        if granted == 0 { Err(No::Permits { retry_after }) } else { Ok(granted) }
+    }
+
+    fn without_the_store(&self) -> Result<(), Rejected> {
+        self.unavailable.fetch_add(1, Ordering::Relaxed);
+        let admitted = self.when_unavailable == WhenUnavailable::Admit;
+        self.tell(|| Event::Unavailable { admitted });
+        if admitted { Ok(()) } else { Err(self.reject(None)) }
+    }
+
+    fn reject(&self, retry_after: Option<Duration>) -> Rejected {
+        self.rejected.fetch_add(1, Ordering::Relaxed);
+        self.tell(|| Event::Rejected { reason: Reason::RateLimited });
+        let rejected = Rejected::new(self.name.clone(), Reason::RateLimited);
+        match retry_after {
+            Some(wait) => rejected.with_retry_after(wait),
+            None => rejected,
+        }
+    }
+
+    fn tell(&self, event: impl FnOnce() -> Event) {
+        self.listeners.emit(&self.name, || self.timer.now(), event);
+    }
+}
+
+impl<S> Clone for DistributedRateLimiter<S> {
+    fn clone(&self) -> Self {
+        Self { shared: self.shared.clone() }
+    }
+}
+
+impl<S> fmt::Debug for DistributedRateLimiter<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DistributedRateLimiter")
+            .field("name", &self.shared.name)
+            .field("quota", &self.shared.quota)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Sets up a [`DistributedRateLimiter`].
+#[derive(Debug)]
+#[must_use = "a builder does nothing until it is built"]
+pub struct DistributedRateLimiterBuilder<S> {
+    store: S,
+    name: Name,
+    quota: Option<(u32, Duration)>,
+    burst: Option<u32>,
+    handful: Option<u32>,
+    keep_for: Option<Duration>,
+    patience: Duration,
+    when_unavailable: WhenUnavailable,
+    timer: Option<SharedTimer>,
+    listeners: Listeners,
+}
+
+impl<S: PermitStore> DistributedRateLimiterBuilder<S> {
+    /// The name in refusals and events, and of the limit in the store: nodes with the same name share it. Default:
+    /// `rate_limit`.
+    pub fn name(mut self, name: impl Into<Name>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// `permits` in each `per`, for all nodes together. Has no default.
+    pub fn quota(mut self, permits: u32, per: Duration) -> Self {
+        self.quota = Some((permits, per));
+        self
+    }
+
+    /// Permits that may be had at once by nodes that have taken none for a while. Default: as many as the quota's.
+    pub fn burst(mut self, burst: u32) -> Self {
+        self.burst = Some(burst);
+        self
+    }
+
+    /// Permits to ask the store for at a time. Default: a hundredth of the burst, at least 1.
+    pub fn handful(mut self, permits: u32) -> Self {
+        self.handful = Some(permits);
+        self
+    }
+
+    /// How long permits at hand may be spent. Default: the quota's time.
+    pub fn keep_for(mut self, time: Duration) -> Self {
+        self.keep_for = Some(time);
+        self
+    }
+
+    /// How long the store may take to answer. Default: 50 ms.
+    pub fn patience(mut self, time: Duration) -> Self {
+        self.patience = time;
+        self
+    }
+
+    /// What becomes of calls while the store does not answer. Default: [`WhenUnavailable::Admit`].
+    pub fn when_unavailable(mut self, rule: WhenUnavailable) -> Self {
+        self.when_unavailable = rule;
+        self
+    }
+
+    /// The clock to live by. Default: tokio's.
+    pub fn timer(mut self, timer: impl Into<SharedTimer>) -> Self {
+        self.timer = Some(timer.into());
+        self
+    }
+
+    /// Adds a listener; see [`Event`].
+    pub fn listener(mut self, sink: impl Sink) -> Self {
+        self.listeners.add(sink);
+        self
+    }
+
+    /// The node's limiter.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] for a quota that is missing or cannot be kept, a handful of zero or above the burst, a time of zero,
+    /// or no timer (without the feature `tokio`).
+    pub fn build(self) -> Result<DistributedRateLimiter<S>, ConfigError> {
+        let (permits, per) = self.quota.ok_or(ConfigError::new("quota", "must be set"))?;
+        let burst = self.burst.unwrap_or(permits);
+        Rule::new(permits, per, burst)?;
+        let handful = self.handful.unwrap_or((burst / 100).max(1));
+        if handful == 0 || handful > burst {
+            return Err(ConfigError::new("handful", "must be above zero and at most the burst"));
+        }
+        let keep_for = self.keep_for.unwrap_or(per);
+        if keep_for.is_zero() {
+            return Err(ConfigError::new("keep_for", "must be above zero"));
+        }
+        if self.patience.is_zero() {
+            return Err(ConfigError::new("patience", "must be above zero"));
+        }
+        let timer = self.timer.ok_or(ConfigError::new("timer", "must be set without the feature `tokio`"))?;
+        let asking =
+            Bulkhead::builder().name(self.name.clone()).limit(1).queue(MOST_WAITING).timer(timer.clone()).build()?;
+        let listeners = self.listeners.bound("rate_limit", &self.name);
+        let shared = Shared {
+            store: self.store,
+            quota: Quota { permits, per, burst },
+            handful,
+            keep_for,
+            patience: self.patience,
+            when_unavailable: self.when_unavailable,
+            name: self.name,
+            timer,
+            listeners,
+            hand: Mutex::new((0, Timestamp::ORIGIN)),
+            asking,
+            said: Mutex::new((0, None)),
+            taken: AtomicU64::new(0),
+            rejected: AtomicU64::new(0),
+            unavailable: AtomicU64::new(0),
+        };
+        Ok(DistributedRateLimiter { shared: Arc::new(shared) })
+    }
+}
