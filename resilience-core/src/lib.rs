@@ -13,6 +13,7 @@
 //! | a dependency that is down, and callers that wait for it | [`circuit_breaker`] |
 //! | one slow dependency that eats all threads or connections | [`bulkhead`] |
 //! | a bulkhead whose right limit nobody knows, or not for long | [`adaptive_limit`] |
+//! | more calls than can be done in time | [`load_shed`] |
 //! | more calls in a time than were agreed, or than one caller should make | [`rate_limit`] |
 //! | two owners of what only one may own, after a pause or a partition | [`lease`], and its fence |
 //! | a load balancer that sends work to what cannot do it, a supervisor that restarts what is well | [`health`] |

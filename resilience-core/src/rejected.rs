@@ -133,6 +133,8 @@ pub enum Reason {
     Deadline,
     /// The backend refuses so much that this call was not sent to it either.
     Throttled,
+    /// This service has too much to do, and calls like this one are refused first.
+    Overloaded,
     /// Nobody who could answer is known, or none of them is ready.
     NoEndpoint,
     /// The caller does not own the resource: its fencing token is missing, or older than one already seen.
@@ -153,6 +155,7 @@ impl Reason {
             Self::RateLimited => "rate_limited",
             Self::Deadline => "deadline",
             Self::Throttled => "throttled",
+            Self::Overloaded => "overloaded",
             Self::NoEndpoint => "no_endpoint",
             Self::Fenced => "fenced",
         }
@@ -172,6 +175,7 @@ impl fmt::Display for Reason {
             Self::RateLimited => f.write_str("rate limit reached"),
             Self::Deadline => f.write_str("deadline passed before the call was sent"),
             Self::Throttled => f.write_str("the backend refuses too many calls"),
+            Self::Overloaded => f.write_str("overloaded"),
             Self::NoEndpoint => f.write_str("no endpoint is ready"),
             Self::Fenced => f.write_str("not from the owner"),
         }

@@ -13,6 +13,7 @@ use resilience_core::bulkhead::{Bulkhead, BulkheadLayer, Discipline};
 use resilience_core::chaos::{Chaos, Faults};
 use resilience_core::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer, exact};
 use resilience_core::hedge::{Hedge, Quantile};
+use resilience_core::load_shed::{AdmissionControl, ClientThrottle, QueueShed, SignalShed};
 use resilience_core::rate_limit::RateLimiter;
 use resilience_core::retry::{Retry, RetryLayer, RetryService};
 use resilience_core::timeout::TimeoutLayer;
@@ -234,6 +235,20 @@ fn a_partitioned_bulkhead_allocates_nothing_for_those_it_knows_and_those_it_does
     let bulkhead = in_a_runtime(|| bulkhead.build().unwrap());
     let layer = bulkhead.layer(|request: &u32| request % 4);
     in_a_runtime(|| assert_eq!(allocated(layer.layer(LiftLayer.layer(Echo))), 0));
+}
+
+#[test]
+fn a_call_that_is_not_shed_allocates_nothing() {
+    in_a_runtime(|| {
+        let throttle = ClientThrottle::builder().build().unwrap();
+        assert_eq!(allocated(throttle.layer().layer(LiftLayer.layer(Echo))), 0);
+        let admission = AdmissionControl::builder().build().unwrap();
+        assert_eq!(allocated(admission.layer().layer(LiftLayer.layer(Echo))), 0);
+        let queue = QueueShed::builder().build().unwrap();
+        assert_eq!(allocated(queue.layer().layer(LiftLayer.layer(Echo))), 0);
+        let signal = SignalShed::builder().build().unwrap();
+        assert_eq!(allocated(signal.layer().layer(LiftLayer.layer(Echo))), 0);
+    });
 }
 
 #[test]

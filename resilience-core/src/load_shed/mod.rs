@@ -1,4 +1,18 @@
-//! A client that stops sending what the backend refuses anyway.
+//! Refusing some calls early, so that the others are answered.
+//!
+//! | policy | refuses | goes by | place |
+//! |---|---|---|---|
+//! | [`ClientThrottle`] | what the backend would refuse | what it accepted, for each criticality | client |
+//! | [`AdmissionControl`] | as much as fails | the success rate that is promised | client or sidecar |
+//! | [`QueueShed`] | who waited too long, and as many as make everybody wait | time in the queue | server |
+//! | [`SignalShed`] | as much as you say | any figure of yours: processor, memory, a controller | server |
+//!
+//! All refuse the least critical calls first, by the [criticality](crate::context::Criticality) in the context: the client
+//! throttle because each criticality has figures of its own, the others by drawing from the lowest whose calls are enough.
+//! Where a limit on the calls that run at once is what is missing, [`adaptive_limit`](crate::adaptive_limit) finds it, and
+//! bounds the queue as well.
+//!
+//! The rest of this page is about [`ClientThrottle`]; [`admission`], [`queue`] and [`signal`] have their own.
 //!
 //! # Why
 //!
@@ -63,21 +77,39 @@
 //! Recovery takes a few windows: with everything accepted, what is sent doubles with each. One process knows what it
 //! sent. Calls count when they end: against a backend that hangs, put a timeout inside.
 
+pub mod admission;
 mod config;
 mod event;
 #[cfg(feature = "tower")]
 mod future;
+mod order;
 mod policy;
+pub mod queue;
 #[cfg(feature = "tower")]
 mod service;
+pub mod signal;
 
+pub use self::admission::AdmissionControl;
 pub use self::config::ClientThrottleBuilder;
 pub use self::event::Event;
 #[cfg(feature = "tower")]
-pub use self::future::ResponseFuture;
+pub use self::future::{AdmittedFuture, ResponseFuture};
+pub use self::order::Cohort;
 pub use self::policy::{ClientThrottle, Permit, Snapshot};
+pub use self::queue::QueueShed;
 #[cfg(feature = "tower")]
 pub use self::service::{ClientThrottleLayer, ClientThrottleService};
+pub use self::signal::{Signal, SignalShed};
+
+/// The place of a criticality in what is kept for each, the least critical first.
+fn class(criticality: crate::context::Criticality) -> usize {
+    match criticality {
+        crate::context::Criticality::Sheddable => 0,
+        crate::context::Criticality::SheddablePlus => 1,
+        crate::context::Criticality::Critical => 2,
+        crate::context::Criticality::CriticalPlus => 3,
+    }
+}
 
 #[cfg(all(test, feature = "tokio", not(loom)))]
 mod tests;

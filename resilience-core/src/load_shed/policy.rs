@@ -2,8 +2,10 @@
 
 use std::fmt;
 
+use super::class;
 use super::config::{ClientThrottleBuilder, Config};
 use super::event::Event;
+use super::order::CLASSES;
 use crate::circuit_breaker::shards;
 use crate::circuit_breaker::window::{Record, TimeWindow};
 use crate::context::{Criticality, ambient};
@@ -23,8 +25,6 @@ struct Shared {
     windows: [TimeWindow; CLASSES],
     rejected: AtomicU64,
 }
-
-const CLASSES: usize = 4;
 
 /// A throttle's figures at one moment, for one criticality.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -62,11 +62,8 @@ impl ClientThrottle {
         if probability > 0.0 && config.rng.unit() < probability {
             // Relaxed: a statistic.
             self.shared.rejected.fetch_add(1, Ordering::Relaxed);
-            let fact = || match config.dry_run {
-                true => Event::WouldReject { probability },
-                false => Event::Rejected { probability },
-            };
-            config.listeners.emit(&config.name, || config.timer.now(), fact);
+            let event = || Event::new(config.dry_run, Reason::Throttled, probability);
+            config.listeners.emit(&config.name, || config.timer.now(), event);
             if !config.dry_run {
                 // What is refused here was asked for all the same.
                 self.record(criticality, Record::Failure);
@@ -103,15 +100,6 @@ impl ClientThrottle {
     fn record(&self, criticality: Criticality, record: Record) {
         let now = self.shared.config.timer.now();
         self.shared.windows[class(criticality)].record(shards::mine(), 0, now, record);
-    }
-}
-
-fn class(criticality: Criticality) -> usize {
-    match criticality {
-        Criticality::Sheddable => 0,
-        Criticality::SheddablePlus => 1,
-        Criticality::Critical => 2,
-        Criticality::CriticalPlus => 3,
     }
 }
 

@@ -1,3 +1,5 @@
+mod layers;
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 

@@ -1,0 +1,151 @@
+//! The policy users hold.
+
+use std::fmt;
+
+use super::AdmissionControlBuilder;
+use super::config::Config;
+use crate::circuit_breaker::shards;
+use crate::circuit_breaker::window::{Record, TimeWindow};
+use crate::context::Criticality;
+use crate::load_shed::Event;
+use crate::sync::Arc;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::{Class, Name, Reason, Rejected};
+
+/// Refuses as many calls as fail; the [module](super) explains it. Clones share the figures.
+#[derive(Clone)]
+pub struct AdmissionControl {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    config: Config,
+    window: TimeWindow,
+    rejected: AtomicU64,
+}
+
+/// The figures at one moment.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// Calls in the window that were sent and have ended.
+    pub calls: u64,
+    /// Those of them that succeeded.
+    pub successes: u64,
+    /// The share of all calls that is refused.
+    pub ratio: f64,
+    /// Calls refused since the policy was built; in a dry run, those that would have been.
+    pub rejected: u64,
+}
+
+impl AdmissionControl {
+    /// Starts to set one up.
+    pub fn builder() -> AdmissionControlBuilder {
+        AdmissionControlBuilder::new()
+    }
+
+    pub(super) fn new(config: Config) -> Self {
+        let window = TimeWindow::new(config.window, shards::count());
+        Self { shared: Arc::new(Shared { config, window, rejected: AtomicU64::new(0) }) }
+    }
+
+    /// Asks to make a call of the criticality in the context.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::Throttled`], as often as calls fail.
+    pub fn try_acquire(&self) -> Result<Permit, Rejected> {
+        self.decide().map(|()| self.permit())
+    }
+
+    /// Decides about a call, and counts and tells a refusal.
+    pub(super) fn decide(&self) -> Result<(), Rejected> {
+        let config = &self.shared.config;
+        if let Some(probability) = config.order.refuses(self.ratio().2) {
+            // Relaxed: a statistic.
+            self.shared.rejected.fetch_add(1, Ordering::Relaxed);
+            let event = || Event::new(config.dry_run, Reason::Throttled, probability);
+            config.listeners.emit(&config.name, || config.timer.now(), event);
+            if !config.dry_run {
+                return Err(Rejected::new(config.name.clone(), Reason::Throttled));
+            }
+        }
+        Ok(())
+    }
+
+    /// A permit for a call that was let in.
+    pub(super) fn permit(&self) -> Permit {
+        Permit { policy: Some(self.clone()) }
+    }
+
+    /// The policy as a layer, with answers judged as results.
+    #[cfg(feature = "tower")]
+    pub fn layer(&self) -> super::AdmissionControlLayer {
+        self.clone().into()
+    }
+
+    /// The name in refusals and events.
+    pub fn name(&self) -> &Name {
+        &self.shared.config.name
+    }
+
+    /// The figures.
+    pub fn snapshot(&self) -> Snapshot {
+        let (calls, successes, ratio) = self.ratio();
+        Snapshot { calls, successes, ratio, rejected: self.shared.rejected.load(Ordering::Relaxed) }
+    }
+
+    /// How likely a call of a criticality is refused now.
+    pub fn refusal(&self, criticality: Criticality) -> f64 {
+        self.shared.config.order.refusal(self.ratio().2, criticality)
+    }
+
+    /// Calls, successes, and the share to refuse.
+    fn ratio(&self) -> (u64, u64, f64) {
+        let config = &self.shared.config;
+        let counts = self.shared.window.counts(0, config.timer.now());
+        let successes = counts.calls.saturating_sub(counts.failures);
+        let is_enough = counts.calls as f64 >= config.min_calls;
+        (counts.calls, successes, if is_enough { config.rule.refusal(counts.calls, successes) } else { 0.0 })
+    }
+
+    fn record(&self, record: Record) {
+        self.shared.window.record(shards::mine(), 0, self.shared.config.timer.now(), record);
+    }
+}
+
+impl fmt::Debug for AdmissionControl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AdmissionControl").field("name", self.name()).field("snapshot", &self.snapshot()).finish()
+    }
+}
+
+/// Leave to make one call. Dropped unsettled, the call counts as failed, unless the thread is panicking: a service whose
+/// callers give up is not well.
+#[derive(Debug)]
+#[must_use = "a permit that is dropped counts as a failed call"]
+pub struct Permit {
+    policy: Option<AdmissionControl>,
+}
+
+impl Permit {
+    /// Reports what the answer meant: a success or a slow answer is one, a failure is not, and the rest is not counted.
+    pub fn settle(mut self, class: Class) {
+        let Some(policy) = self.policy.take() else { return };
+        match class {
+            Class::Success | Class::Slow => policy.record(Record::Success),
+            Class::Failure => policy.record(Record::Failure),
+            Class::Ignore => {}
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if let Some(policy) = self.policy.take()
+            && !std::thread::panicking()
+        {
+            policy.record(Record::Failure);
+        }
+    }
+}

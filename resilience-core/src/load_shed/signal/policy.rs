@@ -1,0 +1,130 @@
+//! The policy users hold.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::config::Config;
+use super::{Signal, SignalShedBuilder};
+use crate::context::Criticality;
+use crate::load_shed::Event;
+use crate::sync::Arc;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::time::Timestamp;
+use crate::{Name, Reason, Rejected};
+
+/// Refuses as many calls as a signal asks for, the least critical first; the [module](super) explains it. Clones share its
+/// state.
+#[derive(Clone)]
+pub struct SignalShed {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    config: Config,
+    /// How often the signal had been set when it was last seen to have been, and when that was.
+    seen: AtomicU64,
+    seen_at: AtomicU64,
+    rejected: AtomicU64,
+}
+
+/// The figures at one moment.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// The signal.
+    pub signal: f64,
+    /// The share of all calls that is refused.
+    pub ratio: f64,
+    /// Calls refused since the policy was built; in a dry run, those that would have been.
+    pub rejected: u64,
+}
+
+impl SignalShed {
+    /// Starts to set one up.
+    pub fn builder() -> SignalShedBuilder {
+        SignalShedBuilder::new()
+    }
+
+    pub(super) fn new(config: Config) -> Self {
+        // Never set is fresh: it asks for nothing.
+        let (seen, seen_at, rejected) = (AtomicU64::new(u64::MAX), AtomicU64::new(0), AtomicU64::new(0));
+        Self { shared: Arc::new(Shared { config, seen, seen_at, rejected }) }
+    }
+
+    /// Asks to let in a call of the criticality in the context.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::Overloaded`], as often as the signal asks for.
+    pub fn try_admit(&self) -> Result<(), Rejected> {
+        let config = &self.shared.config;
+        let Some(probability) = config.order.refuses(self.ratio()) else { return Ok(()) };
+        // Relaxed: a statistic.
+        self.shared.rejected.fetch_add(1, Ordering::Relaxed);
+        let event = || Event::new(config.dry_run, Reason::Overloaded, probability);
+        config.listeners.emit(&config.name, || config.timer.now(), event);
+        if config.dry_run {
+            return Ok(());
+        }
+        Err(Rejected::new(config.name.clone(), Reason::Overloaded))
+    }
+
+    /// The policy as a layer.
+    #[cfg(feature = "tower")]
+    pub fn layer(&self) -> super::SignalShedLayer {
+        self.clone().into()
+    }
+
+    /// What it goes by.
+    pub fn signal(&self) -> &Signal {
+        &self.shared.config.signal
+    }
+
+    /// The name in refusals and events.
+    pub fn name(&self) -> &Name {
+        &self.shared.config.name
+    }
+
+    /// The figures.
+    pub fn snapshot(&self) -> Snapshot {
+        let rejected = self.shared.rejected.load(Ordering::Relaxed);
+        Snapshot { signal: self.signal().get(), ratio: self.ratio(), rejected }
+    }
+
+    /// How likely a call of a criticality is refused now.
+    pub fn refusal(&self, criticality: Criticality) -> f64 {
+        self.shared.config.order.refusal(self.ratio(), criticality)
+    }
+
+    /// The share to refuse. Reads the clock only if that is above zero.
+    fn ratio(&self) -> f64 {
+        let config = &self.shared.config;
+        let above = config.signal.get() - config.from;
+        if above <= 0.0 || !self.is_fresh() {
+            return 0.0;
+        }
+        config.most * (above / (1.0 - config.from)).min(1.0)
+    }
+
+    /// Whether the signal was set within the time it is believed for.
+    fn is_fresh(&self) -> bool {
+        let Shared { config, seen, seen_at, .. } = &*self.shared;
+        if config.fresh_for == Duration::MAX {
+            return true;
+        }
+        let (now, writes) = (config.timer.now(), config.signal.writes());
+        // Acquire pairs with the Release below: who sees the count sees a time no earlier than that of its first sight.
+        if seen.load(Ordering::Acquire) == writes {
+            return now.since(Timestamp::from_nanos(seen_at.load(Ordering::Relaxed))) <= config.fresh_for;
+        }
+        seen_at.store(now.as_nanos(), Ordering::Relaxed);
+        seen.store(writes, Ordering::Release);
+        true
+    }
+}
+
+impl fmt::Debug for SignalShed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SignalShed").field("name", self.name()).field("snapshot", &self.snapshot()).finish()
+    }
+}
