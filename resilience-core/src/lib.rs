@@ -99,6 +99,7 @@ pub mod context;
 pub mod control;
 mod error;
 pub mod event;
+pub mod fallback;
 #[cfg(any(feature = "cache", loom))]
 mod flight;
 #[cfg(feature = "http")]

@@ -12,6 +12,7 @@ use resilience_core::bulkhead::partitioned::PartitionedBulkhead;
 use resilience_core::bulkhead::{Bulkhead, BulkheadLayer, Discipline};
 use resilience_core::chaos::{Chaos, Faults};
 use resilience_core::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer, exact};
+use resilience_core::fallback::Fallback;
 use resilience_core::hedge::{Hedge, Quantile};
 use resilience_core::load_shed::{AdmissionControl, ClientThrottle, QueueShed, SignalShed};
 use resilience_core::rate_limit::RateLimiter;
@@ -255,6 +256,18 @@ fn a_call_that_is_not_shed_allocates_nothing() {
 fn a_rate_limiter_with_a_free_permit_allocates_nothing() {
     let limiter = RateLimiter::builder().quota(10_000, Duration::from_secs(1)).build();
     in_a_runtime(|| assert_eq!(allocated(limiter.unwrap().layer().layer(LiftLayer.layer(Echo))), 0));
+}
+
+#[test]
+fn a_fallback_allocates_nothing_whether_it_is_needed_or_not() {
+    let fallback = Fallback::builder().build().unwrap();
+    in_a_runtime(|| {
+        assert_eq!(allocated(fallback.value(0).layer(LiftLayer.layer(Echo))), 0);
+        let to_backup = fallback.service(LiftLayer.layer(Echo)).original();
+        assert_eq!(allocated(to_backup.clone().layer(LiftLayer.layer(Later))), 0);
+        let poor = to_backup.or_when(|_: &u32| true);
+        assert_eq!(allocated(poor.layer(LiftLayer.layer(Echo))), 0, "each call falls back");
+    });
 }
 
 #[test]

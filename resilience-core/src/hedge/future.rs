@@ -3,12 +3,12 @@
 use std::fmt;
 use std::mem;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use crate::prototype::Kept;
+use crate::prototype::{Kept, Once};
 use crate::retry::Replay;
 use crate::sync::Arc;
 use crate::{Classification, Classify};
@@ -29,7 +29,7 @@ pin_project! {
         S: Service<Req>,
     {
         #[pin]
-        contest: Contest<S::Future, Calls<S, Req, C, R>, Call<S, Req>>,
+        contest: Contest<S::Future, Calls<S, Req, C, R>, Once<S, Req>>,
     }
 }
 
@@ -38,18 +38,6 @@ struct Calls<S, Req, C, R> {
     kept: Arc<Kept<S, Rules<C, R>>>,
     /// The request once more, or why there is no copy.
     copy: Result<Req, Reason>,
-}
-
-pin_project! {
-    /// An attempt after the first: its own instance gets ready, and then is called.
-    #[project = CallProjection]
-    enum Call<S, Req>
-    where
-        S: Service<Req>,
-    {
-        Readying { instance: S, request: Option<Req> },
-        Calling { #[pin] answer: S::Future },
-    }
 }
 
 impl<S: Service<Req>, Req, C, R> ResponseFuture<S, Req, C, R> {
@@ -91,7 +79,7 @@ where
     C: Classify<S::Response, S::Error>,
     R: Replay<Req>,
 {
-    type Rival = Call<S, Req>;
+    type Rival = Once<S, Req>;
 
     #[inline]
     fn classify(&self, answer: &Result<S::Response, S::Error>) -> Classification {
@@ -108,33 +96,13 @@ where
             unreachable!("an attempt was launched without a request");
         };
         self.copy = self.kept.rules.copy(attempt, &request);
-        Call::Readying { instance: self.kept.instance(), request: Some(request) }
+        Once::new(self.kept.instance(), request)
     }
 }
 
-impl<S: Service<Req>, Req> Future for Call<S, Req> {
-    type Output = Result<S::Response, S::Error>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        loop {
-            match self.as_mut().project() {
-                CallProjection::Readying { instance, request } => {
-                    if let Err(error) = ready!(instance.poll_ready(cx)) {
-                        return Poll::Ready(Err(error));
-                    }
-                    let request = request.take().expect("a request is sent once");
-                    let answer = instance.call(request);
-                    self.set(Self::Calling { answer });
-                }
-                CallProjection::Calling { answer } => return answer.poll(cx),
-            }
-        }
-    }
-}
-
-impl<S: Service<Req>, Req> Rival for Call<S, Req> {
+impl<S: Service<Req>, Req> Rival for Once<S, Req> {
     fn is_sent(&self) -> bool {
-        matches!(self, Self::Calling { .. })
+        Self::is_sent(self)
     }
 }
 
