@@ -13,6 +13,7 @@
 //! | a dependency that is down, and callers that wait for it | [`circuit_breaker`] |
 //! | one slow dependency that eats all threads or connections | [`bulkhead`] |
 //! | a bulkhead whose right limit nobody knows, or not for long | [`adaptive_limit`] |
+//! | a caller that could do with less, and gets nothing | [`fallback`] |
 //! | more calls than can be done in time | [`load_shed`] |
 //! | more calls in a time than were agreed, or than one caller should make | [`rate_limit`] |
 //! | two owners of what only one may own, after a pause or a partition | [`lease`], and its fence |
@@ -50,7 +51,7 @@
 //!
 //! # Order
 //!
-//! From the outside in: total timeout, [`retry`], [`circuit_breaker`], [`hedge`], [`bulkhead`], per-attempt timeout, [`LiftLayer`],
+//! From the outside in: [`fallback`], total timeout, [`retry`], [`circuit_breaker`], [`hedge`], [`bulkhead`], per-attempt timeout, [`LiftLayer`],
 //! service. Retry outside the breaker, so that each attempt is judged and an open circuit ends the retries; the breaker
 //! outside the bulkhead, so that its refusals are not taken for failures of the service; a time limit for each attempt
 //! inside, one for the caller's patience outside.

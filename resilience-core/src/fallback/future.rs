@@ -54,11 +54,7 @@ where
     St: Strategy<Req, S::Response, S::Error>,
 {
     #[inline]
-    pub(super) fn new(
-        course: CourseOf<S, St, Req>,
-        request: Option<Req>,
-        kept: Arc<Kept<St, Rules<C, J, R>>>,
-    ) -> Self {
+    pub(super) fn new(course: CourseOf<S, St, Req>, request: Option<Req>, kept: Arc<Kept<St, Rules<C, J, R>>>) -> Self {
         Self { course, plan: Calls { kept, request } }
     }
 }

@@ -83,8 +83,9 @@ impl Fallback {
 
     /// Answers with what `function` makes of the failure, in time, if it does not fail itself.
     ///
-    /// The future does not borrow the failure: take from it what it needs before. What the caller is told when both fail
-    /// is up to [`Join`](super::Join), or to [`original`](FallbackLayer::original) and [`join`](FallbackLayer::join).
+    /// The future does not borrow the failure: take from it what it needs before. What the caller is told when both
+    /// fail is up to [`Join`](super::Join), or to [`original`](FallbackLayer::original) and
+    /// [`join`](FallbackLayer::join).
     pub fn function<F, Fut, T, E>(&self, function: F) -> FallbackLayer<Function<F>, E, ByResult, Joined>
     where
         F: Fn(&Result<T, E>) -> Fut,
@@ -126,7 +127,8 @@ impl Fallback {
         self.layer(FromRequest(function)).merging(Joined).replay(Cloned)
     }
 
-    /// Sends a copy of the request to `backup`: to a clone of it, that is made ready when it is needed, and dropped after.
+    /// Sends a copy of the request to `backup`: to a clone of it, that is made ready when it is needed, and dropped
+    /// after.
     ///
     /// ```
     /// use resilience_core::fallback::Fallback;
@@ -134,12 +136,12 @@ impl Fallback {
     /// use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
     ///
     /// # futures::executor::block_on(async {
-    /// let archive = LiftLayer.layer(service_fn(async |id: u32| Ok::<_, &str>(format!("order {id}, as of yesterday"))));
+    /// let archive = LiftLayer.layer(service_fn(async |id: u32| Ok::<_, &str>(format!("order {id} of yesterday"))));
     /// let orders = ServiceBuilder::new()
     ///     .layer(Fallback::builder().build()?.service(archive).original())
     ///     .layer(LiftLayer)
     ///     .service(service_fn(async |_: u32| Err("down")));
-    /// assert_eq!(orders.oneshot(17).await.unwrap(), "order 17, as of yesterday");
+    /// assert_eq!(orders.oneshot(17).await.unwrap(), "order 17 of yesterday");
     /// # Ok::<(), resilience_core::ConfigError>(())
     /// # }).unwrap();
     /// ```
@@ -162,8 +164,8 @@ impl Fallback {
 }
 
 impl<St, E, C, J, R> FallbackLayer<St, E, C, J, R> {
-    /// Classifies answers by `classify`, any [`Classify`]. Replaced are failures, and refusals of the own stack, as far as
-    /// the [builder](super::FallbackBuilder) says; what is ignored, a caller's own mistake, is not.
+    /// Classifies answers by `classify`, any [`Classify`]. Replaced are failures, and refusals of the own stack, as far
+    /// as the [builder](super::FallbackBuilder) says; what is ignored, a caller's own mistake, is not.
     pub fn classify<D>(self, classify: D) -> FallbackLayer<St, E, D, J, R> {
         let Self { fallback, strategy, merge, replay, error, .. } = self;
         FallbackLayer { fallback, strategy, classify, merge, replay, error }
@@ -205,8 +207,8 @@ impl<St, E, C, J, R> FallbackLayer<St, E, C, J, R> {
         self.merging(join)
     }
 
-    /// Copies requests by `replay`, any [`Replay`](crate::retry::Replay); of which it makes no copy, the original answer
-    /// is the caller's.
+    /// Copies requests by `replay`, any [`Replay`](crate::retry::Replay); of which it makes no copy, the original
+    /// answer is the caller's.
     pub fn replay<Q>(self, replay: Q) -> FallbackLayer<St, E, C, J, Q> {
         let Self { fallback, strategy, classify, merge, error, .. } = self;
         FallbackLayer { fallback, strategy, classify, merge, replay, error }

@@ -77,8 +77,8 @@ impl Fallback {
 
     /// Awaits `call`, and what `otherwise` makes of its answer if that is a failure.
     ///
-    /// Errors are classified by [`ByResult`]; the caller's error, if both fail, is made by [`Join`]. For other rules see
-    /// [`run_with`](Self::run_with).
+    /// Errors are classified by [`ByResult`]; the caller's error, if both fail, is made by [`Join`]. For other rules
+    /// see [`run_with`](Self::run_with).
     ///
     /// ```
     /// use resilience_core::fallback::Fallback;

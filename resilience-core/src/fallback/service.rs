@@ -18,8 +18,8 @@ use super::strategy::{NotKept, Strategy};
 
 /// A service that is answered for when it fails; made by [`FallbackLayer`](super::FallbackLayer).
 ///
-/// One that fails to get ready is answered for as well: the error is kept, and replaced in the call. Neither a clone nor
-/// a `Sync` service is asked for; only the strategy is cloned, when it is needed.
+/// One that fails to get ready is answered for as well: the error is kept, and replaced in the call. Neither a clone
+/// nor a `Sync` service is asked for; only the strategy is cloned, when it is needed.
 pub struct FallbackService<S, St, E, C = ByResult, J = Original, R = NotKept> {
     inner: S,
     origin: Origin<St, Rules<C, J, R>>,
@@ -85,7 +85,8 @@ where
         let kept = self.origin.used().clone();
         match self.unready.take() {
             None => {
-                let copy = if kept.rules.fallback.shared().is_dry() { None } else { kept.rules.replay.replay(&request) };
+                let copy =
+                    if kept.rules.fallback.shared().is_dry() { None } else { kept.rules.replay.replay(&request) };
                 let call = self.inner.call(request);
                 ResponseFuture::new(Course::Calling { call }, copy, kept)
             }

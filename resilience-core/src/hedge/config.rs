@@ -125,15 +125,15 @@ impl HedgeBuilder {
         self
     }
 
-    /// No budget: a service that is slow as a whole gets [`attempts`](Self::attempts) times its load. For tests, and for
-    /// callers that are few.
+    /// No budget: a service that is slow as a whole gets [`attempts`](Self::attempts) times its load. For tests, and
+    /// for callers that are few.
     pub fn unlimited(mut self) -> Self {
         self.budget = Budget::Unlimited;
         self
     }
 
-    /// Decides, counts and tells, and launches nothing; off unless set. What a hedge would have taken from the budget is
-    /// given back at once.
+    /// Decides, counts and tells, and launches nothing; off unless set. What a hedge would have taken from the budget
+    /// is given back at once.
     pub fn dry_run(mut self, dry_run: bool) -> Self {
         self.dry_run = dry_run;
         self

@@ -1,7 +1,7 @@
 //! How long recent calls took, those included of which only "at least this long" is known. Pure.
 //!
-//! Two histograms of logarithmic buckets, sixteen to each doubling (as in HdrHistogram): a latency is known to 3 % from a
-//! microsecond to an hour. The older histogram is thrown away once the newer has seen a window's worth of calls.
+//! Two histograms of logarithmic buckets, sixteen to each doubling (as in HdrHistogram): a latency is known to 3 % from
+//! a microsecond to an hour. The older histogram is thrown away once the newer has seen a window's worth of calls.
 
 use std::time::Duration;
 

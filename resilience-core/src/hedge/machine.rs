@@ -1,5 +1,5 @@
-//! The decisions of one call: which answer is the caller's, and whether another attempt is worth launching. Pure: time and
-//! the budget's answer come in as values.
+//! The decisions of one call: which answer is the caller's, and whether another attempt is worth launching. Pure: time
+//! and the budget's answer come in as values.
 
 use std::time::Duration;
 
@@ -16,7 +16,8 @@ pub(crate) enum Answer {
     Refused(Option<Duration>),
     /// A failure that another attempt would meet too.
     Fatal,
-    /// Never sent, and another attempt would not be either: refused by the own stack, or the service failed to get ready.
+    /// Never sent, and another attempt would not be either: refused by the own stack, or the service failed to get
+    /// ready.
     Unsent,
 }
 
@@ -128,7 +129,8 @@ impl Race {
             Answer::Fatal => Weight::Fatal,
             Answer::Refused(_) | Answer::Unsent => Weight::Unsent,
         };
-        // Of two that tell as much, the earlier attempt's: a caller sees the failure it would have seen without hedging.
+        // Of two that tell as much, the earlier attempt's: a caller sees the failure it would have seen without
+        // hedging.
         let keep = self.best.is_none_or(|(best, of)| (weight, of) > (best, attempt));
         if keep {
             self.best = Some((weight, attempt));

@@ -2,10 +2,11 @@
 //!
 //! # Why
 //!
-//! A service whose calls take 10 ms takes a second for one in a hundred: a replica collects its garbage, a disk hesitates,
-//! a connection waits behind another's upload. Of a page that needs a hundred such calls, most will meet one. The cure is
-//! to ask another replica once the first has taken longer than it usually does (Dean and Barroso, "The Tail at Scale",
-//! 2013): the slowest calls then take as long as the delay and a quick second one, for a few per cent more calls.
+//! A service whose calls take 10 ms takes a second for one in a hundred: a replica collects its garbage, a disk
+//! hesitates, a connection waits behind another's upload. Of a page that needs a hundred such calls, most will meet
+//! one. The cure is to ask another replica once the first has taken longer than it usually does (Dean and Barroso, "The
+//! Tail at Scale", 2013): the slowest calls then take as long as the delay and a quick second one, for a few per cent
+//! more calls.
 //!
 //! It is also the surest way to bring down a service that is slow because it has too much to do. A [`Hedge`] therefore
 //! draws on a [budget](crate::retry::budget), the same as the retries of the same calls; learns its delay so that it is
@@ -98,15 +99,15 @@
 //!
 //! # Errors
 //!
-//! The pattern has none of its own: what the caller gets is an attempt's answer, unchanged. An error of the readiness of
-//! a hedge's instance ends that hedge, which is refunded.
+//! The pattern has none of its own: what the caller gets is an attempt's answer, unchanged. An error of the readiness
+//! of a hedge's instance ends that hedge, which is refunded.
 //!
 //! # Interplay
 //!
 //! - Inside the total timeout and the retry; outside of a balancer: that the second attempt goes to another replica is
 //!   what makes it quick, and the less loaded of two is seldom the one that hangs.
-//! - Inside the circuit breaker, which judges the call and not its losers: a dropped attempt is no answer, and a breaker
-//!   within would learn of nothing but the quick ones. [`lint`](crate::lint) tells.
+//! - Inside the circuit breaker, which judges the call and not its losers: a dropped attempt is no answer, and a
+//!   breaker within would learn of nothing but the quick ones. [`lint`](crate::lint) tells.
 //! - A retry inside multiplies attempts; if there is to be one, let both share a budget: a request then pays in once,
 //!   and what both add is what that budget allows.
 //! - Inner layers read the number of the attempt from the [context](crate::context::attempt); it counts on from that of
@@ -123,9 +124,9 @@
 //!
 //! # Limits
 //!
-//! A call whose primary answers at once costs a reference count and a copy of the request; it reads no clock, unless the
-//! delay is learnt, which takes two readings and a short lock. One that waits makes a timer as well. It allocates nothing
-//! until an attempt is launched: that takes a clone of the stack below and two allocations.
+//! A call whose primary answers at once costs a reference count and a copy of the request; it reads no clock, unless
+//! the delay is learnt, which takes two readings and a short lock. One that waits makes a timer as well. It allocates
+//! nothing until an attempt is launched: that takes a clone of the stack below and two allocations.
 //!
 //! A call sent while the budget is empty has no copy of its request, and is not hedged even if the budget has recovered
 //! when it is due. All attempts of a call are polled by its task: one that blocks the thread holds up the others.

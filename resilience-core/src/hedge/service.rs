@@ -16,8 +16,8 @@ use super::session::Session;
 
 /// A service whose slow calls are asked once more; made by [`HedgeLayer`](super::HedgeLayer).
 ///
-/// The primary goes to the very instance that was polled ready. Only a hedge needs an instance of its own, and only then
-/// is one cloned, from a prototype that is never called, and driven to readiness within the call.
+/// The primary goes to the very instance that was polled ready. Only a hedge needs an instance of its own, and only
+/// then is one cloned, from a prototype that is never called, and driven to readiness within the call.
 pub struct HedgeService<S, C = ByResult, R = Cloned> {
     inner: S,
     origin: Origin<S, Rules<C, R>>,

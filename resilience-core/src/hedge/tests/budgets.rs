@@ -53,8 +53,8 @@ async fn a_hedge_dropped_before_it_is_sent_is_given_back() {
 
 #[tokio::test(start_paused = true)]
 async fn retry_and_hedge_together_keep_to_the_budget_they_share() {
-    // RT16. A retry inside a hedge inside a breaker, in either order of the two, over a service that is down: what both add
-    // is what the one budget allows, and that no request paid in twice.
+    // RT16. A retry inside a hedge inside a breaker, in either order of the two, over a service that is down: what both
+    // add is what the one budget allows, and that no request paid in twice.
     let requests = 1_000;
     for retry_is_inside in [true, false] {
         let budget = RetryBudget::builder().ratio(0.1).reserve(10).start(0).build().unwrap();

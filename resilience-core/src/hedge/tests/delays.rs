@@ -102,9 +102,9 @@ async fn bimodal(hedge: &Hedge, calls: u32) {
 
 #[tokio::test(start_paused = true)]
 async fn cancelled_primaries_count_as_long_ones() {
-    // HG7. One call in ten takes a second, so the 95th percentile is a second. Hedged after 50 ms, nearly all of the slow
-    // ones are cancelled at 60; whoever leaves them out, or takes them for calls of 60 ms, hedges far too early from
-    // then on: tower's percentile sinks to the fast mode's 10 ms, and every other call is hedged.
+    // HG7. One call in ten takes a second, so the 95th percentile is a second. Hedged after 50 ms, nearly all of the
+    // slow ones are cancelled at 60; whoever leaves them out, or takes them for calls of 60 ms, hedges far too early
+    // from then on: tower's percentile sinks to the fast mode's 10 ms, and every other call is hedged.
     let learnt = Quantile { before: Some(ms(50)), window: 2_000, samples: 2_000, ..Quantile::new(0.95) };
     let hedge = steady().delay(learnt).build().unwrap();
     bimodal(&hedge, 2_000).await;

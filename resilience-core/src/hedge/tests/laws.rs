@@ -149,10 +149,13 @@ proptest! {
         samples in prop_oneof![Just(0), Just(u32::MAX), 0..20_u32],
         least in prop_oneof![Just(Duration::MAX), Just(Duration::ZERO)],
         most in prop_oneof![Just(Duration::MAX), Just(Duration::ZERO)],
-        schedule in prop::option::of(prop::collection::vec(prop_oneof![Just(Duration::MAX), Just(Duration::ZERO)], 0..12)),
+        schedule in prop::option::of(prop::collection::vec(any::<bool>(), 0..12)),
     ) {
         let delay = match schedule {
-            Some(delays) => Delay::Schedule(delays),
+            Some(delays) => {
+                let delay = |never: bool| if never { Duration::MAX } else { Duration::ZERO };
+                Delay::Schedule(delays.into_iter().map(delay).collect())
+            }
             None => Delay::Quantile(Quantile { quantile, window, samples, before: Some(least), least, most }),
         };
         let timer = crate::time::ManualTimer::new();

@@ -1,4 +1,5 @@
-//! What is promised at the edge: who wins, when attempts start, what they cost, and what is left behind; on virtual time.
+//! What is promised at the edge: who wins, when attempts start, what they cost, and what is left behind; on virtual
+//! time.
 
 mod budgets;
 mod delays;
