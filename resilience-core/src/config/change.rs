@@ -72,6 +72,10 @@ impl PolicyConfig {
                 (before.dry_run != after.dry_run).then(|| Problem::new("dry_run", FIXED))
             }
             (Self::Bulkhead(_), Self::Bulkhead(_)) => None,
+            (Self::PartitionedBulkhead(before), Self::PartitionedBulkhead(after)) => {
+                let comes_or_goes = !before.shares.keys().eq(after.shares.keys());
+                comes_or_goes.then(|| Problem::new("shares", "cannot come or go while running, only change"))
+            }
             (Self::Retry(before), Self::Retry(after)) => before.fixed_difference(after),
             (Self::RateLimit(before), Self::RateLimit(after)) => {
                 let waits = |wait: Option<super::Span>| wait.is_some_and(|wait| !wait.0.is_zero());
@@ -121,6 +125,9 @@ impl Policy {
                 retry.reconfigure(config.rules()?)?;
             }
             (Self::Bulkhead(bulkhead), PolicyConfig::Bulkhead(config)) => bulkhead.reconfigure(config.builder())?,
+            (Self::PartitionedBulkhead(bulkhead), PolicyConfig::PartitionedBulkhead(config)) => {
+                bulkhead.reconfigure(config.builder())?;
+            }
             (Self::RateLimit(limiter), PolicyConfig::RateLimit(config)) => limiter.reconfigure(config.builder())?,
             (Self::CircuitBreaker(breaker), PolicyConfig::CircuitBreaker(config)) => {
                 config.check()?;

@@ -158,7 +158,7 @@ impl PolicyConfig {
                 layer.has_budget = config.budget != Some(BudgetChoice::Unlimited);
             }
             Self::Bulkhead(config) => layer.has_queue = config.queue.is_some_and(|queue| queue > 0),
-            Self::CircuitBreaker(_) | Self::RateLimit(_) => {}
+            Self::CircuitBreaker(_) | Self::PartitionedBulkhead(_) | Self::RateLimit(_) => {}
         }
         layer
     }
@@ -170,6 +170,7 @@ impl PolicyConfig {
             Self::Retry(config) => return config.check(),
             Self::CircuitBreaker(config) => config.check(),
             Self::Bulkhead(config) => config.builder().timer(timer()).build().map(drop),
+            Self::PartitionedBulkhead(config) => config.builder().timer(timer()).build().map(drop),
             Self::RateLimit(config) => config.builder().timer(timer()).build().map(drop),
         };
         built.map_err(Problem::from)

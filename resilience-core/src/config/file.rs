@@ -6,7 +6,10 @@ use std::fmt;
 use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use super::{BudgetConfig, BulkheadConfig, CircuitBreakerConfig, RateLimitConfig, RetryConfig, TimeoutConfig};
+use super::{
+    BudgetConfig, BulkheadConfig, CircuitBreakerConfig, PartitionedBulkheadConfig, RateLimitConfig, RetryConfig,
+    TimeoutConfig,
+};
 use crate::lint::Level;
 
 /// Everything a file says; see the [module](super).
@@ -97,6 +100,8 @@ policies! {
     CircuitBreaker(CircuitBreakerConfig) = "circuit_breaker",
     /// A limit on calls at once.
     Bulkhead(BulkheadConfig) = "bulkhead",
+    /// A limit on calls at once, with shares.
+    PartitionedBulkhead(PartitionedBulkheadConfig) = "partitioned_bulkhead",
     /// A limit on the calls in a time.
     RateLimit(RateLimitConfig) = "rate_limit",
 }

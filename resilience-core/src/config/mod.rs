@@ -88,6 +88,7 @@
 //! | retry | attempts, backoffs, hint, longest time | budget and counts |
 //! | circuit_breaker | thresholds, waits, probes, ramp, dry run | what is counted; a state that has begun |
 //! | bulkhead | limit, queue, longest wait, discipline, dry run | permits and places in the queue |
+//! | partitioned_bulkhead | limit, shares of the same keys, dry run | permits |
 //! | rate_limit | quota, burst, dry run; the longest wait to another | what was taken |
 //!
 //! The rest, and which layers there are, needs a new stack, and is refused with its path. An unchanged file changes
@@ -110,6 +111,7 @@ mod check;
 mod file;
 #[cfg(any(feature = "toml", feature = "json"))]
 mod locate;
+mod partitioned;
 mod pipeline;
 mod policies;
 mod problem;
@@ -124,6 +126,7 @@ pub use self::breaker::{
 };
 pub use self::budget::{BudgetConfig, BudgetRule};
 pub use self::file::{Config, PipelineConfig, PolicyConfig};
+pub use self::partitioned::PartitionedBulkheadConfig;
 pub use self::pipeline::{Pipeline, Pipelines, Policy, Setup};
 pub use self::policies::{BulkheadConfig, DisciplineConfig, Quota, RateLimitConfig, TimeoutConfig};
 pub use self::problem::{Problem, Problems};

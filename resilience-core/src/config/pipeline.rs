@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::{BudgetChoice, BudgetConfig, Config, PipelineConfig, PolicyConfig, Problem, Problems};
 use crate::bulkhead::Bulkhead;
+use crate::bulkhead::partitioned::PartitionedBulkhead;
 use crate::circuit_breaker::CircuitBreaker;
 use crate::event::Sink;
 use crate::rate_limit::RateLimiter;
@@ -58,6 +59,8 @@ pub enum Policy {
     CircuitBreaker(CircuitBreaker),
     /// A limit on calls at once.
     Bulkhead(Bulkhead),
+    /// A limit on calls at once, with shares.
+    PartitionedBulkhead(PartitionedBulkhead<Arc<str>>),
     /// A limit on the calls in a time.
     RateLimit(RateLimiter),
 }
@@ -153,6 +156,7 @@ impl PolicyConfig {
             Self::Timeout(config) => Policy::Timeout(build!(config.builder())),
             Self::CircuitBreaker(config) => Policy::CircuitBreaker(build!(config.builder())),
             Self::Bulkhead(config) => Policy::Bulkhead(build!(config.builder())),
+            Self::PartitionedBulkhead(config) => Policy::PartitionedBulkhead(build!(config.builder())),
             Self::RateLimit(config) => Policy::RateLimit(build!(config.builder())),
             Self::Retry(config) => {
                 let mut builder = config.rules()?;
@@ -275,6 +279,8 @@ accessors! {
     circuit_breaker: CircuitBreaker(CircuitBreaker),
     /// The bulkhead of that name.
     bulkhead: Bulkhead(Bulkhead),
+    /// The partitioned bulkhead of that name.
+    partitioned_bulkhead: PartitionedBulkhead(PartitionedBulkhead<Arc<str>>),
     /// The rate limiter of that name.
     rate_limit: RateLimit(RateLimiter),
 }

@@ -5,12 +5,13 @@ use std::time::Duration;
 use super::{Finding, Layer, Lint};
 
 /// Pairs of patterns of which the first must not be outside of the second.
-const ORDERS: [(Lint, &str, &str); 9] = [
+const ORDERS: [(Lint, &str, &str); 10] = [
     (Lint::NestedRetries, "retry", "retry"),
     (Lint::RetryInsideHedge, "hedge", "retry"),
     (Lint::BreakerOutsideRetry, "circuit_breaker", "retry"),
     (Lint::BreakerInsideHedge, "hedge", "circuit_breaker"),
     (Lint::BreakerInsideBulkhead, "bulkhead", "circuit_breaker"),
+    (Lint::BreakerInsideBulkhead, "partitioned_bulkhead", "circuit_breaker"),
     (Lint::FallbackInside, "retry", "fallback"),
     (Lint::FallbackInside, "circuit_breaker", "fallback"),
     (Lint::CacheInsideRetry, "retry", "cache"),
@@ -30,7 +31,8 @@ pub(super) fn all(stack: &str, layers: &[Layer]) -> Vec<Finding> {
                 tell(*lint, outer, Some(inner));
             }
             // Another limit on calls at once holds its slots just as long.
-            if (outer.is("bulkhead") || outer.is("adaptive")) && inner.retries() {
+            let limits = ["bulkhead", "partitioned_bulkhead", "adaptive"];
+            if limits.iter().any(|pattern| outer.is(pattern)) && inner.retries() {
                 tell(Lint::BulkheadOutsideRetry, outer, Some(inner));
             }
             if let (Some(outer_limit), Some(inner_limit)) = (outer.limit, inner.limit)

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Finding;
 use crate::bulkhead::Bulkhead;
+use crate::bulkhead::partitioned::PartitionedBulkhead;
 use crate::circuit_breaker::CircuitBreaker;
 use crate::rate_limit::RateLimiter;
 use crate::retry::Retry;
@@ -77,6 +78,12 @@ impl Describe for CircuitBreaker {
 impl Describe for Bulkhead {
     fn describe(&self) -> Layer {
         Layer { has_queue: self.snapshot().queue > 0, ..Layer::new("bulkhead", self.name().as_str()) }
+    }
+}
+
+impl<K> Describe for PartitionedBulkhead<K> {
+    fn describe(&self) -> Layer {
+        Layer::new("partitioned_bulkhead", self.name().as_str())
     }
 }
 

@@ -54,6 +54,7 @@ fn each_wrong_order_is_found_and_its_reverse_is_not() {
         (plain("circuit_breaker"), retry(), "breaker-outside-retry"),
         (plain("bulkhead"), retry(), "bulkhead-outside-retry"),
         (plain("adaptive"), retry(), "bulkhead-outside-retry"),
+        (plain("partitioned_bulkhead"), retry(), "bulkhead-outside-retry"),
         (plain("hedge"), retry(), "retry-inside-hedge"),
         (retry(), plain("fallback"), "fallback-inside"),
         (retry(), plain("cache"), "cache-inside-retry"),
@@ -66,6 +67,7 @@ fn each_wrong_order_is_found_and_its_reverse_is_not() {
     for (outer, inner, lint) in [
         ("hedge", "circuit_breaker", "breaker-inside-hedge"),
         ("bulkhead", "circuit_breaker", "breaker-inside-bulkhead"),
+        ("partitioned_bulkhead", "circuit_breaker", "breaker-inside-bulkhead"),
         ("circuit_breaker", "fallback", "fallback-inside"),
         ("circuit_breaker", "cache", "cache-inside-breaker"),
     ] {

@@ -15,7 +15,7 @@ use crate::{ConfigError, Name};
 /// use resilience_core::bulkhead::partitioned::PartitionedBulkhead;
 ///
 /// let builder = PartitionedBulkhead::builder().limit(10).share("gold", 0.7).share("silver", 0.7);
-/// assert_eq!(builder.build().unwrap_err().to_string(), "share must add up to at most 1 with all others");
+/// assert_eq!(builder.build().unwrap_err().to_string(), "shares must add up to at most 1 with all others");
 /// ```
 #[derive(Clone, Debug)]
 #[must_use]
@@ -139,20 +139,20 @@ impl<K: Hash + Eq> PartitionedBulkheadBuilder<K> {
             return Err(ConfigError::new("others", "must be from 0 to 1"));
         }
         if self.shares.is_empty() {
-            return Err(ConfigError::new("share", "must be given for at least one key"));
+            return Err(ConfigError::new("shares", "must be given for at least one key"));
         }
         let (mut keys, mut shares) = (HashMap::with_capacity(self.shares.len()), vec![self.others]);
         for (key, ratio) in self.shares {
             if !(ratio > 0.0 && ratio <= 1.0) {
-                return Err(ConfigError::new("share", "must be above 0 and at most 1"));
+                return Err(ConfigError::new("shares", "must be above 0 and at most 1"));
             }
             if keys.insert(key, shares.len()).is_some() {
-                return Err(ConfigError::new("share", "must be given once for each key"));
+                return Err(ConfigError::new("shares", "must be given once for each key"));
             }
             shares.push(ratio);
         }
         if shares.iter().sum::<f64>() > 1.0 + ROUNDING {
-            return Err(ConfigError::new("share", "must add up to at most 1 with all others"));
+            return Err(ConfigError::new("shares", "must add up to at most 1 with all others"));
         }
         Ok(Checked { limit, keys, shares, dry_run: self.dry_run })
     }

@@ -114,6 +114,13 @@ impl<K> PartitionedBulkhead<K> {
         &self.shared.config().name
     }
 
+    /// A way to this policy that does not keep it alive.
+    #[cfg(not(loom))]
+    pub(crate) fn weak(&self) -> impl Fn() -> Option<Self> + use<K> {
+        let (keys, shared) = (Arc::downgrade(&self.keys), Arc::downgrade(&self.shared));
+        move || Some(Self { keys: keys.upgrade()?, shared: shared.upgrade()? })
+    }
+
     fn at(&self, partition: usize) -> Partition {
         let look = |shares: &crate::control::Shares<usize>| {
             (shares.guaranteed(&partition).unwrap_or(0), shares.part_in_flight(&partition))
@@ -188,7 +195,7 @@ impl<K: Hash + Eq> PartitionedBulkhead<K> {
     pub fn reconfigure(&self, builder: PartitionedBulkheadBuilder<K>) -> Result<(), ConfigError> {
         let Checked { limit, keys, shares, dry_run } = builder.checked()?;
         if keys.len() != self.keys.len() || keys.keys().any(|key| !self.keys.contains_key(key)) {
-            return Err(ConfigError::new("share", "cannot come or go while running, only change"));
+            return Err(ConfigError::new("shares", "cannot come or go while running, only change"));
         }
         // The same keys, maybe in another order.
         let mut ratios = shares.clone();

@@ -88,7 +88,7 @@ fn shares_given_in_another_order_are_still_those_of_their_keys_and_permits_stay_
     assert_eq!((tenants.snapshot().would_reject, tenants.snapshot().in_flight), (1, 10));
     let others = PartitionedBulkhead::builder().limit(1).share("gold", 0.5).share("bronze", 0.5);
     let refused = tenants.reconfigure(others).unwrap_err();
-    assert_eq!(refused.to_string(), "share cannot come or go while running, only change");
+    assert_eq!(refused.to_string(), "shares cannot come or go while running, only change");
     assert_eq!(tenants.snapshot().limit, 10);
     drop(gold);
 }
@@ -100,15 +100,15 @@ fn a_partitioned_bulkhead_that_cannot_work_is_refused_when_built() {
     assert_eq!(rule(PartitionedBulkhead::builder().share(1, 0.5)), "limit must be set");
     assert_eq!(rule(one().limit(0)), "limit must be above zero");
     assert_eq!(rule(one().limit(u32::MAX)), "limit must be at most 4194303");
-    assert_eq!(rule(PartitionedBulkhead::builder().limit(1)), "share must be given for at least one key");
-    assert_eq!(rule(one().share(1, 0.1)), "share must be given once for each key");
+    assert_eq!(rule(PartitionedBulkhead::builder().limit(1)), "shares must be given for at least one key");
+    assert_eq!(rule(one().share(1, 0.1)), "shares must be given once for each key");
     for odd in [0.0, -0.5, 1.1, f64::NAN, f64::INFINITY, -f64::INFINITY] {
-        assert_eq!(rule(one().share(2, odd)), "share must be above 0 and at most 1");
+        assert_eq!(rule(one().share(2, odd)), "shares must be above 0 and at most 1");
     }
     for odd in [-0.5, 1.1, f64::NAN, f64::INFINITY] {
         assert_eq!(rule(one().others(odd)), "others must be from 0 to 1");
     }
-    assert_eq!(rule(one().share(2, 0.3).others(0.3)), "share must add up to at most 1 with all others");
+    assert_eq!(rule(one().share(2, 0.3).others(0.3)), "shares must add up to at most 1 with all others");
     let tenths = (0..10).fold(PartitionedBulkhead::builder().limit(10), |builder, key| builder.share(key, 0.1));
     assert!(tenths.build().is_ok(), "ten times a tenth is one, whatever the last bit of the sum says");
 }

@@ -123,3 +123,27 @@ async fn a_call_keeps_the_limit_it_began_with() {
     let late = timeout.call(std::future::pending::<Result<(), Error<&str>>>()).await.unwrap_err();
     assert_eq!((late.to_string(), timer.now().since(start).as_secs()), ("no answer within 1s".to_owned(), 6));
 }
+
+#[test]
+fn changed_shares_are_those_of_their_keys_and_none_comes_or_goes() {
+    let file = "[pipelines.search]\nlayers = ['tenants']\n[pipelines.search.tenants.partitioned_bulkhead]\n";
+    let shares = |lines: &str| format!("{file}limit = 10\n{lines}");
+    let config = Config::from_toml(&shares("shares = { gold = 0.5, silver = 0.3 }")).unwrap();
+    let mut pipelines = config.build(&Setup::new()).unwrap();
+    let tenants = pipelines.pipeline("search").unwrap().partitioned_bulkhead("tenants").unwrap().clone();
+    let _running = tenants.try_acquire("silver").unwrap();
+    let changed = Config::from_toml(&shares("shares = { silver = 0.6, gold = 0.1 }\nothers = 0.2")).unwrap();
+    pipelines.reconfigure(&changed).unwrap();
+    let guaranteed = (tenants.partition("gold").guaranteed, tenants.partition("silver").guaranteed);
+    assert_eq!((guaranteed, tenants.others().guaranteed), ((1, 6), 2));
+    assert_eq!(tenants.partition("silver").in_flight, 1);
+    assert_eq!(
+        told(&mut pipelines, &shares("shares = { gold = 0.5 }")),
+        ["pipelines.search.tenants.partitioned_bulkhead.shares: cannot come or go while running, only change"]
+    );
+    let registry = crate::registry::Registry::new();
+    registry.add(&tenants).unwrap();
+    let pipeline = &Config::from_toml(&shares("shares = { gold = 1.0, silver = 1e-9 }")).unwrap().pipelines["search"];
+    registry.reconfigure("search.tenants", &pipeline.policies["tenants"]).unwrap();
+    assert_eq!(tenants.partition("gold").guaranteed, 10);
+}

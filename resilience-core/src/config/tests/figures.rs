@@ -156,6 +156,15 @@ fn policies() -> BoxedStrategy<PolicyConfig> {
                 PolicyConfig::Bulkhead(BulkheadConfig { limit, queue, max_wait, discipline, dry_run })
             }
         ),
+        (
+            counts(),
+            proptest::collection::btree_map("[a-d]", any::<f64>().boxed(), 0..4),
+            ratios(),
+            any::<Option<bool>>()
+        )
+            .prop_map(|(limit, shares, others, dry_run)| {
+                PolicyConfig::PartitionedBulkhead(PartitionedBulkheadConfig { limit, shares, others, dry_run })
+            }),
         (quotas, counts(), spans(), any::<Option<bool>>()).prop_map(|(quota, burst, max_wait, dry_run)| {
             PolicyConfig::RateLimit(RateLimitConfig { quota, burst, max_wait, dry_run })
         }),
@@ -173,6 +182,7 @@ async fn exercise(policy: &Policy, timer: &ManualTimer) {
             Policy::Timeout(timeout) => drop(timeout.call(call).await),
             Policy::CircuitBreaker(breaker) => drop(breaker.call(call).await),
             Policy::Bulkhead(bulkhead) => drop(bulkhead.call(call).await),
+            Policy::PartitionedBulkhead(bulkhead) => drop(bulkhead.call("a", call).await),
             Policy::RateLimit(limiter) => drop(limiter.try_acquire_n(step as u32 % 7)),
             Policy::Retry(retry) => {
                 let hinted = |_: &Result<(), &str>| crate::Classification::FAILURE.after(Duration::from_nanos(step));

@@ -102,6 +102,10 @@ fn every_mistake_in_a_file_is_told_with_its_line_and_path() {
             "layers = ['bulkhead']\nbulkhead = { limit = 1, discipline = 'priority' }",
             "line 3: pipelines.payments.bulkhead.discipline: needs a queue to order",
         ),
+        (
+            "layers = ['partitioned_bulkhead']\npartitioned_bulkhead = { limit = 1, shares = { gold = 0.7, silver = 0.7 } }",
+            "line 3: pipelines.payments.partitioned_bulkhead.shares: must add up to at most 1 with all others",
+        ),
         ("layers = ['a']\na.timeout = {}", "line 3: pipelines.payments.a.timeout.limit: must be set"),
         ("layers = ['a']\na.timeout.limit = '0s'", "line 3: pipelines.payments.a.timeout.limit: must be above zero"),
         (
