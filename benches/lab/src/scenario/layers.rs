@@ -1,7 +1,7 @@
 //! The layers a variant may have. Ours take the settings of the crate's own configuration files.
 
 use resilience_core::config::{
-    BulkheadConfig, CircuitBreakerConfig, RateLimitConfig, RetryConfig, Span, TimeoutConfig,
+    BulkheadConfig, CircuitBreakerConfig, DisciplineConfig, RateLimitConfig, RetryConfig, Span, TimeoutConfig,
 };
 use serde::Deserialize;
 
@@ -17,6 +17,8 @@ pub enum Layer {
     CircuitBreaker(CircuitBreakerConfig),
     /// `resilience_core::bulkhead`
     Bulkhead(BulkheadConfig),
+    /// `resilience_core::adaptive_limit`
+    AdaptiveLimit(AdaptiveLimit),
     /// `resilience_core::rate_limit`
     RateLimit(RateLimitConfig),
     /// `resilience_core::load_shed::ClientThrottle`
@@ -49,6 +51,8 @@ pub enum Layer {
     TowerResilienceCache(Ttl),
     /// `tower_resilience_coalesce`
     TowerResilienceCoalesce(Nothing),
+    /// `tower_resilience_adaptive`: calls wait for as long as they like. Needs the real clock.
+    TowerResilienceAdaptive(AdaptiveBounds),
     /// failsafe's breaker
     Failsafe(Failsafe),
     /// recloser; needs the real clock.
@@ -58,7 +62,13 @@ pub enum Layer {
 impl Layer {
     /// Whether it asks the operating system for the time and cannot be told another.
     pub const fn reads_the_real_clock(&self) -> bool {
-        matches!(self, Self::TowerResilienceCircuitBreaker(_) | Self::TowerResilienceCache(_) | Self::Recloser(_))
+        matches!(
+            self,
+            Self::TowerResilienceAdaptive(_)
+                | Self::TowerResilienceCircuitBreaker(_)
+                | Self::TowerResilienceCache(_)
+                | Self::Recloser(_)
+        )
     }
 }
 
@@ -81,6 +91,48 @@ pub struct Limit {
 pub struct Slots {
     /// So many.
     pub limit: usize,
+}
+
+/// An adaptive limit. What is not said is the builder's default.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AdaptiveLimit {
+    /// By which rule the limit is found.
+    pub rule: Option<LimitRule>,
+    /// The limit to begin with.
+    pub initial: Option<u32>,
+    /// Calls that may wait.
+    pub queue: Option<u32>,
+    /// How long they may.
+    pub max_wait: Option<Span>,
+    /// Who of them is next.
+    pub discipline: Option<DisciplineConfig>,
+    /// The share that is kept for critical calls.
+    pub reserve: Option<f64>,
+}
+
+/// A rule that finds a limit, with its usual constants.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LimitRule {
+    /// By the queue that round trips betray.
+    Vegas,
+    /// By round trips against their long average.
+    Gradient2,
+    /// By losses, and by round trips longer than this.
+    Aimd(Span),
+}
+
+/// The bounds of tower-resilience's adaptive limit.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdaptiveBounds {
+    /// The limit to begin with.
+    pub initial: usize,
+    /// The highest.
+    pub max: usize,
+    /// By AIMD, where calls that take longer than this count as lost; by Vegas, if not said.
+    pub aimd: Option<Span>,
 }
 
 /// A cache.

@@ -1,13 +1,15 @@
 //! Our own layers.
 
+use resilience_core::adaptive_limit::{AdaptiveLimit, Rule};
 use resilience_core::cache::{Background, Cache, Task, Ttl};
 use resilience_core::config::{BulkheadConfig, CircuitBreakerConfig, RateLimitConfig, RetryConfig, TimeoutConfig};
+use resilience_core::context::Criticality;
 use resilience_core::hedge::{Hedge, Quantile};
 use resilience_core::load_shed;
 use tower::Layer;
 
 use super::{Parts, Stack};
-use crate::scenario::{self, ClientThrottle, HedgeDelay};
+use crate::scenario::{self, ClientThrottle, HedgeDelay, LimitRule};
 use crate::sim::{Answer, Call, Failure};
 
 impl Parts {
@@ -30,6 +32,32 @@ impl Parts {
     pub(super) fn bulkhead(&self, config: &BulkheadConfig, inner: Stack) -> Result<Stack, String> {
         let bulkhead = config.builder().timer(self.clock.timer()).build().map_err(text)?;
         Ok(Stack::new(bulkhead.layer().layer(inner)))
+    }
+
+    pub(super) fn adaptive_limit(&mut self, config: &scenario::AdaptiveLimit, inner: Stack) -> Result<Stack, String> {
+        let mut builder = AdaptiveLimit::builder().timer(self.clock.timer()).seed(self.rng.next_u64());
+        builder = match config.rule {
+            Some(LimitRule::Vegas) => builder.vegas(),
+            Some(LimitRule::Gradient2) => builder.gradient2(),
+            Some(LimitRule::Aimd(timeout)) => builder.rule(Rule::Aimd { backoff: 0.9, timeout: timeout.0 }),
+            None => builder,
+        };
+        if let Some(initial) = config.initial {
+            builder = builder.initial(initial);
+        }
+        if let Some(queue) = config.queue {
+            builder = builder.queue(queue);
+        }
+        if let Some(max_wait) = config.max_wait {
+            builder = builder.max_wait(max_wait.0);
+        }
+        if let Some(discipline) = config.discipline {
+            builder = builder.discipline(discipline.into());
+        }
+        if let Some(share) = config.reserve {
+            builder = builder.reserve(Criticality::Critical, share);
+        }
+        Ok(Stack::new(builder.build().map_err(text)?.layer().layer(inner)))
     }
 
     pub(super) fn rate_limit(&self, config: &RateLimitConfig, inner: Stack) -> Result<Stack, String> {

@@ -4,6 +4,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tower::{Layer, ServiceExt};
+use tower_resilience_adaptive::{AdaptiveError, AdaptiveLimiterLayer, Aimd, Algorithm, Vegas};
 use tower_resilience_bulkhead::{BulkheadLayer, BulkheadServiceError};
 use tower_resilience_cache::{CacheError, CacheLayer};
 use tower_resilience_circuitbreaker::{CircuitBreakerError, CircuitBreakerLayer, SlidingWindowType};
@@ -14,7 +15,7 @@ use tower_resilience_timelimiter::{TimeLimiterError, TimeLimiterLayer};
 
 use super::{Parts, Stack};
 use crate::scenario::{
-    After, Limit, Opens, TowerResilienceBreaker, TowerResilienceBulkhead, TowerResilienceRetry, Ttl,
+    AdaptiveBounds, After, Limit, Opens, TowerResilienceBreaker, TowerResilienceBulkhead, TowerResilienceRetry, Ttl,
 };
 use crate::sim::{Answer, Call, Failure};
 
@@ -59,6 +60,24 @@ impl Parts {
         Ok(Stack::new(layer.layer(inner).map_err(|error| match error {
             BulkheadServiceError::Bulkhead(_) => Failure::Refused(NAME),
             BulkheadServiceError::Inner(failure) => failure,
+        })))
+    }
+
+    pub(super) fn resilience_adaptive(config: AdaptiveBounds, inner: Stack) -> Result<Stack, String> {
+        let rule = match config.aimd {
+            None => {
+                let rule = Vegas::builder().initial_limit(config.initial).max_limit(config.max).build();
+                Algorithm::Vegas(rule.map_err(|error| error.to_string())?)
+            }
+            Some(slow) => {
+                let rule = Aimd::builder().initial_limit(config.initial).max_limit(config.max);
+                Algorithm::Aimd(rule.latency_threshold(slow.0).build().map_err(|error| error.to_string())?)
+            }
+        };
+        let layer = AdaptiveLimiterLayer::new(rule);
+        Ok(Stack::new(layer.layer(inner).map_err(|error| match error {
+            AdaptiveError::Service(failure) => failure,
+            AdaptiveError::LimitReached => Failure::Refused(NAME),
         })))
     }
 
