@@ -32,7 +32,7 @@ use crate::event::{Event, Fact, Sink};
 ///     Ok::<(), resilience_core::ConfigError>(())
 /// })?;
 /// let series: Vec<_> = recorder.snapshotter().snapshot().into_vec();
-/// assert_eq!(series.len(), 1 + 4); // resilience.circuit_breaker.isolated, and .state for each of the four states
+/// assert_eq!(series.len(), 1 + 6); // resilience.circuit_breaker.isolated, and .state for each of the six states
 /// # Ok::<(), resilience_core::ConfigError>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
