@@ -26,7 +26,7 @@ fn of(rule: Rule) -> RetryBudget {
 
 #[test]
 fn six_tenths_of_a_hundred_requests_are_exactly_sixty() {
-    // tower rounds the ratio to a fraction of small integers, and 0.6 becomes 1 (tower-rs/tower#857).
+    // RT5: tower rounds the ratio to a fraction of small integers, and 0.6 becomes 1 (tower-rs/tower#857).
     for (ratio, granted) in [(0.6, 60), (0.1, 10), (0.25, 25), (1.0, 100), (0.0, 0)] {
         let budget = RetryBudget::builder().ratio(ratio).reserve(1000).start(0).build().unwrap();
         for _ in 0..100 {
@@ -38,7 +38,7 @@ fn six_tenths_of_a_hundred_requests_are_exactly_sixty() {
 
 #[test]
 fn the_last_token_goes_to_one_of_sixty_four() {
-    // A check and a decrement in two steps give it to all who check in between.
+    // RT6: a check and a decrement in two steps give it to all who check in between.
     for _ in 0..50 {
         let budget = RetryBudget::builder().reserve(1).build().unwrap();
         let start = Barrier::new(64);

@@ -8,7 +8,7 @@ use crate::{Classification, Reason as Refusal, Rejected};
 
 #[tokio::test(start_paused = true)]
 async fn a_retry_polls_readiness_again_and_calls_that_instance() {
-    // A retry that clones the service and calls the clone at once skips its readiness: a full bulkhead or an empty
+    // RT1. A retry that clones the service and calls the clone at once skips its readiness: a full bulkhead or an empty
     // rate limit below is then walked over, or panics.
     let script = Script::failing();
     let answer = ask(steady().build().unwrap().layer().layer(script.handle())).await;
@@ -31,7 +31,7 @@ async fn a_call_that_succeeds_clones_no_service() {
 
 #[tokio::test(start_paused = true)]
 async fn an_error_of_readiness_before_a_retry_is_the_answer() {
-    // The instance is worn out: no attempt of it can succeed, and polling it on is a busy loop.
+    // RT1, its end: the instance is worn out. No attempt of it can succeed, and polling it on is a busy loop.
     let script = Script::failing();
     script.lock().unready = [None, Some(Error::Service("worn out"))].into();
     let heard = Heard::default();
@@ -56,7 +56,7 @@ impl Clone for Counted {
 
 #[tokio::test(start_paused = true)]
 async fn no_request_is_copied_for_an_attempt_that_cannot_be_followed() {
-    // A copy for the last attempt is a body held twice for nothing.
+    // RT2: a copy for the last attempt is a body held twice for nothing.
     let copies = |attempts: u32, budget: Option<RetryBudget>| async move {
         let request = Counted::default();
         let copies = request.0.clone();
@@ -73,6 +73,7 @@ async fn no_request_is_copied_for_an_attempt_that_cannot_be_followed() {
 
 #[tokio::test(start_paused = true)]
 async fn a_request_that_cannot_be_copied_is_sent_once_and_its_error_is_kept() {
+    // RT2: a body that streams is gone once it was sent. Sending nothing in its place would be another request.
     struct Stream;
     let script = Script::failing();
     let heard = Heard::default();
@@ -101,6 +102,7 @@ async fn what_must_not_be_done_twice_is_not() {
 
 #[tokio::test(start_paused = true)]
 async fn a_permanent_failure_is_neither_repeated_nor_paid_for() {
+    // RT11: a caller's mistake, sent three times, is three mistakes and two retries taken from calls they would help.
     let script = Script::failing();
     let heard = Heard::default();
     let budget = RetryBudget::builder().build().unwrap();
@@ -118,7 +120,17 @@ async fn a_permanent_failure_is_neither_repeated_nor_paid_for() {
 
 #[tokio::test(start_paused = true)]
 async fn refusals_of_the_own_stack_are_not_retried_unless_asked_for() {
-    // A retry of a refusal at once works against the breaker or the bulkhead that refused.
+    // RT13: a retry of a refusal at once works against the breaker or the bulkhead that refused; tower-resilience
+    // makes all its attempts on an open circuit.
+    for reason in [Refusal::Open, Refusal::Full { limit: 1, queued: 2 }, Refusal::RateLimited] {
+        let script = Script::answering([Err(Rejected::new("own stack", reason).into()), Ok("up")]);
+        let budget = RetryBudget::builder().build().unwrap();
+        let retry = Retry::builder().budget(budget.clone()).build().unwrap();
+        let start = now();
+        let answer = ask(retry.layer().layer(script.handle())).await;
+        assert!(answer.is_err_and(|error| error.is_rejected()), "{reason:?}");
+        assert_eq!((script.calls(), now(), budget.snapshot().withdrawn), (1, start, 0), "{reason:?}");
+    }
     let refused = Rejected::new("quota", Refusal::RateLimited).with_retry_after(ms(300));
     let script = || Script::answering([Err(refused.clone().into()), Ok("up")]);
     let retry = steady().build().unwrap();
@@ -166,6 +178,7 @@ async fn each_attempt_knows_its_number_and_the_caller_keeps_its_own() {
 
 #[tokio::test(start_paused = true)]
 async fn exhaustion_says_how_often_and_why_and_keeps_the_last_error() {
+    // RT12: "all retries failed" without the error of any of them is nothing one can act on.
     let script = Script::answering([Err(Error::Service("first")), Err(Error::Service("last"))]);
     let heard = Heard::default();
     let retry = steady().attempts(2).listener(heard.clone()).build().unwrap();
@@ -175,6 +188,30 @@ async fn exhaustion_says_how_often_and_why_and_keeps_the_last_error() {
     let expected =
         [Event::Retrying { attempt: 2, delay: ms(100) }, Event::GaveUp { attempts: 2, reason: Reason::Attempts }];
     assert_eq!(heard.all(), expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_reason_to_give_up_comes_with_the_attempts_and_the_last_error() {
+    // RT12: four reasons, one error type; the caller matches on its own error and not on a wrapper's.
+    let failing = || Script::answering([Err(Error::Service("first")), Err(Error::Service("last"))]);
+    let spent = RetryBudget::builder().ratio(0.0).reserve(1).build().unwrap();
+    let cases = [
+        (steady().attempts(2), Duration::MAX, 2, Reason::Attempts),
+        (steady().attempts(9).budget(spent), Duration::MAX, 2, Reason::Budget),
+        // Attempts at 0 and 100 ms; the next would be at 300.
+        (steady().attempts(9), ms(250), 2, Reason::Deadline),
+    ];
+    for (builder, within, attempts, reason) in cases {
+        let layer = builder.build().unwrap().layer();
+        let call = report(ask(layer.layer(failing())));
+        let (answer, told) = context::Context::new().with_deadline(now() + within).scope(call).await;
+        assert_eq!(answer, Err(Error::Service("last")));
+        assert_eq!(told, Some(Report { attempts, gave_up: Some(reason) }));
+    }
+    let layer = steady().build().unwrap().layer().replay(|_: &()| None);
+    let (answer, told) = report(ask(layer.layer(failing()))).await;
+    assert_eq!(answer, Err(Error::Service("first")));
+    assert_eq!(told, Some(Report { attempts: 1, gave_up: Some(Reason::NotReplayable) }));
 }
 
 #[tokio::test(start_paused = true)]

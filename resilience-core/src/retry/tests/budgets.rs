@@ -6,8 +6,8 @@ use budget::{Costs, Rule, Share, Throttle};
 
 #[tokio::test(start_paused = true)]
 async fn a_service_that_is_down_gets_no_more_than_the_budget_on_top() {
-    // Three attempts for each request would be 2,000 retries: three times the load that brought it down.
-    let budget = RetryBudget::builder().ratio(0.2).reserve(10).build().unwrap();
+    // RT5: three attempts for each request would be 2,000 retries, three times the load that brought it down.
+    let budget = RetryBudget::builder().ratio(0.2).floor(0).reserve(10).build().unwrap();
     let heard = Heard::default();
     let retry = steady().budget(budget.clone()).listener(heard.clone()).build().unwrap();
     let script = Script::failing();
@@ -22,11 +22,14 @@ async fn a_service_that_is_down_gets_no_more_than_the_budget_on_top() {
 
 #[tokio::test(start_paused = true)]
 async fn a_call_cancelled_in_its_backoff_is_refunded_and_sends_nothing() {
-    // A caller that hangs up while its retry waits would otherwise drain the budget of those who stay.
+    // RT7: a caller that hangs up while its retry waits would otherwise drain the budget of those who stay, and keep a
+    // place in the bulkhead below for nobody.
     let budget = RetryBudget::builder().ratio(0.0).reserve(3).build().unwrap();
     let retry = steady().budget(budget.clone()).build().unwrap();
     let script = Script::failing();
-    let mut call = Box::pin(ask(retry.layer().layer(script.handle())));
+    let bulkhead = crate::bulkhead::Bulkhead::builder().limit(1).build().unwrap();
+    let inner = bulkhead.layer().layer(script.handle());
+    let mut call = Box::pin(ask(retry.layer().layer(inner)));
     let mut cx = Context::from_waker(std::task::Waker::noop());
     // The script's own answer takes no time but a trip through the timer.
     while script.calls() == 0 || budget.snapshot().withdrawn == 0 {
@@ -34,9 +37,11 @@ async fn a_call_cancelled_in_its_backoff_is_refunded_and_sends_nothing() {
         tokio::task::yield_now().await;
     }
     assert_eq!(budget.snapshot().available, 2.0, "counted from scheduling, not from sending");
+    assert_eq!(bulkhead.snapshot().in_flight, 0, "a call that waits to be repeated is not running");
     drop(call);
     tokio::time::advance(Duration::from_secs(10)).await;
     assert_eq!((budget.snapshot().available, script.calls()), (3.0, 1));
+    assert!(bulkhead.try_acquire().is_ok());
 }
 
 #[tokio::test(start_paused = true)]

@@ -45,6 +45,49 @@ fn each_jitter_keeps_to_its_range() {
 }
 
 #[test]
+fn a_hundred_thousand_delays_of_each_jitter_stay_below_half_a_second() {
+    // RT3: capped first and spread afterwards, 500 ms become 748 (tower-resilience) or 1,000 (backon).
+    let jitters =
+        [Jitter::None, Jitter::Full, Jitter::Equal, Jitter::Decorrelated, Jitter::PollyV2, Jitter::Around(0.5)];
+    for jitter in jitters {
+        let backoff = Backoff::exponential(ms(50), ms(500)).jitter(jitter);
+        let mut rng = Rng::seeded(3);
+        let mut longest = Duration::ZERO;
+        for _ in 0..10_000 {
+            let mut session = Series::default();
+            longest = (0..10).map(|_| backoff.delay(&mut session, rng.unit())).fold(longest, Duration::max);
+        }
+        assert!(longest <= ms(500), "{longest:?} with {jitter:?}");
+        assert!(longest > ms(490), "and the cap is reached: {longest:?} with {jitter:?}");
+    }
+}
+
+#[test]
+fn the_last_retry_of_the_longest_base_waits_for_the_cap() {
+    // RT14: two to the power of four billion, times five hundred billion years.
+    for cap in [SECOND * 20, Duration::MAX] {
+        let curves = [
+            Backoff::exponential(Duration::MAX, cap),
+            Backoff::exponential(Duration::MAX, Duration::MAX).capped(cap),
+            Backoff::linear(Duration::MAX, cap),
+            Backoff::constant(Duration::MAX).capped(cap),
+            Backoff::sequence([Duration::MAX]).capped(cap),
+            Backoff::from_fn(|n| Duration::MAX.saturating_mul(n), cap),
+        ];
+        for curve in curves.map(|curve| curve.jitter(Jitter::None)) {
+            for retries in [0, u32::MAX - 1, u32::MAX] {
+                let mut at = Series::after(retries, Duration::MAX);
+                assert_eq!(curve.delay(&mut at, 0.5), cap, "{curve:?} after {retries}");
+            }
+            for jitter in [Jitter::Full, Jitter::Equal, Jitter::Decorrelated, Jitter::PollyV2, Jitter::Around(1.0)] {
+                let spread = curve.clone().jitter(jitter);
+                assert!(spread.delay(&mut Series::after(u32::MAX, Duration::MAX), 0.9) <= cap, "{spread:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn custom_series_repeat_their_last_delay_and_functions_count_from_one() {
     let table = Backoff::sequence([1, 5, 10].map(ms)).jitter(Jitter::None);
     assert_eq!(series(&table, &[0.0; 4]), [1.0, 5.0, 10.0, 10.0]);

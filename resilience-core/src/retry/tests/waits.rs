@@ -23,7 +23,7 @@ async fn attempts_are_made_when_the_backoff_says() {
 
 #[tokio::test(start_paused = true)]
 async fn sessions_of_one_policy_wait_differently_and_a_seed_repeats_them_all() {
-    // A generator cloned for each call gives every call the same jitter, and the crowd comes back as one.
+    // RT4: a generator cloned for each call gives every call the same jitter, and the crowd comes back as one.
     async fn first_delays(seed: u64) -> Vec<Duration> {
         let heard = Heard::default();
         let retry = Retry::builder().attempts(2).unlimited().seed(seed).listener(heard.clone()).build().unwrap();
@@ -43,6 +43,7 @@ async fn sessions_of_one_policy_wait_differently_and_a_seed_repeats_them_all() {
 
 #[tokio::test(start_paused = true)]
 async fn a_hint_is_heeded_between_the_backoff_and_its_cap() {
+    // RT8: a header that says "in a day" must not hold a caller for a day, nor one that says "now" undo the backoff.
     let cap = Duration::from_secs(20);
     let day = Duration::from_secs(86_400);
     let cases = [
@@ -65,20 +66,21 @@ async fn a_hint_is_heeded_between_the_backoff_and_its_cap() {
 
 #[tokio::test(start_paused = true)]
 async fn no_wait_is_begun_that_ends_past_the_deadline() {
-    // Sleeping first and finding out afterwards keeps the caller waiting for an answer that is already known.
+    // RT9: sleeping first and finding out afterwards keeps the caller waiting for an answer that is already known.
     let heard = Heard::default();
-    let retry = steady().attempts(5).listener(heard.clone()).build().unwrap();
+    let retry = steady().attempts(9).listener(heard.clone()).build().unwrap();
     let start = now();
     let call = ask(retry.layer().layer(Script::failing()));
-    // Attempts at 0, 100 and 300 ms; the next wait would end at 700.
-    let (answer, told) = RequestContext::new().with_deadline(start + ms(700)).scope(report(call)).await;
-    assert_eq!((answer, now() - start), (Err(Error::Service("down")), ms(300)));
-    assert_eq!(told, Some(Report { attempts: 3, gave_up: Some(Reason::Deadline) }));
-    assert_eq!(heard.all().last(), Some(&Event::GaveUp { attempts: 3, reason: Reason::Deadline }));
+    // Attempts at 0, 100, 300 and 700 ms; the next wait would end at 1,500.
+    let (answer, told) = RequestContext::new().with_deadline(start + ms(1000)).scope(report(call)).await;
+    assert_eq!((answer, now() - start), (Err(Error::Service("down")), ms(700)));
+    assert_eq!(told, Some(Report { attempts: 4, gave_up: Some(Reason::Deadline) }));
+    assert_eq!(heard.all().last(), Some(&Event::GaveUp { attempts: 4, reason: Reason::Deadline }));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_hint_past_the_deadline_ends_the_call_at_once() {
+    // RT8, its end: there is a second left, and the server says two.
     let retry = steady().hint(Hint::UpTo(Duration::MAX)).build().unwrap();
     for hint in [ms(2000), Duration::MAX] {
         let start = now();
@@ -100,7 +102,7 @@ async fn a_deadline_refusal_takes_nothing_from_the_budget() {
 
 #[tokio::test(start_paused = true)]
 async fn the_longest_time_includes_execution() {
-    // Counting only the sleeps lets slow failures run on for ever.
+    // RT10: counting only the sleeps lets slow failures run on for ever.
     let script = Script::failing().taking(ms(400));
     let retry = steady().attempts(100).max_elapsed(ms(1000)).build().unwrap();
     let start = now();
