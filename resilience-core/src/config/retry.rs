@@ -41,6 +41,9 @@ pub struct RetryConfig {
     /// The longest a call may take for a retry still to be scheduled.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_elapsed: Option<Span>,
+    /// Whether a call without budget waits once more before it fails.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub long_poll: Option<bool>,
     /// What retries are paid from. Unless set, the policy has a budget of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub budget: Option<BudgetChoice>,
@@ -87,6 +90,7 @@ impl RetryConfig {
             self.attempts => attempts,
             self.hint => hint,
             self.max_elapsed => max_elapsed,
+            self.long_poll => long_poll,
             self.seed => seed,
         );
         if let Some(backoff) = &self.backoff {

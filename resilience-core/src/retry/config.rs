@@ -55,6 +55,7 @@ impl RetryBuilder {
                 throttled: None,
                 hint: Hint::Clamped,
                 max_elapsed: None,
+                long_poll: false,
             },
             budget: Budget::Own,
             seed: None,
@@ -130,6 +131,33 @@ impl RetryBuilder {
     /// ```
     pub fn max_elapsed(mut self, longest: Duration) -> Self {
         self.rules.max_elapsed = Some(longest);
+        self
+    }
+
+    /// Whether a call that the [budget](Self::budget) lets make no further attempt waits once more before it fails, for as
+    /// long as it would have waited before the attempt. Default: no.
+    ///
+    /// For calls that are made over and over by a loop, such as a queue's long poll: without the wait, the loop would repeat
+    /// at once what the budget has just forbidden to repeat. Of the AWS SDKs' standard mode since 2026.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use resilience_core::retry::{Backoff, Jitter, Retry, RetryBudget};
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let second = Backoff::constant(Duration::from_secs(1)).jitter(Jitter::None);
+    /// let spent = RetryBudget::builder().start(0).build()?;
+    /// let retry = Retry::builder().attempts(3).backoff(second).budget(spent).long_poll(true).build()?;
+    /// let start = tokio::time::Instant::now();
+    /// let answer = retry.run(async |_| Err::<(), _>(resilience_core::Error::Service("down"))).await;
+    /// assert!(answer.is_err());
+    /// assert_eq!(start.elapsed(), Duration::from_secs(1));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn long_poll(mut self, waits: bool) -> Self {
+        self.rules.long_poll = waits;
         self
     }
 

@@ -47,6 +47,8 @@ pin_project! {
         Waiting { sleep: Sleep },
         /// The wait is over; the instance is to get ready.
         Readying,
+        /// No attempt will follow; the answer is kept until the wait is over.
+        Lingering { sleep: Sleep },
     }
 }
 
@@ -75,6 +77,9 @@ where
         loop {
             let this = self.as_mut().project();
             let StateProjection::Calling { attempt } = this.state.project() else {
+                if let Some(answer) = ready!(self.as_mut().linger(cx)) {
+                    return Poll::Ready(answer);
+                }
                 match ready!(self.as_mut().call_again(cx)) {
                     Ok(()) => continue,
                     Err(error) => return Poll::Ready(Err(error)),
@@ -93,6 +98,10 @@ where
             if matches!(then, Then::Return) {
                 return Poll::Ready(last_word(answer, means.is_refused(), earlier));
             }
+            if matches!(then, Then::Linger) {
+                *earlier = Some(Box::new(last_word(answer, means.is_refused(), earlier)));
+                continue;
+            }
             if !means.is_refused() {
                 *earlier = Some(Box::new(answer));
             }
@@ -110,6 +119,7 @@ enum Then {
     Return,
     Yield,
     Wait,
+    Linger,
 }
 
 impl<S, Req, C, R> ResponseFuture<S, Req, C, R>
@@ -131,6 +141,23 @@ where
                 this.state.set(State::Waiting { sleep });
                 Then::Wait
             }
+            Next::Linger(sleep) => {
+                this.state.set(State::Lingering { sleep });
+                Then::Linger
+            }
+        }
+    }
+
+    /// Waits with the answer that goes to the caller then, if that is where it stands.
+    #[cold]
+    fn linger(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<S::Response, S::Error>>> {
+        let this = self.project();
+        match this.state.project() {
+            StateProjection::Lingering { sleep } => {
+                ready!(Pin::new(sleep).poll(cx));
+                Poll::Ready(this.earlier.take().map(|answer| *answer))
+            }
+            _ => Poll::Ready(None),
         }
     }
 

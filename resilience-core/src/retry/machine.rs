@@ -16,6 +16,8 @@ pub(crate) struct Rules {
     pub(crate) throttled: Option<Backoff>,
     pub(crate) hint: Hint,
     pub(crate) max_elapsed: Option<Duration>,
+    /// Whether a call whose retry the budget forbids waits before it fails.
+    pub(crate) long_poll: bool,
 }
 
 /// What a retry does with the server's wish when to be called again, `t` being the delay of the backoff.

@@ -38,6 +38,8 @@ pin_project! {
         Idle,
         Running { #[pin] attempt: Fut },
         Waiting { sleep: Sleep },
+        /// No attempt will follow; the answer is kept until the wait is over.
+        Lingering { sleep: Sleep },
     }
 }
 
@@ -78,11 +80,16 @@ where
                     if matches!(next, Next::Return) {
                         return Poll::Ready(last_word(answer, means.is_refused(), this.earlier));
                     }
+                    if let Next::Linger(sleep) = next {
+                        *this.earlier = Some(Box::new(last_word(answer, means.is_refused(), this.earlier)));
+                        this.state.set(State::Lingering { sleep });
+                        continue;
+                    }
                     if !means.is_refused() {
                         *this.earlier = Some(Box::new(answer));
                     }
                     match next {
-                        Next::Return => {}
+                        Next::Return | Next::Linger(_) => {}
                         Next::Soon => {
                             this.state.set(State::Idle);
                             // Yield, so that an operation which fails at once cannot keep the thread to itself.
@@ -95,6 +102,11 @@ where
                 StateProjection::Waiting { sleep } => {
                     ready!(Pin::new(sleep).poll(cx));
                     this.state.set(State::Idle);
+                }
+                StateProjection::Lingering { sleep } => {
+                    ready!(Pin::new(sleep).poll(cx));
+                    let answer = this.earlier.take().expect("a future is not polled after it is done");
+                    return Poll::Ready(*answer);
                 }
             }
         }

@@ -30,6 +30,8 @@ pub(super) enum Next {
     Soon,
     /// Another attempt after a wait.
     Wait(Sleep),
+    /// The answer goes to the caller, after a wait.
+    Linger(Sleep),
 }
 
 impl Session {
@@ -99,9 +101,9 @@ impl Session {
         };
         match self.schedule(policy, failure, kind) {
             Ok(next) => next,
-            Err(reason) => {
+            Err((reason, lingers)) => {
                 policy.give_up(self.attempt(), reason);
-                Next::Return
+                lingers.map_or(Next::Return, |until| Next::Linger(policy.timer.sleep_until(until)))
             }
         }
     }
@@ -121,20 +123,29 @@ impl Session {
         }
     }
 
-    fn schedule(&mut self, policy: &Shared, failure: Failure, kind: Kind) -> Result<Next, Reason> {
+    /// What comes next; or why nothing does, and until when the caller is to wait all the same.
+    fn schedule(&mut self, policy: &Shared, failure: Failure, kind: Kind) -> Result<Next, (Reason, Option<Timestamp>)> {
         let rules = policy.rules();
-        if let Some(reason) = self.machine.forbidden(&rules, failure) {
-            return Err(reason);
+        let forbidden = self.machine.forbidden(&rules, failure);
+        if let Some(reason) = forbidden
+            && !(rules.long_poll && reason == Reason::Budget)
+        {
+            return Err((reason, None));
         }
         let deadline = context::deadline(&policy.timer).map(|deadline| deadline.timestamp());
         let now = policy.timer.now();
         // A bound that came while the call was under way counts from when it is first seen.
         let started = *self.started.get_or_insert(now);
         let times = Times { now, started, deadline };
-        let delay = self.machine.wait(&rules, failure, policy.rng.unit(), times)?;
+        let delay = self.machine.wait(&rules, failure, policy.rng.unit(), times).map_err(|reason| (reason, None))?;
         // The budget is asked last, so that no token is taken for a retry that time forbids.
+        let lingers = (rules.long_poll && !delay.is_zero()).then(|| now + delay);
+        if forbidden.is_some() {
+            // The budget was empty when the request came, so there is no copy of it, whatever there is by now.
+            return Err((Reason::Budget, lingers));
+        }
         if let Some(budget) = &policy.budget {
-            self.permit = Some(budget.withdraw(kind).ok_or(Reason::Budget)?);
+            self.permit = Some(budget.withdraw(kind).ok_or((Reason::Budget, lingers))?);
         }
         self.machine.scheduled();
         policy.emit(Event::Retrying { attempt: self.attempt(), delay });

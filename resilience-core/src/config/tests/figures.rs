@@ -92,6 +92,7 @@ fn retries() -> BoxedStrategy<RetryConfig> {
             throttled_backoff,
             hint,
             max_elapsed,
+            long_poll: None,
             budget,
             seed,
         })

@@ -105,6 +105,7 @@ fn a_hint_that_is_taken_exactly_starts_the_backoff_anew() {
         throttled: None,
         hint: Hint::Exact,
         max_elapsed: None,
+        long_poll: false,
     };
     let times = machine::Times { now: Timestamp::ORIGIN, started: Timestamp::ORIGIN, deadline: None };
     let mut session = machine::Session::new();
@@ -123,6 +124,7 @@ fn a_wait_that_ends_at_a_bound_is_as_late_as_one_that_ends_past_it() {
         throttled: None,
         hint: Hint::Clamped,
         max_elapsed: Some(ms(500)),
+        long_poll: false,
     };
     let failure = machine::Failure { retryable: true, hint: None, spent: None };
     let started = Timestamp::from_nanos(7);
@@ -216,7 +218,7 @@ proptest! {
         within in durations(), takes in durations(), hint in proptest::option::of(durations()),
     ) {
         let rules = machine::Rules {
-            attempts, backoff: backoff.jitter(jitter), throttled: None, hint: Hint::Clamped, max_elapsed: Some(within),
+            attempts, backoff: backoff.jitter(jitter), throttled: None, hint: Hint::Clamped, max_elapsed: Some(within), long_poll: false,
         };
         let mut rng = Rng::seeded(seed);
         let mut session = machine::Session::new();

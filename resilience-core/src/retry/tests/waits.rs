@@ -168,3 +168,29 @@ fn a_call_answered_at_once_reads_no_clock() {
     assert_eq!(futures::executor::block_on(ask(retry.layer().layer(fine))), Ok("up"));
     assert_eq!(futures::executor::block_on(retry.run(async |_| Ok::<_, Failure>("up"))), Ok("up"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_long_poll_without_budget_waits_once_and_then_fails() {
+    // The rule of the AWS SDKs for calls made by a loop: an empty quota must not make the loop spin. No wait when the
+    // attempts are used up, when the answer is good, or when it could not be repeated anyway.
+    let spent = || RetryBudget::builder().start(0).build().unwrap();
+    let retry = |attempts| steady().attempts(attempts).budget(spent()).long_poll(true).build().unwrap();
+    let took = async |attempts, script: Script| {
+        let start = now();
+        let answer = ask(retry(attempts).layer().layer(script.handle())).await;
+        (answer.is_ok(), script.calls(), now() - start)
+    };
+    assert_eq!(took(3, Script::failing()).await, (false, 1, ms(100)));
+    assert_eq!(took(1, Script::failing()).await, (false, 1, ms(0)));
+    assert_eq!(took(3, Script::answering([Ok("up")])).await, (true, 1, ms(0)));
+    let plain = steady().attempts(3).budget(spent()).build().unwrap();
+    let start = now();
+    assert!(ask(plain.layer().layer(Script::failing())).await.is_err());
+    assert_eq!(now() - start, ms(0));
+    // Without tower too, and given up in the middle it is over.
+    let retry = retry(3);
+    let start = now();
+    assert_eq!(retry.run(async |_| Err::<(), _>(Failure::Service("down"))).await, Err(Failure::Service("down")));
+    assert_eq!(now() - start, ms(100));
+    assert_eq!((retry.snapshot().gave_up, retry.snapshot().retries), (1, 0));
+}
