@@ -16,6 +16,8 @@
 //! | a caller that could do with less, and gets nothing | [`fallback`] |
 //! | more calls than can be done in time | [`load_shed`] |
 //! | more calls in a time than were agreed, or than one caller should make | [`rate_limit`] |
+//! | many small calls that cost as much as one large one | [`batch`] |
+//! | the same question over and over, or an answer that would still do | `cache` (feature `cache`) |
 //! | two owners of what only one may own, after a pause or a partition | [`lease`], and its fence |
 //! | a load balancer that sends work to what cannot do it, a supervisor that restarts what is well | [`health`] |
 //! | an outage, and nobody who can see or close a circuit | [`registry`] |
@@ -88,6 +90,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod adaptive_limit;
+pub mod batch;
 pub mod bulkhead;
 #[cfg(all(feature = "cache", not(loom)))]
 pub mod cache;
@@ -120,6 +123,8 @@ pub mod lint;
 pub mod load_shed;
 mod name;
 pub mod observe;
+#[cfg(feature = "tower")]
+mod oneshot;
 #[cfg(feature = "tower")]
 mod prototype;
 pub mod rate_limit;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::hash::Hash;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 use tower_service::Service;
@@ -11,6 +11,7 @@ use tower_service::Service;
 use super::Cache;
 use super::load::{GetOrLoad, Load};
 use super::refresh::{InCall, Refresh, Refreshing};
+use crate::oneshot::Oneshot;
 
 pin_project! {
     /// The answer of a [`CacheService`](super::CacheService). Dropped before it, the call it made falls to one of those who
@@ -108,48 +109,5 @@ impl<S: Service<Req>, Req> Load for CallInner<S, Req> {
 impl<S, Req> fmt::Debug for CallInner<S, Req> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CallInner").finish_non_exhaustive()
-    }
-}
-
-pin_project! {
-    /// Makes a service ready, and calls it.
-    #[must_use = "futures do nothing unless polled"]
-    pub struct Oneshot<S, Req>
-    where
-        S: Service<Req>,
-    {
-        service: S,
-        request: Option<Req>,
-        #[pin]
-        call: Option<S::Future>,
-    }
-}
-
-impl<S: Service<Req>, Req> Oneshot<S, Req> {
-    pub(super) fn new(service: S, request: Req) -> Self {
-        Self { service, request: Some(request), call: None }
-    }
-}
-
-impl<S: Service<Req>, Req> Future for Oneshot<S, Req> {
-    type Output = Result<S::Response, S::Error>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
-        if this.call.is_none() {
-            ready!(this.service.poll_ready(cx))?;
-            let request = this.request.take().expect("a future is not polled after it is done");
-            this.call.set(Some(this.service.call(request)));
-        }
-        match this.call.as_mut().as_pin_mut() {
-            Some(call) => call.poll(cx),
-            None => unreachable!("set above"),
-        }
-    }
-}
-
-impl<S: Service<Req>, Req> fmt::Debug for Oneshot<S, Req> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Oneshot").field("is_called", &self.call.is_some()).finish_non_exhaustive()
     }
 }

@@ -129,7 +129,7 @@ pub mod write;
 pub use self::config::CacheBuilder;
 pub use self::event::Event;
 #[cfg(feature = "tower")]
-pub use self::future::{CallInner, Oneshot, ResponseFuture};
+pub use self::future::{CallInner, ResponseFuture};
 #[cfg(feature = "tower")]
 pub use self::layer::CacheLayer;
 pub use self::load::{GetOrLoad, Load};
@@ -139,6 +139,8 @@ pub use self::refresh::{Background, InCall, Refresh, Refreshing, Spawn, Task};
 #[cfg(feature = "tower")]
 pub use self::service::CacheService;
 pub use self::ttl::Ttl;
+#[cfg(feature = "tower")]
+pub use crate::oneshot::Oneshot;
 
 #[cfg(all(test, feature = "tokio"))]
 mod tests;

@@ -6,9 +6,10 @@ use std::task::{Context, Poll};
 
 use tower_service::Service;
 
-use super::future::{CallInner, Oneshot};
+use super::future::CallInner;
 use super::refresh::{Refresh, Refreshing};
 use super::{Cache, InCall, ResponseFuture};
+use crate::oneshot::Oneshot;
 
 /// Serves from a cache what it can; made by [`CacheLayer`](super::CacheLayer).
 ///

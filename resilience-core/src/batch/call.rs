@@ -1,0 +1,150 @@
+//! One call on its way through a batch.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use super::dispatch::{Alike, Dispatch, GroupBy, Together, Weigh};
+use super::error::Unanswered;
+use super::group::{Arrival, Group, Seated};
+use super::policy::{Admitted, Batch};
+use crate::Rejected;
+use crate::sync::{Arc, Mutex, lock};
+
+/// Calls to one destination, batched; made by [`Batch::over`]. Clones share batches.
+pub struct Batched<Req, D: Dispatch<Req>, G: GroupBy<Req> = Together, W = Alike> {
+    pub(super) shared: Arc<Destination<Req, D, G, W>>,
+}
+
+pub(super) struct Destination<Req, D: Dispatch<Req>, G: GroupBy<Req>, W> {
+    pub(super) batch: Batch,
+    pub(super) dispatch: D,
+    group_by: G,
+    weigh: W,
+    /// The batches others may join. Locked before the state of any of them.
+    pub(super) open: Mutex<Open<G::Key, Req, D>>,
+}
+
+type Open<K, Req, D> = HashMap<K, Arc<Group<Req, D>>>;
+
+impl<Req, D: Dispatch<Req>, G: GroupBy<Req>, W> Batched<Req, D, G, W> {
+    pub(super) fn new(batch: Batch, dispatch: D, group_by: G, weigh: W) -> Self {
+        let open = Mutex::new(HashMap::new());
+        Self { shared: Arc::new(Destination { batch, dispatch, group_by, weigh, open }) }
+    }
+
+    /// One call. It joins a batch when it is first polled; dropped before that batch is sent, it is taken out again.
+    ///
+    /// # Errors
+    ///
+    /// What its place in the batch was answered, or the batch as a whole; a [`Rejected`] if too many calls wait; an
+    /// [`Unanswered`] if the answers do not match the calls, or the call panicked.
+    pub fn call(&self, request: Req) -> Call<Req, D, G, W> {
+        Call { destination: self.clone(), request: Some(request), seated: None }
+    }
+
+    /// The policy.
+    pub fn batch(&self) -> &Batch {
+        &self.shared.batch
+    }
+}
+
+impl<Req, D: Dispatch<Req>, G: GroupBy<Req>, W: Weigh<Req>> Batched<Req, D, G, W> {
+    fn join(&self, request: Req, admitted: Admitted, cx: &Context<'_>) -> Seated<Req, D, G, W> {
+        let destination = &*self.shared;
+        let config = &destination.batch.shared.config;
+        // All that is the user's, or anybody's, before the locks.
+        let key = destination.group_by.key(&request);
+        let weight = destination.weigh.weight(&request).max(1);
+        let arrival = Arrival { request, weight, waker: cx.waker().clone(), limits: config.limits };
+        let now = config.timer.now();
+        let (group, seat, overtaken, closed);
+        {
+            let mut open = lock(&destination.open);
+            (overtaken, closed) = match open.get(&key) {
+                Some(group) => match group.make_room(weight, config.limits) {
+                    None => (None, None),
+                    // Too heavy for this one, which goes as it is.
+                    Some(driver) => (driver, open.remove_entry(&key)),
+                },
+                None => (None, None),
+            };
+            let joined = open.get(&key).cloned();
+            let is_new = joined.is_none();
+            group = joined.unwrap_or_else(|| Arc::new(Group::new(now + config.delay, now)));
+            let is_due;
+            (seat, is_due) = group.sit(arrival);
+            if is_due {
+                open.remove(&key);
+            } else if is_new {
+                open.insert(key.clone(), group.clone());
+            }
+        }
+        drop(closed);
+        if let Some(driver) = overtaken {
+            driver.wake();
+        }
+        Seated::new(self.clone(), group, key, seat, admitted)
+    }
+}
+
+/// One call of a batch; made by [`Batched::call`], and the future of a [`BatchService`](super::BatchService).
+///
+/// One of those who wait drives the batch: waits for its time, sends it and polls its call. Dropped, it leaves that to
+/// another. So poll each of them when it is woken: a batch whose driver is kept unpolled waits for it.
+#[must_use = "futures do nothing unless polled"]
+pub struct Call<Req, D: Dispatch<Req>, G: GroupBy<Req> = Together, W = Alike> {
+    destination: Batched<Req, D, G, W>,
+    request: Option<Req>,
+    seated: Option<Seated<Req, D, G, W>>,
+}
+
+// Nothing in it is pinned: what is polled lies in the batch.
+impl<Req, D: Dispatch<Req>, G: GroupBy<Req>, W> Unpin for Call<Req, D, G, W> {}
+
+impl<Req, D, G, W> Future for Call<Req, D, G, W>
+where
+    D: Dispatch<Req>,
+    D::Error: From<Rejected> + From<Unanswered>,
+    G: GroupBy<Req>,
+    W: Weigh<Req>,
+{
+    type Output = Result<D::Answer, D::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        if let Some(request) = this.request.take() {
+            match this.destination.shared.batch.admit() {
+                Ok(admitted) => this.seated = Some(this.destination.join(request, admitted, cx)),
+                Err(rejected) => return Poll::Ready(Err(rejected.into())),
+            }
+        }
+        let seated = this.seated.as_mut().expect("a future is not polled after it is done");
+        let polled = seated.poll(cx);
+        if polled.is_ready() {
+            this.seated = None;
+        }
+        polled
+    }
+}
+
+impl<Req, D: Dispatch<Req>, G: GroupBy<Req>, W> Clone for Batched<Req, D, G, W> {
+    fn clone(&self) -> Self {
+        Self { shared: self.shared.clone() }
+    }
+}
+
+impl<Req, D: Dispatch<Req>, G: GroupBy<Req>, W> fmt::Debug for Batched<Req, D, G, W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let open = lock(&self.shared.open).len();
+        f.debug_struct("Batched").field("batch", &self.shared.batch).field("open", &open).finish_non_exhaustive()
+    }
+}
+
+impl<Req, D: Dispatch<Req>, G: GroupBy<Req>, W> fmt::Debug for Call<Req, D, G, W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seated = self.seated.is_some();
+        f.debug_struct("batch::Call").field("seated", &seated).finish_non_exhaustive()
+    }
+}
