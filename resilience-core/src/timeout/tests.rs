@@ -70,6 +70,7 @@ impl<F: FnMut()> Drop for OnDrop<F> {
     }
 }
 
+/// TO1: at the limit exactly.
 #[test]
 fn a_call_ends_at_its_limit_and_not_a_nanosecond_before() {
     let timer = ManualTimer::new();
@@ -104,7 +105,7 @@ fn an_answer_in_the_poll_that_finds_time_up_wins() {
     assert_eq!(timer.sleepers(), 0, "a finished call keeps no timer, even while its future is held");
 }
 
-/// TO1: fires at the limit, and the call is gone before the error can be seen.
+/// TO1: the call is gone before the error can be seen.
 #[test]
 fn the_call_is_dropped_before_anybody_learns_that_it_is_late() {
     // A listener that frees capacity on `Elapsed`, or a caller who calls again, must find what the call held free.

@@ -12,6 +12,7 @@ use crate::bulkhead::*;
 
 #[test]
 fn a_panic_and_a_dropped_call_give_the_permit_back_after_the_call_is_gone() {
+    // BH5: a slot lost with each panic is a service that stops a few bugs later.
     struct Watches(Bulkhead);
     impl Drop for Watches {
         fn drop(&mut self) {
@@ -43,6 +44,7 @@ fn a_panic_and_a_dropped_call_give_the_permit_back_after_the_call_is_gone() {
 
 #[test]
 fn a_service_that_was_ready_and_is_dropped_gives_back_and_its_clone_has_nothing() {
+    // BH5: whoever was ready and never called held a slot, too.
     let bulkhead = bulkhead(1, 0);
     let mut service = bulkhead.layer().layer(service_fn(|(): ()| ready(Answer::Ok("done"))));
     assert!(poll(pin!(service.ready())).is_ready());
@@ -56,7 +58,7 @@ fn a_service_that_was_ready_and_is_dropped_gives_back_and_its_clone_has_nothing(
 
 #[test]
 fn a_caller_in_the_queue_holds_no_permit_of_the_inner_service() {
-    // One call runs, one waits, over an inner service with two permits of its own: one of those must be left.
+    // BH3. One call runs, one waits, over an inner service with two permits of its own: one of those must be left.
     let outer = bulkhead(1, 1);
     let inner = bulkhead(2, 0);
     let service = outer.layer().layer(inner.layer().layer(service_fn(|(): ()| pending::<Answer>())));

@@ -56,7 +56,24 @@ impl Waiter {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_tasks_never_run_more_than_the_limit_at_once() {
-    let bulkhead = bulkhead(10, 10_000);
+    // BH1: one permit given twice is a database with one connection too many; one not given back, one too few for ever.
+    #[derive(Default)]
+    struct Turns {
+        taken: AtomicU32,
+        released: AtomicU32,
+    }
+    impl Sink for Turns {
+        fn on_event(&self, event: &crate::event::Event<'_>) {
+            let counter = match event.fact::<Event>() {
+                Some(Event::Admitted { .. }) => &self.taken,
+                Some(Event::Released { .. }) => &self.released,
+                _ => return,
+            };
+            counter.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+    let turns = Arc::new(Turns::default());
+    let bulkhead = Bulkhead::builder().limit(10).queue(10_000).listener(turns.clone()).build().unwrap();
     let (running, peak) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
     let tasks: Vec<_> = (0..10_000)
         .map(|_| {
@@ -75,10 +92,12 @@ async fn ten_thousand_tasks_never_run_more_than_the_limit_at_once() {
     }
     assert_eq!(peak.load(Ordering::SeqCst), 10);
     assert_eq!(figures(&bulkhead), (10, 0, 0));
+    assert_eq!((turns.taken.load(Ordering::SeqCst), turns.released.load(Ordering::SeqCst)), (10_000, 10_000));
 }
 
 #[test]
 fn beyond_slots_and_queue_a_caller_is_refused_at_once_with_the_figures() {
+    // BH2: tower-resilience queues without bound, and calls what does not fit a timeout.
     let bulkhead = bulkhead(1, 2);
     let mut calls: Vec<_> = (0..5).map(|_| Box::pin(bulkhead.call(pending::<Answer>()))).collect();
     let polls: Vec<_> = calls.iter_mut().map(|call| poll(call.as_mut())).collect();
@@ -128,7 +147,7 @@ fn a_waiter_that_moved_to_another_task_is_called_there() {
 
 #[test]
 fn cancelled_heads_pass_on_and_ten_thousand_random_cancels_keep_the_order() {
-    // Waiters leave from anywhere, some after they were given a slot and before they could collect it. The rest must be
+    // BH4. Waiters leave from anywhere, some after they were given a slot and before they could collect it. The rest must be
     // served in the order of their arrival, each exactly once, with nobody left asleep beside a free slot.
     let mut rng = Rng::seeded(42);
     let bulkhead = bulkhead(3, 64);
@@ -180,6 +199,7 @@ fn an_answer_frees_the_slot_even_while_its_future_is_held() {
 
 #[test]
 fn a_lowered_limit_takes_no_permit_and_gives_none_and_a_raised_one_wakes_exactly_who_fits() {
+    // BH6: ten run when the limit falls to two. Nobody is admitted before they are fewer than that.
     let bulkhead = bulkhead(10, 20);
     let mut held: Vec<_> = (0..10).map(|_| bulkhead.try_acquire().unwrap()).collect();
     bulkhead.resize(2).unwrap();

@@ -69,7 +69,8 @@ fn callers() -> impl Strategy<Value = Vec<(u64, u32, u64)>> {
 }
 
 proptest! {
-    /// The bucket as one would write it with all its permits: a list of when each was due, and a count over it.
+    /// RL2: a window that starts anew lets twice the quota through around its edge, as tower's does. The bucket as one
+    /// would write it with all its permits: a list of when each was due, and a count over it.
     #[test]
     fn no_stretch_of_time_has_more_than_the_quota_and_the_burst(
         permits in 1..9u32, per in 1..4_000u64, burst in 1..7u32, callers in callers(),

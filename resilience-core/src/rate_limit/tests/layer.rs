@@ -10,6 +10,7 @@ use crate::Error;
 
 #[test]
 fn a_service_that_was_ready_and_is_dropped_costs_the_next_caller_nothing() {
+    // RL3: tower-resilience keeps the next caller waiting for a minute, for a permit nobody used.
     for max_wait in [Duration::ZERO, 60 * SECOND] {
         let (limiter, _) = each_second(1, max_wait);
         let mut dropped = limiter.layer().layer(service_fn(|(): ()| ready(Answer::Ok("done"))));
@@ -20,6 +21,18 @@ fn a_service_that_was_ready_and_is_dropped_costs_the_next_caller_nothing() {
         assert_eq!(poll(pin!(next.call(()))), Poll::Ready(Ok("done")));
         assert_eq!(limiter.snapshot().available, 0);
     }
+}
+
+#[test]
+fn a_hundred_connections_share_one_limit() {
+    // RL8: a server builds its stack anew for each connection. tower's layer makes a limit of its own each time, and a
+    // hundred connections have a hundred limits.
+    let (limiter, _) = each_second(10, Duration::ZERO);
+    let layer = limiter.layer();
+    let connections = (0..100).map(|_| layer.clone().layer(service_fn(|(): ()| ready(Answer::Ok("done")))));
+    let answers = connections.map(|connection| poll(pin!(connection.oneshot(()))));
+    assert_eq!(answers.filter(|answer| *answer == Poll::Ready(Ok("done"))).count(), 10);
+    assert_eq!(limiter.snapshot().totals.rate_limited, 90);
 }
 
 #[test]

@@ -14,6 +14,7 @@ use crate::{Error, Reason, Rejected};
 
 #[test]
 fn sixteen_threads_get_no_more_than_the_quota_and_the_burst() {
+    // RL1: ten a second and a burst of one, asked every ten milliseconds for a second by sixteen at once.
     let timer = ManualTimer::new();
     let limiter = RateLimiter::builder().quota(10, SECOND).burst(1).timer(timer.clone()).build().unwrap();
     let admitted = AtomicU32::new(0);
@@ -30,6 +31,8 @@ fn sixteen_threads_get_no_more_than_the_quota_and_the_burst() {
 
 #[test]
 fn waiters_are_admitted_in_the_order_of_their_arrival_and_are_not_woken_in_vain() {
+    // RL4: waiters that all wake for one permit and race for it starve whoever loses; governor's and
+    // tower-resilience's do.
     let (limiter, timer) = each_second(1, Duration::MAX);
     limiter.try_acquire().unwrap();
     let mut waiters: Vec<_> = (0..3).map(|_| Task::new(limiter.acquire())).collect();
@@ -47,6 +50,7 @@ fn waiters_are_admitted_in_the_order_of_their_arrival_and_are_not_woken_in_vain(
 
 #[test]
 fn a_wait_that_would_be_too_long_is_refused_at_once_with_its_length() {
+    // RL5: five seconds to wait and one at most. tower-resilience sleeps for the one, and then does not say how long.
     let (limiter, timer) = each_second(1, SECOND);
     limiter.try_acquire().unwrap();
     assert_eq!(limiter.set_quota(1, 5 * SECOND, 1), Ok(()));
@@ -58,6 +62,7 @@ fn a_wait_that_would_be_too_long_is_refused_at_once_with_its_length() {
 
 #[test]
 fn more_than_the_burst_is_refused_at_once_and_not_waited_for_for_ever() {
+    // RL7: there is no time after which six permits fit into five, so the refusal names none.
     let (limiter, _) = each_second(5, Duration::MAX);
     let never = Rejected::new("rate_limit", Reason::RateLimited);
     assert_eq!(poll(pin!(limiter.acquire_n(6))), Poll::Ready(Err(never.clone())));
@@ -68,6 +73,7 @@ fn more_than_the_burst_is_refused_at_once_and_not_waited_for_for_ever() {
 
 #[test]
 fn a_hundred_clones_share_one_limit() {
+    // RL8. The layer's half of it is `a_hundred_connections_share_one_limit`.
     let (limiter, _) = each_second(10, Duration::ZERO);
     let clones = vec![limiter.clone(); 100];
     assert_eq!(clones.iter().filter(|clone| clone.try_acquire().is_ok()).count(), 10);
@@ -75,6 +81,7 @@ fn a_hundred_clones_share_one_limit() {
 
 #[test]
 fn a_quota_that_changes_keeps_what_was_taken_and_what_waiters_were_told() {
+    // RL9: a limit made anew at each change of its quota hands out a fresh burst each time.
     let (limiter, timer) = each_second(10, Duration::MAX);
     limiter.try_acquire_n(8).unwrap();
     limiter.set_quota(1, 60 * SECOND, 12).unwrap();
@@ -88,6 +95,39 @@ fn a_quota_that_changes_keeps_what_was_taken_and_what_waiters_were_told() {
     timer.advance(SECOND);
     assert_eq!(waiter.run(), Poll::Ready(Ok(())));
     assert_eq!(limiter.set_quota(0, SECOND, 1).unwrap_err().field(), "quota");
+}
+
+#[test]
+fn resets_and_callers_that_race_in_the_first_second_panic_nowhere() {
+    // RL10: pingora-limits subtracts a window from a clock that has not run that long yet. Here the clock starts at its
+    // origin and passes the first second while threads take, wait, leave and change the quota.
+    let timer = ManualTimer::new();
+    let builder = || RateLimiter::builder().quota(10, SECOND).burst(10).timer(timer.clone());
+    let limiter = builder().max_wait(SECOND).build().unwrap();
+    let keyed = builder().max_keys(8).build_keyed::<u32>().unwrap();
+    let (taken, timer) = (AtomicU32::new(0), &timer);
+    std::thread::scope(|scope| {
+        for thread in 0..16u32 {
+            let (limiter, keyed, taken) = (&limiter, &keyed, &taken);
+            scope.spawn(move || {
+                for round in 0..100u32 {
+                    if limiter.try_acquire().is_ok() {
+                        taken.fetch_add(1, Ordering::Relaxed);
+                    }
+                    let _ = keyed.try_acquire(&(round % 16));
+                    drop(limiter.reserve(1));
+                    if round % 10 == thread % 10 {
+                        limiter.set_quota(10, SECOND, 10).unwrap();
+                        keyed.set_quota(10, SECOND, 10).unwrap();
+                    }
+                    timer.advance(Duration::from_micros(625)); // sixteen threads, a hundred rounds: a second
+                }
+            });
+        }
+    });
+    let taken = taken.into_inner();
+    assert!(taken <= 20, "{taken} of a burst and a second's quota, whatever was reset");
+    assert!(taken >= 1 && limiter.snapshot().available <= 10);
 }
 
 #[test]
