@@ -77,6 +77,10 @@ impl PolicyConfig {
                 comes_or_goes.then(|| Problem::new("shares", "cannot come or go while running, only change"))
             }
             (Self::Retry(before), Self::Retry(after)) => before.fixed_difference(after),
+            (Self::Hedge(before), Self::Hedge(after)) => {
+                (before.budget != after.budget).then(|| Problem::new("budget", FIXED))
+            }
+            (Self::Fallback(_), Self::Fallback(_)) => None,
             (Self::RateLimit(before), Self::RateLimit(after)) => {
                 let waits = |wait: Option<super::Span>| wait.is_some_and(|wait| !wait.0.is_zero());
                 let comes_or_goes = waits(before.max_wait) != waits(after.max_wait);
@@ -124,6 +128,11 @@ impl Policy {
                 config.check()?;
                 retry.reconfigure(config.rules()?)?;
             }
+            (Self::Hedge(hedge), PolicyConfig::Hedge(config)) => {
+                config.check()?;
+                hedge.reconfigure(config.rules())?;
+            }
+            (Self::Fallback(fallback), PolicyConfig::Fallback(config)) => fallback.reconfigure(config.builder())?,
             (Self::Bulkhead(bulkhead), PolicyConfig::Bulkhead(config)) => bulkhead.reconfigure(config.builder())?,
             (Self::PartitionedBulkhead(bulkhead), PolicyConfig::PartitionedBulkhead(config)) => {
                 bulkhead.reconfigure(config.builder())?;

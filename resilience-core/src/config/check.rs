@@ -1,6 +1,6 @@
 //! Whether a configuration can work. The rules are the builders': each policy is built and thrown away.
 
-use super::{BudgetChoice, Config, PipelineConfig, PolicyConfig, Problem, Problems, RetryConfig};
+use super::{BudgetChoice, Config, HedgeConfig, PipelineConfig, PolicyConfig, Problem, Problems, RetryConfig};
 use crate::ConfigError;
 use crate::lint::{Finding, Layer, Level, Lint, Stack};
 use crate::time::ManualTimer;
@@ -42,7 +42,7 @@ impl Config {
                 problems.push(problem.under(name).under("pipelines"));
             }
             for (entry, policy) in &pipeline.policies {
-                if let PolicyConfig::Retry(RetryConfig { budget: Some(BudgetChoice::Shared(budget)), .. }) = policy
+                if let Some(BudgetChoice::Shared(budget)) = policy.budget()
                     && !self.budgets.contains_key(budget)
                 {
                     let rule = format!("there is no budget {budget:?} among `budgets`");
@@ -148,17 +148,28 @@ impl PolicyConfig {
         if name == self.pattern() { name.to_owned() } else { format!("{name}.{}", self.pattern()) }
     }
 
+    /// The budget it draws on, if it is one that can and says so.
+    pub(super) fn budget(&self) -> Option<&BudgetChoice> {
+        match self {
+            Self::Retry(config) => config.budget.as_ref(),
+            Self::Hedge(config) => config.budget.as_ref(),
+            _ => None,
+        }
+    }
+
     fn layer(&self, name: &str) -> Layer {
         let mut layer = Layer::new(self.pattern(), name);
+        layer.has_budget = self.budget() != Some(&BudgetChoice::Unlimited);
         match self {
             Self::Timeout(config) => layer.limit = config.limit.map(|limit| limit.0),
             Self::Retry(config) => {
                 // Three, unless set: the builder's default.
                 layer.attempts = config.attempts.unwrap_or(3);
-                layer.has_budget = config.budget != Some(BudgetChoice::Unlimited);
             }
+            // As many as a schedule has delays for, or two.
+            Self::Hedge(config) => layer.attempts = config.rules().attempts_in_all(),
             Self::Bulkhead(config) => layer.has_queue = config.queue.is_some_and(|queue| queue > 0),
-            Self::CircuitBreaker(_) | Self::PartitionedBulkhead(_) | Self::RateLimit(_) => {}
+            Self::Fallback(_) | Self::CircuitBreaker(_) | Self::PartitionedBulkhead(_) | Self::RateLimit(_) => {}
         }
         layer
     }
@@ -168,6 +179,8 @@ impl PolicyConfig {
         let built = match self {
             Self::Timeout(config) => config.builder().timer(timer()).build().map(drop),
             Self::Retry(config) => return config.check(),
+            Self::Hedge(config) => return config.check(),
+            Self::Fallback(config) => config.builder().timer(timer()).build().map(drop),
             Self::CircuitBreaker(config) => config.check(),
             Self::Bulkhead(config) => config.builder().timer(timer()).build().map(drop),
             Self::PartitionedBulkhead(config) => config.builder().timer(timer()).build().map(drop),
@@ -177,11 +190,25 @@ impl PolicyConfig {
     }
 }
 
+impl BudgetChoice {
+    fn check(&self) -> Result<(), Problem> {
+        match self {
+            Self::Own(budget) => budget.check().map_err(|error| Problem::from(error).under("budget.own")),
+            Self::Unlimited | Self::Shared(_) => Ok(()),
+        }
+    }
+}
+
+impl HedgeConfig {
+    pub(super) fn check(&self) -> Result<(), Problem> {
+        self.budget.as_ref().map_or(Ok(()), BudgetChoice::check)?;
+        Ok(self.rules().timer(ManualTimer::new()).build().map(drop)?)
+    }
+}
+
 impl RetryConfig {
     pub(super) fn check(&self) -> Result<(), Problem> {
-        if let Some(BudgetChoice::Own(budget)) = &self.budget {
-            budget.check().map_err(|error| Problem::from(error).under("budget.own"))?;
-        }
+        self.budget.as_ref().map_or(Ok(()), BudgetChoice::check)?;
         if let Some(backoff) = &self.throttled_backoff {
             let alone = Self { backoff: Some(backoff.clone()), ..Self::default() };
             alone.check_rules().map_err(|error| {

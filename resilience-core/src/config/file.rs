@@ -7,8 +7,8 @@ use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, Vis
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::{
-    BudgetConfig, BulkheadConfig, CircuitBreakerConfig, PartitionedBulkheadConfig, RateLimitConfig, RetryConfig,
-    TimeoutConfig,
+    BudgetConfig, BulkheadConfig, CircuitBreakerConfig, FallbackConfig, HedgeConfig, PartitionedBulkheadConfig,
+    RateLimitConfig, RetryConfig, TimeoutConfig,
 };
 use crate::lint::Level;
 
@@ -96,6 +96,10 @@ policies! {
     Timeout(TimeoutConfig) = "timeout",
     /// Retries.
     Retry(RetryConfig) = "retry",
+    /// Second attempts beside slow ones.
+    Hedge(HedgeConfig) = "hedge",
+    /// Other answers in place of failures.
+    Fallback(FallbackConfig) = "fallback",
     /// A circuit breaker.
     CircuitBreaker(CircuitBreakerConfig) = "circuit_breaker",
     /// A limit on calls at once.

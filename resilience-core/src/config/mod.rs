@@ -86,6 +86,8 @@
 //! |---|---|---|
 //! | timeout | `limit` | calls under way keep theirs |
 //! | retry | attempts, backoffs, hint, longest time | budget and counts |
+//! | hedge | attempts, delay, dry run | budget, counts, latencies |
+//! | fallback | what is replaced, dry run | counts |
 //! | circuit_breaker | thresholds, waits, probes, ramp, dry run | what is counted; a state that has begun |
 //! | bulkhead | limit, queue, longest wait, discipline, dry run | permits and places in the queue |
 //! | partitioned_bulkhead | limit, shares of the same keys, dry run | permits |
@@ -109,6 +111,7 @@ mod budget;
 mod change;
 mod check;
 mod file;
+mod hedge;
 #[cfg(any(feature = "toml", feature = "json"))]
 mod locate;
 mod partitioned;
@@ -126,6 +129,7 @@ pub use self::breaker::{
 };
 pub use self::budget::{BudgetConfig, BudgetRule};
 pub use self::file::{Config, PipelineConfig, PolicyConfig};
+pub use self::hedge::{DelayConfig, FallbackConfig, HedgeConfig, QuantileConfig};
 pub use self::partitioned::PartitionedBulkheadConfig;
 pub use self::pipeline::{Pipeline, Pipelines, Policy, Setup};
 pub use self::policies::{BulkheadConfig, DisciplineConfig, Quota, RateLimitConfig, TimeoutConfig};

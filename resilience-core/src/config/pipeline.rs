@@ -9,6 +9,8 @@ use crate::bulkhead::Bulkhead;
 use crate::bulkhead::partitioned::PartitionedBulkhead;
 use crate::circuit_breaker::CircuitBreaker;
 use crate::event::Sink;
+use crate::fallback::Fallback;
+use crate::hedge::Hedge;
 use crate::rate_limit::RateLimiter;
 use crate::retry::{Retry, RetryBudget};
 use crate::time::SharedTimer;
@@ -55,6 +57,10 @@ pub enum Policy {
     Timeout(Timeout),
     /// Retries.
     Retry(Retry),
+    /// Second attempts beside slow ones.
+    Hedge(Hedge),
+    /// Other answers in place of failures.
+    Fallback(Fallback),
     /// A circuit breaker.
     CircuitBreaker(CircuitBreaker),
     /// A limit on calls at once.
@@ -152,28 +158,31 @@ impl PolicyConfig {
                 builder.build()?
             }};
         }
+        macro_rules! paid {
+            ($builder:expr) => {
+                match self.budget() {
+                    None => $builder,
+                    Some(BudgetChoice::Unlimited) => $builder.unlimited(),
+                    Some(BudgetChoice::Own(own)) => {
+                        let budget = own.make(&name, setup).map_err(|problem| problem.under("budget.own"))?;
+                        $builder.budget(budget)
+                    }
+                    Some(BudgetChoice::Shared(shared)) => {
+                        let missing = || Problem::new("budget.shared", format!("there is no budget {shared:?}"));
+                        $builder.budget(budgets.get(shared).ok_or_else(missing)?.clone())
+                    }
+                }
+            };
+        }
         Ok(match self {
             Self::Timeout(config) => Policy::Timeout(build!(config.builder())),
             Self::CircuitBreaker(config) => Policy::CircuitBreaker(build!(config.builder())),
             Self::Bulkhead(config) => Policy::Bulkhead(build!(config.builder())),
             Self::PartitionedBulkhead(config) => Policy::PartitionedBulkhead(build!(config.builder())),
             Self::RateLimit(config) => Policy::RateLimit(build!(config.builder())),
-            Self::Retry(config) => {
-                let mut builder = config.rules()?;
-                builder = match &config.budget {
-                    None => builder,
-                    Some(BudgetChoice::Unlimited) => builder.unlimited(),
-                    Some(BudgetChoice::Own(own)) => {
-                        let budget = own.make(&name, setup).map_err(|problem| problem.under("budget.own"))?;
-                        builder.budget(budget)
-                    }
-                    Some(BudgetChoice::Shared(shared)) => {
-                        let missing = || Problem::new("budget.shared", format!("there is no budget {shared:?}"));
-                        builder.budget(budgets.get(shared).ok_or_else(missing)?.clone())
-                    }
-                };
-                Policy::Retry(build!(builder))
-            }
+            Self::Retry(config) => Policy::Retry(build!(paid!(config.rules()?))),
+            Self::Hedge(config) => Policy::Hedge(build!(paid!(config.rules()))),
+            Self::Fallback(config) => Policy::Fallback(build!(config.builder())),
         })
     }
 }
@@ -275,6 +284,10 @@ accessors! {
     timeout: Timeout(Timeout),
     /// The retry of that name.
     retry: Retry(Retry),
+    /// The hedge of that name.
+    hedge: Hedge(Hedge),
+    /// The fallback of that name.
+    fallback: Fallback(Fallback),
     /// The circuit breaker of that name.
     circuit_breaker: CircuitBreaker(CircuitBreaker),
     /// The bulkhead of that name.

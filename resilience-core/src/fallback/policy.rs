@@ -198,7 +198,6 @@ impl Fallback {
 
     /// A way to this policy that does not keep it alive.
     #[cfg(not(loom))]
-    #[allow(dead_code)] // For the registry.
     pub(crate) fn weak(&self) -> Result<impl Fn() -> Option<Self> + Send + Sync + 'static, ConfigError> {
         let weak = Arc::downgrade(&self.shared);
         Ok(move || weak.upgrade().map(|shared| Self { shared }))

@@ -174,9 +174,14 @@ impl HedgeBuilder {
         Ok(Hedge::new(name, rules, budget, timer, listeners))
     }
 
+    /// The attempts that were set, or those there are unless they are set.
+    pub(crate) fn attempts_in_all(&self) -> u32 {
+        self.attempts.or(self.delay.attempts()).unwrap_or(2)
+    }
+
     /// The rules, if they can work.
     pub(super) fn checked(&self) -> Result<Rules, ConfigError> {
-        let attempts = self.attempts.or(self.delay.attempts()).unwrap_or(2);
+        let attempts = self.attempts_in_all();
         if !(1..=MOST_ATTEMPTS).contains(&attempts) {
             return Err(ConfigError::new("attempts", "must be between 1 and 10: the primary counts"));
         }

@@ -45,6 +45,7 @@
 //! | `attempt-timeout-too-long` | the outer timeout ends the call before the inner one can | make the inner limit smaller than the outer one |
 //! | `attempts-do-not-fit` | if attempts end by their timeout, the last of them are never made | allow more time in all, or less for each attempt, or fewer attempts |
 //! | `retry-without-budget` | when everything fails, everything is sent again, and what is down stays down | give the retry a budget |
+//! | `hedge-without-budget` | when everything is slow, everything is sent twice, and stays slow | give the hedge a budget, the one of the retry |
 //! | `nested-retries` | attempts multiply: three of three are nine | retry in one place, nearest to what fails |
 //! | `retry-inside-hedge` | each hedge is retried, and attempts multiply | put the hedge inside the retry |
 //! | `breaker-outside-retry` | the breaker sees one failure for many attempts, and cannot stop the retries once it is open | put the breaker inside the retry |
@@ -79,6 +80,8 @@ pub enum Lint {
     AttemptsDoNotFit,
     /// `retry-without-budget`
     RetryWithoutBudget,
+    /// `hedge-without-budget`
+    HedgeWithoutBudget,
     /// `nested-retries`
     NestedRetries,
     /// `retry-inside-hedge`
@@ -116,12 +119,13 @@ pub enum Level {
 
 impl Lint {
     /// All of them, in the order of the table.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::NoTotalTimeout,
         Self::NoAttemptTimeout,
         Self::AttemptTimeoutTooLong,
         Self::AttemptsDoNotFit,
         Self::RetryWithoutBudget,
+        Self::HedgeWithoutBudget,
         Self::NestedRetries,
         Self::RetryInsideHedge,
         Self::BreakerOutsideRetry,
@@ -187,6 +191,11 @@ impl Lint {
                 "retry-without-budget",
                 "when everything fails, everything is sent again, and what is down stays down",
                 "give the retry a budget",
+            ),
+            Self::HedgeWithoutBudget => (
+                "hedge-without-budget",
+                "when everything is slow, everything is sent twice, and stays slow",
+                "give the hedge a budget, the one of the retry",
             ),
             Self::NestedRetries => (
                 "nested-retries",

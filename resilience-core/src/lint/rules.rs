@@ -42,6 +42,9 @@ pub(super) fn all(stack: &str, layers: &[Layer]) -> Vec<Finding> {
                 tell(Lint::AttemptTimeoutTooLong, outer, Some(inner));
             }
         }
+        if applies(outer, "hedge") && !outer.has_budget {
+            tell(Lint::HedgeWithoutBudget, outer, None);
+        }
         if outer.retries() {
             retry(outer, outside, inside, &mut tell);
         }
@@ -49,9 +52,9 @@ pub(super) fn all(stack: &str, layers: &[Layer]) -> Vec<Finding> {
     found
 }
 
-/// Whether a lint that names `pattern` means this layer: a retry of one attempt is none.
+/// Whether a lint that names `pattern` means this layer: a retry or a hedge of one attempt is none.
 fn applies(layer: &Layer, pattern: &str) -> bool {
-    layer.is(pattern) && (!layer.is("retry") || layer.retries())
+    layer.is(pattern) && (!(layer.is("retry") || layer.is("hedge")) || layer.attempts > 1)
 }
 
 fn retry<'a>(

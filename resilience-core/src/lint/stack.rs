@@ -6,6 +6,8 @@ use super::Finding;
 use crate::bulkhead::Bulkhead;
 use crate::bulkhead::partitioned::PartitionedBulkhead;
 use crate::circuit_breaker::CircuitBreaker;
+use crate::fallback::Fallback;
+use crate::hedge::Hedge;
 use crate::rate_limit::RateLimiter;
 use crate::retry::Retry;
 use crate::timeout::Timeout;
@@ -20,9 +22,9 @@ pub struct Layer {
     pub name: String,
     /// A timeout's limit.
     pub limit: Option<Duration>,
-    /// A retry's attempts; another number than 1 if not known.
+    /// A retry's or a hedge's attempts; another number than 1 if not known.
     pub attempts: u32,
-    /// Whether a retry has a budget.
+    /// Whether a retry or a hedge has a budget.
     pub has_budget: bool,
     /// Whether calls wait in it.
     pub has_queue: bool,
@@ -66,6 +68,19 @@ impl Describe for Retry {
     fn describe(&self) -> Layer {
         let (attempts, has_budget) = (self.attempts(), self.budget().is_some());
         Layer { attempts, has_budget, ..Layer::new("retry", self.name().as_str()) }
+    }
+}
+
+impl Describe for Hedge {
+    fn describe(&self) -> Layer {
+        let (attempts, has_budget) = (self.attempts(), self.budget().is_some());
+        Layer { attempts, has_budget, ..Layer::new("hedge", self.name().as_str()) }
+    }
+}
+
+impl Describe for Fallback {
+    fn describe(&self) -> Layer {
+        Layer::new("fallback", self.name().as_str())
     }
 }
 

@@ -90,6 +90,14 @@ fn a_retry_lacks_what_it_lacks() {
 }
 
 #[test]
+fn a_hedge_without_a_budget_is_found_unless_it_is_none() {
+    let unbounded = Layer { has_budget: false, ..plain("hedge") };
+    assert_eq!(found(std::slice::from_ref(&unbounded)), ["hedge-without-budget"]);
+    let breaker = plain("circuit_breaker");
+    assert_eq!(found(&[Layer { attempts: 1, ..unbounded }, breaker]), [""; 0]);
+}
+
+#[test]
 fn limits_that_cannot_matter_are_found() {
     let timed = |total, attempt| found(&[timeout("total", total), retry(), timeout("attempt", attempt)]);
     assert_eq!(timed(3, 1), [""; 0]);

@@ -4,7 +4,9 @@ use super::{Control, ControlError, Figure, Handle, Managed, Register};
 use crate::bulkhead::Bulkhead;
 use crate::bulkhead::partitioned::PartitionedBulkhead;
 use crate::circuit_breaker::CircuitBreaker;
+use crate::fallback::Fallback;
 use crate::health::Status;
+use crate::hedge::Hedge;
 use crate::rate_limit::RateLimiter;
 use crate::retry::{Retry, RetryBudget};
 use crate::timeout::Timeout;
@@ -73,6 +75,48 @@ managed! {
                 figures.push(("budget_refused", Figure::Count(budget.refused)));
             }
             figures
+        }
+    }
+
+    Hedge, "hedge", config::Hedge, {
+        fn status(&self) -> Status {
+            self.budget().map_or(Status::Up, Managed::status)
+        }
+
+        fn figures(&self) -> Vec<(&'static str, Figure)> {
+            let seen = self.snapshot();
+            let mut figures = figures!(
+                attempts: Figure::Count(self.attempts().into()),
+                measured: Figure::Count(seen.measured),
+                launched: Figure::Count(seen.launched),
+                won: Figure::Count(seen.won),
+                cancelled: Figure::Count(seen.cancelled),
+                withheld: Figure::Count(seen.withheld),
+                failed: Figure::Count(seen.failed),
+                would_launch: Figure::Count(seen.would_launch),
+            );
+            // There is none while too little is known.
+            figures.extend(seen.delay.map(|delay| ("delay", Figure::Time(delay))));
+            if let Some(budget) = seen.budget {
+                figures.push(("budget_available", Figure::Number(budget.available)));
+                figures.push(("budget_withdrawn", Figure::Count(budget.withdrawn)));
+                figures.push(("budget_refused", Figure::Count(budget.refused)));
+            }
+            figures
+        }
+    }
+
+    Fallback, "fallback", config::Fallback, {
+        fn figures(&self) -> Vec<(&'static str, Figure)> {
+            let seen = self.snapshot();
+            figures!(
+                refused: Figure::Count(seen.refused),
+                timed_out: Figure::Count(seen.timed_out),
+                failed: Figure::Count(seen.failed),
+                failed_too: Figure::Count(seen.failed_too),
+                withheld: Figure::Count(seen.withheld),
+                would_fall_back: Figure::Count(seen.would_fall_back),
+            )
         }
     }
 
@@ -206,6 +250,8 @@ impl Register for crate::config::Policy {
         match self {
             Self::Timeout(policy) => policy.handle(),
             Self::Retry(policy) => policy.handle(),
+            Self::Hedge(policy) => policy.handle(),
+            Self::Fallback(policy) => policy.handle(),
             Self::CircuitBreaker(policy) => policy.handle(),
             Self::Bulkhead(policy) => policy.handle(),
             Self::PartitionedBulkhead(policy) => policy.handle(),

@@ -88,6 +88,55 @@ fn what_cannot_change_is_refused_with_its_path_and_nothing_changes() {
     assert_eq!(pipelines.config(), &Config::from_toml(FILE).unwrap());
 }
 
+#[test]
+fn a_hedge_and_a_fallback_follow_the_file() {
+    const FILE: &str = r#"
+        [budgets.outgoing]
+        reserve = 7
+        [pipelines.search]
+        layers = ["fallback", "hedge"]
+        fallback.timeouts = false
+        hedge = { delay = "50ms", budget.shared = "outgoing" }
+    "#;
+    let mut pipelines = Config::from_toml(FILE).unwrap().build(&Setup::new().timer(ManualTimer::new())).unwrap();
+    let search = pipelines.pipeline("search").unwrap().clone();
+    let (hedge, fallback) = (search.hedge("hedge").unwrap(), search.fallback("fallback").unwrap());
+    assert_eq!(hedge.snapshot().budget.unwrap().available, 7.0);
+    for (delay, attempts, millis) in [
+        (r#"["0s", "100ms"]"#, 3, Some(0)),
+        (r#"{ quantile = 0.9, before = "70ms" }"#, 2, Some(70)),
+        ("{ quantile = 0.9 }", 2, None),
+    ] {
+        let text = FILE.replace("\"50ms\"", delay).replace("timeouts = false", "dry_run = true");
+        pipelines.reconfigure(&Config::from_toml(&text).unwrap()).unwrap();
+        assert_eq!((hedge.attempts(), hedge.snapshot().delay), (attempts, millis.map(Duration::from_millis)));
+    }
+    let down = async { Err(Error::Service("down")) };
+    assert!(futures::executor::block_on(fallback.run_or(down, ())).is_err());
+    assert_eq!(fallback.snapshot().would_fall_back, 1);
+    let paid = FILE.replace("budget.shared = \"outgoing\"", "budget = \"unlimited\"");
+    assert_eq!(told(&mut pipelines, &paid), ["pipelines.search.hedge.budget: cannot change while running"]);
+}
+
+#[test]
+fn a_wrong_delay_is_told_for_what_is_wrong_with_it() {
+    for (delay, told) in [
+        ("\"50\"", "a duration needs a unit"),
+        ("50", "invalid type: integer `50`, expected a delay: \"50ms\", a list of such, or { quantile = 0.95 }"),
+        ("[\"1s\", \"2\"]", "a duration needs a unit"),
+        ("{ quantil = 0.9 }", "unknown field `quantil`"),
+        ("{ quantile = 1.5 }", "pipelines.p.hedge.delay.quantile: must be above 0 and below 1"),
+        ("[]", "pipelines.p.hedge.delay: must have at least one delay"),
+    ] {
+        let text = format!("[pipelines.p]\nlayers = [\"hedge\"]\nhedge.delay = {delay}");
+        let refused = Config::from_toml(&text).unwrap_err().to_string();
+        assert!(refused.starts_with("line 3: ") && refused.contains(told), "{refused}");
+    }
+    let text = "[pipelines.p]\nlayers = [\"hedge\"]\nhedge.budget.shared = \"none\"";
+    let refused = Config::from_toml(text).unwrap_err().to_string();
+    assert!(refused.contains("pipelines.p.hedge.budget.shared: there is no budget \"none\""), "{refused}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_bound_that_comes_while_a_call_is_under_way_does_not_end_it_for_its_past() {
     // A call that began without a longest time has not looked at the clock. Taken as begun at the clock's origin it

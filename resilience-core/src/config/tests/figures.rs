@@ -147,6 +147,33 @@ fn disciplines() -> BoxedStrategy<Option<DisciplineConfig>> {
     .boxed()
 }
 
+fn hedges() -> BoxedStrategy<HedgeConfig> {
+    let quantiles = (ratios(), counts(), counts(), spans(), spans(), spans()).prop_map(
+        |(quantile, window, samples, before, least, most)| {
+            let quantile = QuantileConfig::new(quantile?);
+            Some(DelayConfig::Quantile(QuantileConfig { window, samples, before, least, most, ..quantile }))
+        },
+    );
+    let delays = prop_oneof![
+        Just(None),
+        spans().prop_map(|span| span.map(DelayConfig::Fixed)),
+        proptest::collection::vec(spans().prop_map(Option::unwrap_or_default), 0..4)
+            .prop_map(|delays| Some(DelayConfig::Schedule(delays))),
+        quantiles,
+    ];
+    let budget =
+        proptest::option::of(prop_oneof![Just(BudgetChoice::Unlimited), budgets().prop_map(BudgetChoice::Own)]);
+    (proptest::option::of(0..12_u32), delays, budget, any::<Option<bool>>())
+        .prop_map(|(attempts, delay, budget, dry_run)| HedgeConfig { attempts, delay, budget, dry_run })
+        .boxed()
+}
+
+fn fallbacks() -> BoxedStrategy<FallbackConfig> {
+    any::<[Option<bool>; 4]>()
+        .prop_map(|[refusals, timeouts, failures, dry_run]| FallbackConfig { refusals, timeouts, failures, dry_run })
+        .boxed()
+}
+
 fn policies() -> BoxedStrategy<PolicyConfig> {
     let quotas = (counts(), spans()).prop_map(|(permits, per)| Some(Quota { permits: permits?, per: per? }));
     prop_oneof![
@@ -171,6 +198,8 @@ fn policies() -> BoxedStrategy<PolicyConfig> {
         }),
         breakers().prop_map(PolicyConfig::CircuitBreaker),
         retries().prop_map(PolicyConfig::Retry),
+        hedges().prop_map(PolicyConfig::Hedge),
+        fallbacks().prop_map(PolicyConfig::Fallback),
     ]
     .boxed()
 }
@@ -185,6 +214,20 @@ async fn exercise(policy: &Policy, timer: &ManualTimer) {
             Policy::Bulkhead(bulkhead) => drop(bulkhead.call(call).await),
             Policy::PartitionedBulkhead(bulkhead) => drop(bulkhead.call("a", call).await),
             Policy::RateLimit(limiter) => drop(limiter.try_acquire_n(step as u32 % 7)),
+            Policy::Fallback(fallback) => drop(fallback.run_or(call, ()).await),
+            Policy::Hedge(hedge) => {
+                drop(hedge.run(async |_| Ok::<_, Error<()>>(())).await);
+                let mut run = Box::pin(hedge.run(async |attempt| match attempt {
+                    3 => Err::<(), _>(Error::Service("down")),
+                    _ => std::future::pending().await,
+                }));
+                for _ in 0..3 {
+                    if futures::poll!(run.as_mut()).is_ready() {
+                        break;
+                    }
+                    timer.advance(Duration::from_secs(3600));
+                }
+            }
             Policy::Retry(retry) => {
                 let hinted = |_: &Result<(), &str>| crate::Classification::FAILURE.after(Duration::from_nanos(step));
                 let mut run = Box::pin(retry.run_with(hinted, async |_| Err::<(), _>("down")));
