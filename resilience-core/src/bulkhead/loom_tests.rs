@@ -306,3 +306,29 @@ fn loom_whoever_comes_while_a_lesser_one_leaves_a_full_queue_finds_a_place() {
         assert_idle(&bulkhead);
     });
 }
+
+#[test]
+fn loom_a_limit_raised_beside_a_release_finds_who_is_wanted_behind_who_is_given_up() {
+    loom::model(|| {
+        let (bulkhead, timer) = ordered(2, Discipline::deadline_first());
+        let held = bulkhead.try_acquire().unwrap();
+        let late = CallContext::new().with_deadline(crate::time::Timer::now(&timer));
+        let mut stays = Waiter::new(&bulkhead);
+        let place = late.run(|| match bulkhead.shared.enter(Waker::noop()) {
+            super::shared::Entry::Queued(taken, _) => taken.place,
+            _ => panic!("there is a place"),
+        });
+        assert!(stays.poll().is_none());
+        let raise = {
+            let bulkhead = bulkhead.clone();
+            thread::spawn(move || bulkhead.resize(2).unwrap())
+        };
+        drop(held);
+        raise.join().unwrap();
+        assert!(matches!(bulkhead.shared.leave(place), super::machine::Left::GivenUp(Reason::Deadline)));
+        let permit = stays.collect();
+        assert_eq!(bulkhead.snapshot().in_flight, 1);
+        drop(permit);
+        assert_idle(&bulkhead);
+    });
+}

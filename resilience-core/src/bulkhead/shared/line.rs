@@ -11,6 +11,9 @@ use crate::sync::{MutexGuard, lock};
 use crate::time::Timestamp;
 use crate::{Reason, context};
 
+/// Those who may be given up while the lock is held once.
+const BATCH: u32 = if cfg!(loom) { 1 } else { 64 };
+
 /// Whom to call once the lock is free. Mostly one; more only when the limit is raised or the discipline gives some up.
 #[derive(Default)]
 struct Calls {
@@ -125,17 +128,28 @@ impl Shared {
     #[cold]
     pub(super) fn hand_over(&self) {
         let mut calls = Calls::default();
-        let (mut queue, now) = self.locked(|needs| self.now_for(needs));
-        self.pass_on(&mut queue, now, &mut calls);
-        self.note_least(&queue);
-        drop(queue);
+        self.give_back(&mut calls);
         calls.make();
     }
 
-    /// Gives a slot back under the lock: to whoever is next, or to nobody.
-    fn pass_on(&self, queue: &mut Queue<Waker>, now: Timestamp, calls: &mut Calls) {
-        let mut word = self.word();
+    /// Gives back a slot that is in hand: to whoever is next, or to nobody. A queue in which many are given up is looked
+    /// through with pauses for others who want the lock; the slot stays in hand meanwhile, and nobody can take it.
+    fn give_back(&self, calls: &mut Calls) {
         loop {
+            let (mut queue, now) = self.locked(|needs| self.now_for(needs));
+            let is_given = self.pass_on(&mut queue, now, calls);
+            self.note_least(&queue);
+            if is_given {
+                return;
+            }
+        }
+    }
+
+    /// Gives a slot back under the lock, if that takes no more than [`BATCH`] looks; else it is still in hand.
+    fn pass_on(&self, queue: &mut Queue<Waker>, now: Timestamp, calls: &mut Calls) -> bool {
+        let mut word = self.word();
+        let mut given_up = 0;
+        while given_up < BATCH {
             // The waiter seen outside of the lock may have left => the slot is freed after all.
             let (next, handed_over) = match word.release() {
                 Release::Freed(next) => (next, false),
@@ -143,12 +157,16 @@ impl Shared {
             };
             // Release as in `release`; the waiter that is served synchronises by the lock.
             match self.exchange(word, next, Ordering::Release) {
-                Ok(()) if !handed_over || self.serve(queue, now, calls) => return,
-                // Given up => the slot is still in hand, and for the next one.
-                Ok(()) => word = self.word(),
+                Ok(()) if !handed_over || self.serve(queue, now, calls) => return true,
+                // Given up => the slot is for the next one.
+                Ok(()) => {
+                    given_up += 1;
+                    word = self.word();
+                }
                 Err(seen) => word = seen,
             }
         }
+        false
     }
 
     /// Calls the next waiter, whom the word has already let go. False if it was given up, and the slot was not taken.
@@ -211,13 +229,11 @@ impl Shared {
                 Err(seen) => word = seen,
             }
         };
-        for _ in 0..granted {
-            if !self.serve(&mut queue, now, &mut calls) {
-                self.pass_on(&mut queue, now, &mut calls);
-            }
-        }
+        let in_hand = (0..granted).filter(|_| !self.serve(&mut queue, now, &mut calls)).count();
         self.note_least(&queue);
         drop(queue);
+        // Slots whose new owners were given up: for those behind them.
+        (0..in_hand).for_each(|_| self.give_back(&mut calls));
         calls.make();
     }
 

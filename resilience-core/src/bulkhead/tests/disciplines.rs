@@ -190,6 +190,28 @@ fn the_nearest_deadline_is_next_and_one_that_has_passed_gets_a_refusal_and_no_sl
 }
 
 #[test]
+fn a_slot_finds_the_one_who_is_still_wanted_behind_a_thousand_who_are_not() {
+    // More than are given up while the lock is held once; by a release, and by a limit that is raised.
+    let timer = ManualTimer::new();
+    for raise in [false, true] {
+        let bulkhead = bulkhead(1_002, Discipline::deadline_first(), &timer);
+        let held = bulkhead.try_acquire().unwrap();
+        let late = Context::new().with_deadline(timer.now() + ms(1));
+        let late: Vec<_> = (0..1_000).map(|_| Caller::queued(&bulkhead, &late)).collect();
+        let wanted = Caller::queued(&bulkhead, &Context::new());
+        timer.advance(ms(1));
+        if raise {
+            bulkhead.resize(700).unwrap();
+            assert_eq!(figures(&bulkhead), (700, 2, 0));
+        }
+        drop(held);
+        assert!(late.into_iter().all(|caller| caller.refusal().reason() == Reason::Deadline));
+        drop(wanted.collect().unwrap());
+        assert_eq!(bulkhead.snapshot().in_flight, 0);
+    }
+}
+
+#[test]
 fn a_more_critical_call_displaces_the_newest_of_the_least_critical_and_never_its_equal() {
     let timer = ManualTimer::new();
     let bulkhead = bulkhead(3, Discipline::priority(), &timer);
