@@ -14,7 +14,8 @@ What a run does:
   interface, through time limits, retries within a budget, circuit breakers, bulkheads and a load balancer.
   Orders arrive at the gateway at random times, --rate a second on average. Each accepted order is a saga: reserve
   stock, charge the customer, screen the order, then (no way back) ship and take the stock off the shelf; what was
-  done is undone when a step refuses. Meanwhile the fault script makes calls fail and kills processes.
+  done is undone when a step refuses. Meanwhile the fault script makes calls fail, kills processes, and changes a
+  policy of the running services.
   When every order is settled the services are stopped and the audit reads their stores.
 
 Orders file (--orders), one JSON object a line:
@@ -25,6 +26,7 @@ Orders file (--orders), one JSON object a line:
 
 What is left in the output directory:
   report.html     the audit and the charts, in one file
+  policies.toml   what every call goes through; the services read it again when it changes
   orders.jsonl, accepted.jsonl, world.json, run.json, timeline.jsonl
                   what was sent, what was accepted, what the stores held at first, how the run went
   *.db, log/      the stores and the logs of the services
@@ -94,6 +96,12 @@ pub(crate) struct RunArgs {
     /// Prints the built-in fault script and ends.
     #[arg(long)]
     pub(crate) print_faults: bool,
+    /// The policies of all calls, as TOML; `--print-policies` shows the built-in ones.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) policies: Option<PathBuf>,
+    /// Prints the built-in policies and ends.
+    #[arg(long)]
+    pub(crate) print_policies: bool,
     /// Replaces the script's kills by N at random times while orders arrive.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=10_000))]
     pub(crate) kills: Option<u32>,

@@ -26,6 +26,28 @@ pub(crate) struct Faults {
     pub(crate) kill: Vec<Kill>,
     /// `SIGKILL`s at random times.
     pub(crate) random_kills: RandomKills,
+    /// Changes of policies at set times.
+    pub(crate) change: Vec<Change>,
+}
+
+/// A change of policies that the running services take over.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Change {
+    /// Seconds after the first order.
+    pub(crate) at: f64,
+    /// What becomes what: paths in the policies file, and values.
+    pub(crate) set: std::collections::BTreeMap<String, toml::Value>,
+}
+
+impl std::fmt::Display for Change {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (index, (path, value)) in self.set.iter().enumerate() {
+            let comma = if index == 0 { "" } else { ", " };
+            write!(f, "{comma}{path} = {value}")?;
+        }
+        Ok(())
+    }
 }
 
 /// What goes wrong in a service's handlers.
@@ -103,6 +125,9 @@ impl Faults {
     }
 
     fn check(&self) -> Result<(), String> {
+        if let Some(change) = self.change.iter().find(|change| !(0.0..=MAX_SECONDS).contains(&change.at)) {
+            return Err(format!("a change is at {} s, it must be 0 to {MAX_SECONDS}", change.at));
+        }
         for service in [ServiceName::Inventory, ServiceName::Payments, ServiceName::Shipping] {
             let trouble = self.trouble(service);
             for (field, share) in

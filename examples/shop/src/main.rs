@@ -11,6 +11,7 @@ mod domain;
 mod faults;
 mod generate;
 mod orders_file;
+mod policies;
 mod problem;
 mod report;
 mod runner;
@@ -45,6 +46,10 @@ fn start(cli: Cli) -> Result<bool, Problem> {
     match cli.command {
         None if cli.run.print_faults => {
             runner::say(faults::DEFAULT.trim_end());
+            Ok(true)
+        }
+        None if cli.run.print_policies => {
+            runner::say(policies::DEFAULT.trim_end());
             Ok(true)
         }
         None => within_runtime("warn", runner::run(cli.run)),

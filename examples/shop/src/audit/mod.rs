@@ -12,6 +12,7 @@ use std::path::Path;
 use self::books::Books;
 pub(crate) use self::checks::Check;
 use crate::domain::{money, thousands};
+use crate::policies::TAKEN_OVER;
 use crate::problem::Problem;
 use crate::runner::RunRecord;
 
@@ -84,6 +85,13 @@ pub(crate) fn table(run: &RunRecord, audit: &Audit, colours: bool) -> String {
             run.kills.len(),
             run.seconds
         );
+    }
+    if !run.policies.is_empty() {
+        let taken_over: u64 =
+            run.counts.iter().filter(|(what, _)| what.ends_with(TAKEN_OVER)).map(|(_, count)| count).sum();
+        let changes = run.policies.len();
+        text +=
+            &format!("policies changed {changes} times while running · taken over by {taken_over} running services\n");
     }
     text.push('\n');
     let failed: Vec<_> = audit.checks.iter().filter(|check| !check.holds()).map(|check| check.name).collect();

@@ -17,6 +17,7 @@ use self::stack::Stack;
 pub(crate) use self::stack::misconfigured;
 pub(crate) use self::transport::{Broken, figures};
 use crate::domain::ServiceName;
+use crate::policies::Policies;
 use crate::problem::Problem;
 use crate::stats::Stats;
 
@@ -48,8 +49,9 @@ pub(crate) struct Answer {
 
 impl Client {
     /// A service's client for another service, with every policy.
-    pub(crate) fn new(from: ServiceName, to: ServiceName, endpoints: &Path, stats: &Stats) -> Result<Self, Problem> {
-        Ok(Self { service: stack::between(from, to, endpoints, stats).map_err(misconfigured)? })
+    pub(crate) fn new(to: ServiceName, endpoints: &Path, policies: &Policies) -> Result<Self, Problem> {
+        let service = stack::between(policies.to(to)?, to, endpoints, policies.stats()).map_err(misconfigured)?;
+        Ok(Self { service })
     }
 
     /// A customer's client for the gateway: patient, and without a breaker, for nobody else shares it.

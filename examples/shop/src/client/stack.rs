@@ -5,8 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use resilience_core::bulkhead::Bulkhead;
-use resilience_core::circuit_breaker::CircuitBreaker;
-use resilience_core::retry::{Backoff, Retry, RetryBudget};
+use resilience_core::config::Pipeline;
 use resilience_core::timeout::Timeout;
 use resilience_core::{Classification, ConfigError, LiftLayer, LiftService};
 use resilience_discovery::{Balance, Discovery, FileSource};
@@ -28,68 +27,20 @@ const LOOK: Duration = Duration::from_millis(50);
 /// Longest wait for any endpoint to be known.
 const NO_ENDPOINT: Duration = Duration::from_millis(500);
 
-/// The figures of one client's policies.
-#[derive(Debug)]
-struct Limits {
-    /// For all attempts together. Below the next caller's own, so that there is time left to answer it.
-    total: Duration,
-    attempt: Duration,
-    attempts: u32,
-    /// Retries per call in the long run. Payments fail three calls in ten on purpose, and one retry in two calls pays
-    /// for that; the others get the customary fifth.
-    budget: f64,
-    /// Calls at once.
-    at_once: u32,
-}
-
-impl Limits {
-    fn to(service: ServiceName) -> Self {
-        let budget = if service == ServiceName::Payments { 0.5 } else { 0.2 };
-        Self { total: Duration::from_secs(3), attempt: Duration::from_secs(1), attempts: 4, budget, at_once: 64 }
-    }
-}
-
-/// The stack from one service to another; its policies are named `from.to`.
+/// The stack from one service to another: the policies of `pipeline`, in the one order that is right.
 pub(super) fn between(
-    from: ServiceName,
+    pipeline: &Pipeline,
     to: ServiceName,
     endpoints: &Path,
     stats: &Stats,
 ) -> Result<Stack, ConfigError> {
-    let limits = Limits::to(to);
-    let name = format!("{from}.{to}");
-    let total = Timeout::builder().name(name.clone()).limit(limits.total).listener(stats.clone()).build()?;
-    let retry = Retry::builder()
-        .name(name.clone())
-        .attempts(limits.attempts)
-        .backoff(Backoff::exponential(Duration::from_millis(40), Duration::from_millis(500)))
-        .budget(RetryBudget::builder().name(name.clone()).ratio(limits.budget).reserve(50).build()?)
-        .listener(stats.clone())
-        .build()?;
-    let breaker = CircuitBreaker::builder()
-        .name(name.clone())
-        .failure_rate(0.6)
-        .window(Duration::from_secs(3))
-        .minimum_calls(20)
-        .open_for(Duration::from_millis(400))
-        .half_open_for(Duration::from_secs(2))
-        .listener(stats.clone())
-        .build()?;
-    let bulkhead = Bulkhead::builder()
-        .name(name.clone())
-        .limit(limits.at_once)
-        .queue(256)
-        .max_wait(Duration::from_secs(1))
-        .listener(stats.clone())
-        .build()?;
-    let attempt = Timeout::builder().name(name.clone()).limit(limits.attempt).listener(stats.clone()).build()?;
     let service = ServiceBuilder::new()
-        .layer(total.layer())
-        .layer(retry.layer().classify(meaning))
-        .layer(breaker.layer().classify(meaning))
-        .layer(bulkhead.layer())
-        .layer(attempt.layer())
-        .service(balance(name, to, endpoints, stats)?);
+        .option_layer(pipeline.timeout("total").map(Timeout::layer))
+        .option_layer(pipeline.retry("retry").map(|retry| retry.layer().classify(meaning)))
+        .option_layer(pipeline.circuit_breaker("circuit_breaker").map(|breaker| breaker.layer().classify(meaning)))
+        .option_layer(pipeline.bulkhead("bulkhead").map(Bulkhead::layer))
+        .option_layer(pipeline.timeout("attempt").map(Timeout::layer))
+        .service(balance(pipeline.name().to_owned(), to, endpoints, stats)?);
     Ok(Stack::new(service))
 }
 

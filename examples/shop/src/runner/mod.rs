@@ -26,9 +26,10 @@ use crate::audit;
 use crate::cli::RunArgs;
 use crate::client::Client;
 use crate::domain::{Order, ServiceName};
-use crate::faults::{Faults, Kill};
+use crate::faults::{Change, Faults, Kill};
 use crate::generate;
 use crate::orders_file;
+use crate::policies;
 use crate::problem::Problem;
 use crate::report;
 use crate::services::interrupted;
@@ -50,6 +51,8 @@ pub(crate) struct RunRecord {
     pub(crate) seconds: f64,
     /// Seconds after the first order, and whom.
     pub(crate) kills: Vec<(f64, ServiceName)>,
+    /// Seconds after the first order, and which policies changed.
+    pub(crate) policies: Vec<(f64, String)>,
     /// Whether it was ended by hand.
     pub(crate) interrupted: bool,
     /// Orders given up by the load generator: they may have been accepted or not.
@@ -84,11 +87,14 @@ pub(crate) async fn run(args: RunArgs) -> Result<bool, Problem> {
     if let Some(count) = args.kills {
         faults.only_random_kills(count);
     }
+    let policies = policies::load(args.policies.as_deref())?;
+    let changes = changes(&faults, &policies)?;
     let (orders, bad_lines) = orders(&args)?;
     free_port(args.port)?;
     let dir = directory::create(args.out.as_deref())?;
     let world = generate::world(&orders, args.stock);
     directory::write_inputs(&dir, &orders, &world)?;
+    policies::write(&dir, &policies)?;
 
     let span = Duration::from_secs_f64(orders.len() as f64 / args.rate);
     let kills = faults.schedule(span, args.seed);
@@ -109,7 +115,7 @@ pub(crate) async fn run(args: RunArgs) -> Result<bool, Problem> {
     };
     let client = Client::customer(&dir.join("endpoints"), &Stats::new())?;
     let load = Load::new(client, &dir.join("accepted.jsonl"), Duration::from_secs(args.patience))?;
-    let driven = drive(&args, orders.into(), (kills, span), &fleet, load).await;
+    let driven = drive(&args, orders.into(), (kills, changes, span), &fleet, load, &dir).await;
     fleet.stop().await;
 
     let (record, samples) = driven?;
@@ -128,6 +134,20 @@ pub(crate) async fn finish(dir: &Path) -> Result<bool, Problem> {
     say(&audit::table(&run.record, &audit, std::io::stdout().is_terminal()));
     say(&format!("report: {}", path.display()));
     Ok(audit.holds())
+}
+
+/// The script's changes of policies, in order, each with the file as it is from then on.
+fn changes(faults: &Faults, policies: &str) -> Result<Vec<(Change, String)>, Problem> {
+    let mut changes = faults.change.clone();
+    changes.sort_by(|a, b| a.at.total_cmp(&b.at));
+    let mut text = policies.to_owned();
+    let mut applied = Vec::new();
+    for change in changes {
+        let unfit = |why| Problem::new(format!("the change of policies at {} s cannot be made: {why}", change.at));
+        text = policies::changed(&text, &change).map_err(unfit)?;
+        applied.push((change, text.clone()));
+    }
+    Ok(applied)
 }
 
 /// The orders to send, and how many lines of the file were none.
@@ -161,9 +181,10 @@ fn free_port(port: u16) -> Result<(), Problem> {
 async fn drive(
     args: &RunArgs,
     orders: Arc<[Order]>,
-    (kills, span): (Vec<Kill>, Duration),
+    (kills, changes, span): (Vec<Kill>, Vec<(Change, String)>, Duration),
     fleet: &Fleet,
     load: Load,
+    dir: &Path,
 ) -> Result<(RunRecord, Vec<Sample>), Problem> {
     let timer = SharedTimer::default();
     let sampler = Sampler::new(load.clone(), fleet.board());
@@ -179,10 +200,12 @@ async fn drive(
     let sending = tokio::spawn(load.clone().send(orders, args.rate, args.seed, stop));
     let started = timer.now();
     let mut kills = kills.into_iter().peekable();
+    let mut changes = changes.into_iter().peekable();
     let mut next_sample = started;
     let mut sent_by = None;
     let mut interrupt = Box::pin(interrupted());
     loop {
+        let next_change = changes.peek().map(|(change, _)| started + Duration::from_secs_f64(change.at));
         let next_kill = kills.peek().map(|kill| started + Duration::from_secs_f64(kill.at));
         tokio::select! {
             () = &mut interrupt => {
@@ -202,6 +225,13 @@ async fn drive(
                     drop(fleet.kill(kill.service, Duration::from_secs_f64(kill.down)));
                     record.kills.push(((timer.now() - started).as_secs_f64(), kill.service));
                     live.note(&format!("{:>6.1} s  SIGKILL {}", kill.at, kill.service));
+                }
+            }
+            () = timer.sleep_until(next_change.unwrap_or(next_sample)), if next_change.is_some_and(|at| at <= next_sample) => {
+                if let Some((change, text)) = changes.next() {
+                    policies::write(dir, &text)?;
+                    record.policies.push(((timer.now() - started).as_secs_f64(), change.to_string()));
+                    live.note(&format!("{:>6.1} s  policies: {change}", change.at));
                 }
             }
             () = timer.sleep_until(next_sample) => {

@@ -12,14 +12,14 @@ use tokio::net::TcpListener;
 use crate::cli::ServiceArgs;
 use crate::client::{Answer, Client, IDEMPOTENCY_KEY};
 use crate::domain::{Order, ServiceName};
+use crate::policies::Policies;
 use crate::problem::Problem;
-use crate::stats::Stats;
 
-pub(super) async fn run(args: ServiceArgs, listener: TcpListener, stats: Stats) -> Result<(), Problem> {
-    let orders = Client::new(ServiceName::Gateway, ServiceName::Orders, &args.endpoints, &stats)?;
+pub(super) async fn run(args: ServiceArgs, listener: TcpListener, policies: Policies) -> Result<(), Problem> {
+    let orders = Client::new(ServiceName::Orders, &args.endpoints, &policies)?;
     let routes =
         Router::new().route("/orders", post(place)).route("/orders/{id}", get(look_up)).with_state(Gateway { orders });
-    super::serve(ServiceName::Gateway, listener, routes, stats, args.attached).await
+    super::serve(ServiceName::Gateway, listener, routes, policies, args.attached).await
 }
 
 #[derive(Clone, Debug)]

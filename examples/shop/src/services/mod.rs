@@ -21,8 +21,7 @@ use axum::{Json, Router};
 use resilience_core::bulkhead::Bulkhead;
 use resilience_core::http::ExtractLayer;
 use resilience_core::time::SharedTimer;
-use resilience_core::timeout::Timeout;
-use resilience_core::{ConfigError, Error, LiftLayer, LowerLayer, http};
+use resilience_core::{Error, LiftLayer, LowerLayer, http};
 use resilience_saga::barrier;
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -32,9 +31,9 @@ use tower::ServiceBuilder;
 use self::participant::Participant;
 use self::store::Store;
 use crate::cli::ServiceArgs;
-use crate::client::misconfigured;
 use crate::domain::ServiceName;
 use crate::generate::World;
+use crate::policies::Policies;
 use crate::problem::Problem;
 use crate::stats::Stats;
 
@@ -45,19 +44,19 @@ const GRACE: Duration = Duration::from_secs(5);
 pub(crate) async fn run(name: ServiceName, args: ServiceArgs) -> Result<(), Problem> {
     // First the port: a busy one should be reported before anything is opened.
     let listener = bind(&args).await?;
-    let stats = Stats::new();
+    let policies = Policies::watch(name, &args.dir, &Stats::new())?;
     match name {
-        ServiceName::Gateway => gateway::run(args, listener, stats).await,
-        ServiceName::Orders => orders::run(args, listener, stats).await,
+        ServiceName::Gateway => gateway::run(args, listener, policies).await,
+        ServiceName::Orders => orders::run(args, listener, policies).await,
         ServiceName::Inventory | ServiceName::Payments | ServiceName::Shipping => {
             let store = open(name, &args)?;
-            let participant = Participant::new(store.clone(), stats.clone(), args.trouble, args.seed);
+            let participant = Participant::new(store.clone(), policies.stats().clone(), args.trouble, args.seed);
             let routes = match name {
                 ServiceName::Inventory => inventory::routes(participant),
                 ServiceName::Payments => payments::routes(participant),
                 _ => shipping::routes(participant),
             };
-            serve(name, listener, routes, stats, args.attached).await?;
+            serve(name, listener, routes, policies, args.attached).await?;
             store.close();
             Ok(())
         }
@@ -100,47 +99,34 @@ fn world(dir: &Path) -> Result<World, Problem> {
     serde_json::from_slice(&text).map_err(|why| Problem::file("use", &path, why))
 }
 
-/// Most requests a service works on at once; the answer to what it cannot take in is 503, and when to come back.
-const AT_ONCE: u32 = 256;
-
-/// Longest time a request is worked on that brings no deadline; a caller's own is nearer, and goes on to whoever is
-/// called.
-const SERVED: Duration = Duration::from_secs(10);
-
 /// The routes behind deadline and bulkhead: a crowd is refused at the door instead of being worked on until nobody
 /// waits any more, and so is who comes too late.
-fn guarded(name: ServiceName, routes: Router, stats: &Stats) -> Result<Router, ConfigError> {
-    let bulkhead = Bulkhead::builder()
-        .name(format!("{name}.server"))
-        .limit(AT_ONCE)
-        .queue(AT_ONCE)
-        .max_wait(Duration::from_secs(1))
-        .listener(stats.clone())
-        .build()?;
-    // Detached: an order that is half accepted when its caller gives up is accepted all the same, and found by the next
-    // try.
-    let timeout = Timeout::builder().name(format!("{name}.server")).limit(SERVED).listener(stats.clone()).build()?;
+fn guarded(routes: Router, policies: &Policies) -> Result<Router, Problem> {
+    let server = policies.server()?;
     let stack = ServiceBuilder::new()
         .layer(LowerLayer::new(|error: Error<Infallible>| error_response(&error)))
         .layer(ExtractLayer::http())
-        .layer(timeout.layer().detached())
-        .layer(bulkhead.layer())
+        // Detached: an order that is half accepted when its caller gives up is accepted all the same, and found by the
+        // next try.
+        .option_layer(server.timeout("timeout").map(|timeout| timeout.layer().detached()))
+        .option_layer(server.bulkhead("bulkhead").map(Bulkhead::layer))
         .layer(LiftLayer);
     Ok(routes.layer(stack))
 }
 
-/// Serves `routes` and `/stats`, and prints `ready ADDRESS` once connections are accepted.
+/// Serves `routes`, `/stats` and `/policies`, and prints `ready ADDRESS` once connections are accepted.
 async fn serve(
     name: ServiceName,
     listener: TcpListener,
     routes: Router,
-    stats: Stats,
+    policies: Policies,
     attached: bool,
 ) -> Result<(), Problem> {
     let address = listener.local_addr().map_err(|why| Problem::new(format!("no local address: {why}")))?;
-    let figures = stats.clone();
-    let routes = guarded(name, routes, &stats).map_err(misconfigured)?;
-    let router = routes.route("/stats", get(async move || Json(figures.snapshot())));
+    let routes = guarded(routes, &policies)?;
+    let (figures, registry) = (policies.stats().clone(), policies.registry.clone());
+    let page = async move || ([(header::CONTENT_TYPE, "application/json")], registry.to_json());
+    let router = routes.route("/stats", get(async move || Json(figures.snapshot()))).route("/policies", get(page));
     let (stopping, stopped) = oneshot::channel();
     let signal = async move {
         stop_signal(attached).await;

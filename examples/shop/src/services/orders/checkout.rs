@@ -10,11 +10,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::client::Client;
 use crate::domain::{Order, ServiceName, money};
+use crate::policies::Policies;
 use crate::problem::Problem;
 use crate::services::inventory::{OfOrder, Reserve};
 use crate::services::payments::Charge;
 use crate::services::shipping::Ship;
-use crate::stats::Stats;
 
 /// Most an order may cost, in cents, to pass the screening.
 const SCREEN: u64 = 60_000;
@@ -36,8 +36,8 @@ pub(super) struct Partners {
 }
 
 impl Partners {
-    pub(super) fn find(endpoints: &Path, stats: &Stats) -> Result<Self, Problem> {
-        let client = |to| Client::new(ServiceName::Orders, to, endpoints, stats);
+    pub(super) fn find(endpoints: &Path, policies: &Policies) -> Result<Self, Problem> {
+        let client = |to| Client::new(to, endpoints, policies);
         Ok(Self {
             inventory: client(ServiceName::Inventory)?,
             payments: client(ServiceName::Payments)?,

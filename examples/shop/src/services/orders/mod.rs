@@ -28,6 +28,7 @@ use self::book::{Book, Entry, Happened, Placed};
 use self::checkout::Partners;
 use crate::cli::ServiceArgs;
 use crate::domain::{Order, ServiceName};
+use crate::policies::Policies;
 use crate::problem::Problem;
 use crate::stats::Stats;
 
@@ -36,12 +37,12 @@ pub(crate) const ORDERS: &str = "orders.db";
 /// The file of the sagas; a log of their own, since every unfinished saga in it belongs to the engine.
 pub(crate) const CHECKOUTS: &str = "checkouts.db";
 
-pub(super) async fn run(args: ServiceArgs, listener: TcpListener, stats: Stats) -> Result<(), Problem> {
-    let partners = Partners::find(&args.endpoints, &stats)?;
-    let desk = Desk::open(&args, partners, stats.clone()).await?;
+pub(super) async fn run(args: ServiceArgs, listener: TcpListener, policies: Policies) -> Result<(), Problem> {
+    let partners = Partners::find(&args.endpoints, &policies)?;
+    let desk = Desk::open(&args, partners, policies.stats().clone()).await?;
     let routes =
         Router::new().route("/orders", post(place)).route("/orders/{id}", get(look_up)).with_state(desk.clone());
-    super::serve(ServiceName::Orders, listener, routes, stats, args.attached).await?;
+    super::serve(ServiceName::Orders, listener, routes, policies, args.attached).await?;
     desk.close().await;
     Ok(())
 }
