@@ -1,8 +1,7 @@
 //! How often what happened.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use crate::circuit_breaker::shards;
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// Counts, one line of memory for each thread: a hit writes no line that another thread's hit writes.
 pub(super) struct Counts(Box<[Line]>);

@@ -45,7 +45,7 @@ impl Background {
     /// Tasks of the tokio runtime the caller is in.
     #[cfg(feature = "tokio")]
     pub fn tokio() -> Self {
-        Self::new(|task: Task| drop(::tokio::spawn(task)))
+        Self::new(crate::time::spawn)
     }
 }
 

@@ -7,7 +7,6 @@
 //! - [`Machine`], everything that happens rarely: opening, waiting, probing, closing. The policy object keeps it behind
 //!   a short lock and writes a new [`Word`] whenever it changes.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::exact::Target;
@@ -37,7 +36,7 @@ pub(crate) struct Rules {
 #[derive(Clone, Debug)]
 pub(crate) struct Ramp {
     /// The share of calls that pass in each stage. Empty: all at once.
-    pub(crate) shares: Arc<[f64]>,
+    pub(crate) shares: Box<[f64]>,
     pub(crate) stage: Duration,
 }
 

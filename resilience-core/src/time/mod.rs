@@ -37,7 +37,8 @@ pub(crate) use self::timestamp::saturating_nanos;
 pub use self::timestamp::{Timestamp, WallTime};
 #[cfg(feature = "tokio")]
 pub use self::tokio::TokioTimer;
-#[cfg(all(feature = "tokio", feature = "tower"))]
+#[cfg(feature = "tokio")]
+#[allow(unused_imports)] // Which patterns have tasks of their own depends on the features.
 pub(crate) use self::tokio::spawn;
 
 /// Tells the time and wakes up sleepers, on one and the same clock.

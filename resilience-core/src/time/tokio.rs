@@ -109,7 +109,7 @@ impl Drop for Alarm {
 }
 
 /// Starts a task that nobody waits for.
-#[cfg(feature = "tower")]
+#[allow(dead_code)] // Which patterns have tasks of their own depends on the features.
 pub(crate) fn spawn(task: Pin<Box<dyn Future<Output = ()> + Send>>) {
     drop(tokio::spawn(task));
 }

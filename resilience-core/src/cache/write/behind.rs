@@ -4,8 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
 use std::hash::Hash;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
@@ -13,7 +12,8 @@ use super::Store;
 use super::queue::{Ended, Full, Queue};
 use crate::cache::policy::Verdict;
 use crate::cache::{Cache, Event};
-use crate::sync::lock;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Mutex, lock};
 use crate::{ConfigError, Reason, Rejected};
 
 /// A store with a cache in front, written after it; the [module](super) explains it. Clones share both.
@@ -114,7 +114,7 @@ where
             store,
             retry,
             queue: Mutex::new(Queue::new(limit)),
-            failures: Mutex::default(),
+            failures: Mutex::new(VecDeque::new()),
             limit,
             written: AtomicU64::new(0),
             superseded: AtomicU64::new(0),

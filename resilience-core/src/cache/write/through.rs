@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::Hash;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use super::Store;
 use crate::cache::Cache;
 use crate::cache::policy::Verdict;
-use crate::sync::lock;
+use crate::sync::{Mutex, lock};
 
 /// A store with a cache in front, written through; the [module](super) explains it. Clones share both.
 pub struct WriteThrough<K, V, S: Store<K, V>> {
@@ -33,7 +33,7 @@ where
 {
     /// A store with this cache in front.
     pub fn new(cache: Cache<K, Option<V>, S::Error>, store: S) -> Self {
-        Self { cache, store: Arc::new(store), writers: Arc::default() }
+        Self { cache, store: Arc::new(store), writers: Arc::new(Mutex::new(HashMap::new())) }
     }
 
     /// What the cache has, or else the store; asked once for all who ask.

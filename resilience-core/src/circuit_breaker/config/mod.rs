@@ -1,6 +1,5 @@
 //! What a breaker is built from.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::control::ManualControl;
@@ -95,7 +94,7 @@ pub struct CircuitBreakerBuilder {
     probe_successes: Option<u32>,
     half_open_for: Duration,
     undecided: Target,
-    ramp: Arc<[f64]>,
+    ramp: Box<[f64]>,
     ramp_stage: Duration,
     exact: Option<exact::Options>,
     dry_run: bool,
@@ -134,7 +133,7 @@ impl CircuitBreakerBuilder {
             probe_successes: None,
             half_open_for: Duration::from_secs(10),
             undecided: Target::Open,
-            ramp: Arc::new([]),
+            ramp: Box::default(),
             ramp_stage: Duration::from_secs(10),
             exact: None,
             dry_run: false,
