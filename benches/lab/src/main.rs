@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
+use lab::measure::Runs;
 use lab::report::Report;
-use lab::scenario::{Scenario, Time, read};
-use lab::sim::{Run, run};
+use lab::scenario::{Scenario, Time, Variant, read};
+use lab::sim::run;
 use lab::stack::Problem;
 
 /// Deterministic experiments in virtual time: layers against simulated servers.
@@ -28,7 +29,7 @@ struct Arguments {
     /// Write no files.
     #[arg(long)]
     dry_run: bool,
-    /// Another seed than the scenario's.
+    /// Another seed than the scenario's to begin with.
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u64>,
     /// Leave out variants that live by the real clock, and take as long as they say.
@@ -55,12 +56,15 @@ fn experiment(arguments: &Arguments, path: &Path) -> Result<bool, Box<dyn std::e
     let mut scenario = read(path)?;
     scenario.seed = arguments.seed.unwrap_or(scenario.seed);
     println!("{}\n", scenario.title);
-    let runs = runs(&scenario, arguments.skip_wall)?;
+    let mut seeds = vec![runs(&scenario, arguments.skip_wall)?];
+    for seed in 1..scenario.seeds {
+        seeds.push(more(&Scenario { seed: scenario.seed.wrapping_add(seed), ..scenario.clone() })?);
+    }
     let mut command = format!("cargo run --release -p lab -- {}", path.display());
     if let Some(seed) = arguments.seed {
         command.push_str(&format!(" --seed {seed}"));
     }
-    let report = Report { scenario: &scenario, runs: &runs, command: &command };
+    let report = Report { scenario: &scenario, seeds: &seeds, command: &command };
     println!("{}\n{}", report.variants().terminal(), report.goals().terminal());
     if !arguments.dry_run {
         let files = report.write(&arguments.out)?;
@@ -69,8 +73,19 @@ fn experiment(arguments: &Arguments, path: &Path) -> Result<bool, Box<dyn std::e
     Ok(report.is_met())
 }
 
+/// By another seed: what goals are about, as far as it takes no real time.
+fn more(scenario: &Scenario) -> Result<Runs, Problem> {
+    let judged = |variant: &Variant| {
+        let name = Some(&variant.name);
+        scenario.goal.iter().any(|goal| Some(&goal.variant) == name || goal.of.as_ref() == name)
+    };
+    let wanted = |variant: &&Variant| variant.time == Time::Virtual && judged(variant);
+    let run = |variant: &Variant| Some(variant).filter(wanted).map(|variant| run(scenario, variant)).transpose();
+    scenario.variant.iter().map(run).collect()
+}
+
 /// Those of the real clock at the same time, each on a thread of its own; the others meanwhile, one after the other.
-fn runs(scenario: &Scenario, skip_wall: bool) -> Result<Vec<Option<Run>>, Problem> {
+fn runs(scenario: &Scenario, skip_wall: bool) -> Result<Runs, Problem> {
     std::thread::scope(|scope| {
         let started: Vec<_> = scenario
             .variant

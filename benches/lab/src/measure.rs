@@ -157,42 +157,56 @@ impl Ends {
 /// What came out for a goal.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Verdict {
-    /// The figure keeps the bound.
-    Met {
-        /// What it is.
-        figure: f64,
-        /// What it may be.
-        bound: f64,
-    },
-    /// It does not.
-    Missed {
-        /// What it is.
-        figure: f64,
-        /// What it may be.
-        bound: f64,
-    },
+    /// By one seed or several.
+    Judged(Vec<Judged>),
     /// The variant, or the one it is compared to, was not run.
     NotRun,
 }
 
-/// Judges one goal by the runs of all variants.
-pub fn judge(scenario: &Scenario, runs: &[Option<Run>], goal: &Goal) -> Verdict {
+/// What came out for a goal by one seed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Judged {
+    /// The figure.
+    pub figure: f64,
+    /// What it may be.
+    pub bound: f64,
+    /// Whether it keeps to that.
+    pub met: bool,
+}
+
+impl Verdict {
+    /// Whether every seed says so.
+    pub fn is_met(&self) -> bool {
+        matches!(self, Self::Judged(all) if all.iter().all(|judged| judged.met))
+    }
+}
+
+/// The runs of all variants by one seed; none for a variant that was left out.
+pub type Runs = Vec<Option<Run>>;
+
+/// Judges one goal by the runs of each seed. Of a variant by the real clock there is one run, whatever the seeds.
+pub fn judge(scenario: &Scenario, seeds: &[Runs], goal: &Goal) -> Verdict {
+    let judged: Vec<_> = seeds.iter().filter_map(|runs| judge_one(scenario, runs, goal)).collect();
+    if judged.is_empty() { Verdict::NotRun } else { Verdict::Judged(judged) }
+}
+
+fn judge_one(scenario: &Scenario, runs: &Runs, goal: &Goal) -> Option<Judged> {
     let figure = |variant: &str| {
         let run = runs.get(scenario.variant(variant)?)?.as_ref()?;
         let load = goal.load.as_ref().and_then(|load| scenario.load(load));
         Some(Figures::new(scenario, run, load).of(&goal.measure))
     };
     let other = match &goal.of {
-        None => Some(1.0),
-        Some(of) => figure(of),
+        None => 1.0,
+        Some(of) => figure(of)?,
     };
-    let (Some(figure), Some(other)) = (figure(&goal.variant), other) else { return Verdict::NotRun };
+    let figure = figure(&goal.variant)?;
     let (bound, met) = match (goal.at_least, goal.at_most) {
         (Some(least), _) => (least * other, figure >= least * other),
         (None, Some(most)) => (most * other, figure <= most * other),
         (None, None) => (f64::NAN, false),
     };
-    if met { Verdict::Met { figure, bound } } else { Verdict::Missed { figure, bound } }
+    Some(Judged { figure, bound, met })
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ name = "tiny"
 title = "A tiny experiment"
 about = "One server."
 seed = 1
+seeds = 3
 duration = "2s"
 
 [[station]]
@@ -43,8 +44,8 @@ fn a_goal_that_is_met_writes_the_page_and_ends_well() {
     let output = lab(directory.path(), TINY);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let page = std::fs::read_to_string(directory.path().join("lab-tiny.md")).unwrap();
-    assert!(page.contains("| nobody is lost | bare | ≤ 0 | 0 | met |"), "{page}");
-    assert!(page.contains("Seed 1;"));
+    assert!(page.contains("| nobody is lost | bare | ≤ 0 | 0 | 0 | met |"), "{page}");
+    assert!(page.contains("seed 1."));
     assert!(std::fs::read_to_string(directory.path().join("lab-tiny.svg")).unwrap().starts_with("<svg"));
 }
 
@@ -63,7 +64,7 @@ fn a_bad_scenario_is_one_sentence_with_line_and_field() {
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(said.lines().count(), 1, "{said}");
-    assert!(said.contains("tiny.toml, line 10: station[0].workers: "), "{said}");
+    assert!(said.contains("tiny.toml, line 11: station[0].workers: "), "{said}");
 
     // What a layer's own crate refuses is told with the variant and the place of the layer.
     let layers = "name = \"bare\"\nlayers = [{ timeout = { limit = \"1s\" } }, { bulkhead = { limit = 0 } }]";

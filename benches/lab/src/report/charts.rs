@@ -16,6 +16,8 @@ const ROW: u32 = 130;
 const INK: RGBColor = RGBColor(0x5d, 0x6b, 0x7a);
 const GRID: RGBColor = RGBColor(0xe8, 0xec, 0xf0);
 const FAULT: RGBColor = RGBColor(0xfb, 0xe9, 0xe7);
+const OTHERS: RGBColor = RGBColor(0xf6, 0xee, 0xd8);
+const SURGE: RGBColor = RGBColor(0xee, 0xf3, 0xfb);
 /// One for each load.
 const COLOURS: [RGBColor; 4] =
     [RGBColor(0x2f, 0x6f, 0xd0), RGBColor(0x18, 0x79, 0x4e), RGBColor(0xc9, 0x8a, 0x1b), RGBColor(0x8b, 0x4f, 0xb8)];
@@ -23,7 +25,7 @@ const COLOURS: [RGBColor; 4] =
 type Drawn<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
-/// The charts of all variants that were run, as one SVG. Faults are shaded.
+/// The charts of all variants that were run, as one SVG. Shaded: faults red, antagonists amber, surges blue.
 ///
 /// # Errors
 ///
@@ -103,13 +105,13 @@ where
         .x_label_area_size(20)
         .y_label_area_size(52)
         .build_cartesian_2d(0.0..end, axis)?;
-    for fault in scenario.station.iter().flat_map(|station| &station.fault) {
-        let corners = [(fault.from.0.as_secs_f64(), bottom), (fault.to.0.as_secs_f64().min(end), top)];
-        chart.draw_series(std::iter::once(Rectangle::new(corners, FAULT.filled())))?;
-    }
-    for surge in scenario.load.iter().flat_map(|load| &load.surge) {
-        let (from, to) = (surge.from.0.as_secs_f64(), surge.to.0.as_secs_f64().min(end));
-        chart.draw_series(std::iter::once(Rectangle::new([(from, bottom), (to, top)], FAULT.filled())))?;
+    let stations = || scenario.station.iter();
+    let surges = scenario.load.iter().flat_map(|load| &load.surge).map(|it| (it.from, it.to, SURGE));
+    let others = stations().flat_map(|station| &station.antagonist).map(|it| (it.from, it.to, OTHERS));
+    let faults = stations().flat_map(|station| &station.fault).map(|it| (it.from, it.to, FAULT));
+    for (from, to, colour) in surges.chain(others).chain(faults) {
+        let corners = [(from.0.as_secs_f64(), bottom), (to.0.as_secs_f64().min(end), top)];
+        chart.draw_series(std::iter::once(Rectangle::new(corners, colour.filled())))?;
     }
     chart
         .configure_mesh()

@@ -9,7 +9,7 @@ use std::{fs, io};
 pub use self::charts::charts;
 pub use self::table::{Table, figure};
 
-use crate::measure::{Figures, Verdict, judge};
+use crate::measure::{Figures, Runs, Verdict, judge};
 use crate::scenario::{Column, Measure, Scenario, Time};
 use crate::sim::Run;
 
@@ -21,8 +21,8 @@ const VERSIONS: &str = "tower 0.5.3, tower-resilience 0.14.0, failsafe 1.3.0, re
 pub struct Report<'a> {
     /// What was run.
     pub scenario: &'a Scenario,
-    /// What came out for each variant; none for one that was left out.
-    pub runs: &'a [Option<Run>],
+    /// What came out for each variant, by the scenario's seed and by those that follow.
+    pub seeds: &'a [Runs],
     /// How to run it again.
     pub command: &'a str,
 }
@@ -30,12 +30,12 @@ pub struct Report<'a> {
 impl Report<'_> {
     /// The verdict of each goal.
     pub fn verdicts(&self) -> Vec<Verdict> {
-        self.scenario.goal.iter().map(|goal| judge(self.scenario, self.runs, goal)).collect()
+        self.scenario.goal.iter().map(|goal| judge(self.scenario, self.seeds, goal)).collect()
     }
 
     /// Whether every goal that could be judged is met.
     pub fn is_met(&self) -> bool {
-        !self.verdicts().iter().any(|verdict| matches!(verdict, Verdict::Missed { .. }))
+        self.verdicts().iter().all(|verdict| verdict.is_met() || *verdict == Verdict::NotRun)
     }
 
     /// What became of the callers, one row a variant and load.
@@ -48,7 +48,7 @@ impl Report<'_> {
         columns.extend(["answered", "refused", "late", "failed", "p50 ms", "p99 ms", "p99.9 ms", "sent per caller"]);
         columns.extend(self.scenario.column.iter().map(|column| &*column.say));
         let mut table = Table::new(&columns, if several { 2 } else { 1 });
-        for (variant, run) in self.scenario.variant.iter().zip(self.runs) {
+        for (variant, run) in self.scenario.variant.iter().zip(self.runs()) {
             for (index, load) in self.scenario.load.iter().enumerate() {
                 let mut row = vec![match variant.time {
                     Time::Virtual => variant.name.clone(),
@@ -73,19 +73,38 @@ impl Report<'_> {
 
     /// What was asked for, and what came out.
     pub fn goals(&self) -> Table {
-        let mut table = Table::new(&["goal", "variant", "bound", "result", ""], 2);
+        let seeds = format!("by {} seeds", self.seeds.len());
+        let mut table = Table::new(&["goal", "variant", "bound", "result", &seeds, ""], 2);
         for (goal, verdict) in self.scenario.goal.iter().zip(self.verdicts()) {
-            let sign = if goal.at_least.is_some() { "≥" } else { "≤" };
-            let (bound, result, word) = match verdict {
-                Verdict::Met { figure, bound } => (shown(&goal.measure, bound), shown(&goal.measure, figure), "met"),
-                Verdict::Missed { figure, bound } => {
-                    (shown(&goal.measure, bound), shown(&goal.measure, figure), "**not met**")
+            let mut row = vec![goal.say.clone(), goal.variant.clone()];
+            let word = if verdict.is_met() { "met" } else { "**not met**" };
+            match &verdict {
+                Verdict::Judged(all) => {
+                    let sign = if goal.at_least.is_some() { "≥" } else { "≤" };
+                    let first = all.first().copied();
+                    let figures = || all.iter().map(|judged| judged.figure);
+                    let (low, high) = (figures().fold(f64::INFINITY, f64::min), figures().fold(0.0, f64::max));
+                    let shown = |value| shown(&goal.measure, value);
+                    row.push(format!("{sign} {}", first.map_or_else(String::new, |it| shown(it.bound))));
+                    row.push(first.map_or_else(String::new, |it| shown(it.figure)));
+                    let (low, high) = (shown(low), shown(high));
+                    row.push(match all.len() {
+                        1 => "–".into(),
+                        _ if low == high => low,
+                        _ => format!("{low} to {high}"),
+                    });
+                    row.push(word.into());
                 }
-                Verdict::NotRun => (String::new(), String::new(), "not run"),
-            };
-            table.row(vec![goal.say.clone(), goal.variant.clone(), format!("{sign} {bound}"), result, word.into()]);
+                Verdict::NotRun => row.extend(["", "", "", "not run"].map(str::to_owned)),
+            }
+            table.row(row);
         }
         table
+    }
+
+    /// By the scenario's own seed.
+    fn runs(&self) -> &[Option<Run>] {
+        self.seeds.first().map_or(&[], Vec::as_slice)
     }
 
     /// The page of a scenario.
@@ -109,7 +128,10 @@ impl Report<'_> {
             "*Answered* is in time: before the caller's patience ended. *Late* is a timeout, the stack's or the caller's. \
              Times are of the answered. *Sent per caller* counts what reached a server.\n\n",
         );
-        page.push_str(&format!("## Run\n\nSeed {}; {VERSIONS}.\n\n```text\n{}\n```\n", scenario.seed, self.command));
+        page.push_str(&format!(
+            "## Run\n\nTables and charts: seed {}. {VERSIONS}.\n\n```text\n{}\n```\n",
+            scenario.seed, self.command
+        ));
         if scenario.variant.iter().any(|variant| variant.time == Time::Wall) {
             page.push_str(
                 "\nRows marked *real clock* are of layers that read the operating system's clock and cannot be run in virtual \
@@ -129,7 +151,7 @@ impl Report<'_> {
         let page = directory.join(format!("lab-{}.md", self.scenario.name));
         let chart = directory.join(format!("lab-{}.svg", self.scenario.name));
         fs::write(&page, self.page())?;
-        fs::write(&chart, charts(self.scenario, self.runs).map_err(io::Error::other)?)?;
+        fs::write(&chart, charts(self.scenario, self.runs()).map_err(io::Error::other)?)?;
         Ok([page, chart])
     }
 }

@@ -30,6 +30,9 @@ pub struct Scenario {
     pub about: String,
     /// Fixes everything that is random.
     pub seed: u64,
+    /// By how many seeds goals are judged: this one and those that follow. One that is met by luck is met by one seed.
+    #[serde(default = "lone")]
+    pub seeds: u64,
     /// How long callers arrive.
     pub duration: Span,
     /// The calling process, if it has a bound of its own.
@@ -109,7 +112,7 @@ pub struct Load {
     #[serde(default)]
     pub criticality: Important,
     /// How many different things they ask for.
-    #[serde(default = "one")]
+    #[serde(default = "lone")]
     pub keys: u64,
     /// When more of them come.
     #[serde(default)]
@@ -158,6 +161,9 @@ pub struct Variant {
     /// So many times the callers.
     #[serde(default = "whole")]
     pub rate_factor: f64,
+    /// Whether the stations have their faults: without, it is what others are compared with.
+    #[serde(default = "yes")]
+    pub faults: bool,
     /// By which clock it lives.
     #[serde(default)]
     pub time: Time,
@@ -174,8 +180,12 @@ pub enum Time {
     Wall,
 }
 
-const fn one() -> u64 {
+const fn lone() -> u64 {
     1
+}
+
+const fn yes() -> bool {
+    true
 }
 
 const fn whole() -> f64 {
@@ -209,6 +219,9 @@ impl Scenario {
         }
         let second = Span(std::time::Duration::from_secs(1));
         let day = Span(std::time::Duration::from_secs(86_400));
+        if !(1..=100).contains(&self.seeds) {
+            return wrong("seeds".into(), "must be from 1 to 100");
+        }
         if !(second..=day).contains(&self.duration) {
             return wrong("duration".into(), "must be from 1s to 1d");
         }

@@ -13,7 +13,7 @@ use tower::ServiceExt;
 
 use super::distribution::exponential;
 use super::{Call, Clock, Failure, Seen, Station};
-use crate::scenario::{Load, Scenario, Time, Variant};
+use crate::scenario::{self, Load, Scenario, Time, Variant};
 use crate::stack::{self, Problem, Stack};
 
 /// What became of a variant.
@@ -95,8 +95,14 @@ async fn experiment(scenario: &Scenario, variant: &Variant) -> Result<Run, Probl
     let mut seeds = Rng::seeded(scenario.seed);
     // In this order, whatever the variant: all of them meet the same arrivals.
     let arrivals: Vec<_> = scenario.load.iter().map(|_| seeds.fork()).collect();
-    let stations: Vec<_> =
-        scenario.station.iter().map(|spec| Station::new(spec.clone(), clock, seeds.next_u64())).collect();
+    let station = |spec: &scenario::Station| {
+        let mut spec = spec.clone();
+        if !variant.faults {
+            spec.fault.clear();
+        }
+        Station::new(spec, clock, seeds.next_u64())
+    };
+    let stations: Vec<_> = scenario.station.iter().map(station).collect();
     for station in &stations {
         station.antagonise(&mut seeds);
     }
