@@ -52,6 +52,8 @@ pub struct Snapshot {
     pub limit: u32,
     /// Calls that run. Above `limit` only after it was lowered.
     pub in_flight: u32,
+    /// Calls that may wait.
+    pub queue: u32,
     /// Calls that wait.
     pub queued: u32,
     /// What round trips are compared with: that of an idle server, or a long average. `None` before the first window, and
@@ -197,6 +199,7 @@ impl AdaptiveLimit {
         Snapshot {
             limit: gate.limit,
             in_flight: gate.in_flight,
+            queue: gate.queue,
             queued: gate.queued,
             baseline: machine.baseline(),
             last: machine.last(),
@@ -209,6 +212,13 @@ impl AdaptiveLimit {
     /// The name in refusals and events.
     pub fn name(&self) -> &Name {
         &self.shared.name
+    }
+
+    /// A way to this policy that does not keep it alive.
+    #[cfg(not(loom))]
+    pub(crate) fn weak(&self) -> Result<impl Fn() -> Option<Self> + Send + Sync + 'static, ConfigError> {
+        let weak = Arc::downgrade(&self.shared);
+        Ok(move || weak.upgrade().map(|shared| Self { shared }))
     }
 
     /// A permit for a call that begins now.

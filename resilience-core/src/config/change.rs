@@ -89,6 +89,16 @@ impl PolicyConfig {
             (Self::CircuitBreaker(before), Self::CircuitBreaker(after)) => {
                 before.fixed_difference(after).map(|field| Problem::new(field, FIXED))
             }
+            (Self::AdaptiveLimit(before), Self::AdaptiveLimit(after)) => {
+                (before.initial != after.initial).then(|| Problem::new("initial", FIXED))
+            }
+            (Self::ClientThrottle(before), Self::ClientThrottle(after)) => {
+                (before.window != after.window).then(|| Problem::new("window", FIXED))
+            }
+            (Self::AdmissionControl(before), Self::AdmissionControl(after)) => {
+                (before.window != after.window).then(|| Problem::new("window", FIXED))
+            }
+            (Self::QueueShed(_), Self::QueueShed(_)) | (Self::SignalShed(_), Self::SignalShed(_)) => None,
             _ => Some(Problem::new("", "cannot become another pattern while running")),
         }
     }
@@ -142,6 +152,16 @@ impl Policy {
                 config.check()?;
                 breaker.reconfigure(config.builder())?;
             }
+            (Self::AdaptiveLimit(limit), PolicyConfig::AdaptiveLimit(config)) => {
+                config.check()?;
+                limit.reconfigure(config.builder())?;
+            }
+            (Self::ClientThrottle(shed), PolicyConfig::ClientThrottle(config)) => shed.reconfigure(config.builder())?,
+            (Self::AdmissionControl(shed), PolicyConfig::AdmissionControl(config)) => {
+                shed.reconfigure(config.builder())?;
+            }
+            (Self::QueueShed(shed), PolicyConfig::QueueShed(config)) => shed.reconfigure(config.builder())?,
+            (Self::SignalShed(shed), PolicyConfig::SignalShed(config)) => shed.reconfigure(config.builder())?,
             _ => return Err(Problem::new("", "are settings of another pattern")),
         }
         Ok(())

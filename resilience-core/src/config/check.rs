@@ -169,7 +169,15 @@ impl PolicyConfig {
             // As many as a schedule has delays for, or two.
             Self::Hedge(config) => layer.attempts = config.rules().attempts_in_all(),
             Self::Bulkhead(config) => layer.has_queue = config.queue.is_some_and(|queue| queue > 0),
-            Self::Fallback(_) | Self::CircuitBreaker(_) | Self::PartitionedBulkhead(_) | Self::RateLimit(_) => {}
+            Self::AdaptiveLimit(config) => layer.has_queue = config.queue.is_some_and(|queue| queue > 0),
+            Self::Fallback(_)
+            | Self::CircuitBreaker(_)
+            | Self::PartitionedBulkhead(_)
+            | Self::RateLimit(_)
+            | Self::ClientThrottle(_)
+            | Self::AdmissionControl(_)
+            | Self::QueueShed(_)
+            | Self::SignalShed(_) => {}
         }
         layer
     }
@@ -184,6 +192,11 @@ impl PolicyConfig {
             Self::CircuitBreaker(config) => config.check(),
             Self::Bulkhead(config) => config.builder().timer(timer()).build().map(drop),
             Self::PartitionedBulkhead(config) => config.builder().timer(timer()).build().map(drop),
+            Self::AdaptiveLimit(config) => return config.check(),
+            Self::ClientThrottle(config) => config.builder().timer(timer()).build().map(drop),
+            Self::AdmissionControl(config) => config.builder().timer(timer()).build().map(drop),
+            Self::QueueShed(config) => config.builder().timer(timer()).build().map(drop),
+            Self::SignalShed(config) => config.builder().timer(timer()).build().map(drop),
             Self::RateLimit(config) => config.builder().timer(timer()).build().map(drop),
         };
         built.map_err(Problem::from)

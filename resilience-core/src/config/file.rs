@@ -7,8 +7,9 @@ use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, Vis
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::{
-    BudgetConfig, BulkheadConfig, CircuitBreakerConfig, FallbackConfig, HedgeConfig, PartitionedBulkheadConfig,
-    RateLimitConfig, RetryConfig, TimeoutConfig,
+    AdaptiveLimitConfig, AdmissionControlConfig, BudgetConfig, BulkheadConfig, CircuitBreakerConfig,
+    ClientThrottleConfig, FallbackConfig, HedgeConfig, PartitionedBulkheadConfig, QueueShedConfig, RateLimitConfig,
+    RetryConfig, SignalShedConfig, TimeoutConfig,
 };
 use crate::lint::Level;
 
@@ -106,6 +107,16 @@ policies! {
     Bulkhead(BulkheadConfig) = "bulkhead",
     /// A limit on calls at once, with shares.
     PartitionedBulkhead(PartitionedBulkheadConfig) = "partitioned_bulkhead",
+    /// A limit on calls at once that finds itself.
+    AdaptiveLimit(AdaptiveLimitConfig) = "adaptive_limit",
+    /// A client's refusal of what the backend would refuse.
+    ClientThrottle(ClientThrottleConfig) = "client_throttle",
+    /// Refusal in proportion to failures.
+    AdmissionControl(AdmissionControlConfig) = "admission_control",
+    /// Refusal by time in the queue.
+    QueueShed(QueueShedConfig) = "queue_shed",
+    /// Refusal by a signal.
+    SignalShed(SignalShedConfig) = "signal_shed",
     /// A limit on the calls in a time.
     RateLimit(RateLimitConfig) = "rate_limit",
 }

@@ -91,6 +91,9 @@
 //! | circuit_breaker | thresholds, waits, probes, ramp, dry run | what is counted; a state that has begun |
 //! | bulkhead | limit, queue, longest wait, discipline, dry run | permits and places in the queue |
 //! | partitioned_bulkhead | limit, shares of the same keys, dry run | permits |
+//! | adaptive_limit | all but where it began | the limit within new bounds; what its rule has learned |
+//! | client_throttle, admission_control | all but the window | what is counted |
+//! | queue_shed, signal_shed | all | what was found; the signal |
 //! | rate_limit | quota, burst, dry run; the longest wait to another | what was taken |
 //!
 //! The rest, and which layers there are, needs a new stack, and is refused with its path. An unchanged file changes
@@ -106,6 +109,7 @@
 //!
 //! [`Problems`]: everything that is wrong at once, each [`Problem`] with its path, its rule and, in a text, its line.
 
+mod adaptive;
 mod breaker;
 mod budget;
 mod change;
@@ -121,8 +125,10 @@ mod problem;
 #[cfg(any(feature = "toml", feature = "json"))]
 mod read;
 mod retry;
+mod shed;
 mod span;
 
+pub use self::adaptive::{AdaptiveLimitConfig, ByCriticality, FigureConfig, RuleConfig, WindowConfig};
 pub use self::breaker::{
     AbandonedConfig, CircuitBreakerConfig, EvaluateConfig, IgnoredConfig, LateConfig, ProfileConfig, RampConfig,
     SlowCallsConfig, UndecidedConfig,
@@ -135,6 +141,9 @@ pub use self::pipeline::{Pipeline, Pipelines, Policy, Setup};
 pub use self::policies::{BulkheadConfig, DisciplineConfig, Quota, RateLimitConfig, TimeoutConfig};
 pub use self::problem::{Problem, Problems};
 pub use self::retry::{BackoffConfig, BudgetChoice, Curve, HintConfig, JitterConfig, RetryConfig};
+pub use self::shed::{
+    AdmissionControlConfig, ClientThrottleConfig, CohortConfig, QueueShedConfig, SignalShedConfig, ThrottleConfig,
+};
 pub use self::span::{Span, SpanError};
 
 #[cfg(all(test, not(loom), feature = "toml", feature = "json", feature = "tokio"))]

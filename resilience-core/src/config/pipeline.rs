@@ -5,12 +5,14 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::{BudgetChoice, BudgetConfig, Config, PipelineConfig, PolicyConfig, Problem, Problems};
+use crate::adaptive_limit::AdaptiveLimit;
 use crate::bulkhead::Bulkhead;
 use crate::bulkhead::partitioned::PartitionedBulkhead;
 use crate::circuit_breaker::CircuitBreaker;
 use crate::event::Sink;
 use crate::fallback::Fallback;
 use crate::hedge::Hedge;
+use crate::load_shed::{AdmissionControl, ClientThrottle, QueueShed, SignalShed};
 use crate::rate_limit::RateLimiter;
 use crate::retry::{Retry, RetryBudget};
 use crate::time::SharedTimer;
@@ -67,6 +69,16 @@ pub enum Policy {
     Bulkhead(Bulkhead),
     /// A limit on calls at once, with shares.
     PartitionedBulkhead(PartitionedBulkhead<Arc<str>>),
+    /// A limit on calls at once that finds itself.
+    AdaptiveLimit(AdaptiveLimit),
+    /// A client's refusal of what the backend would refuse.
+    ClientThrottle(ClientThrottle),
+    /// Refusal in proportion to failures.
+    AdmissionControl(AdmissionControl),
+    /// Refusal by time in the queue.
+    QueueShed(QueueShed),
+    /// Refusal by a signal.
+    SignalShed(SignalShed),
     /// A limit on the calls in a time.
     RateLimit(RateLimiter),
 }
@@ -179,6 +191,11 @@ impl PolicyConfig {
             Self::CircuitBreaker(config) => Policy::CircuitBreaker(build!(config.builder())),
             Self::Bulkhead(config) => Policy::Bulkhead(build!(config.builder())),
             Self::PartitionedBulkhead(config) => Policy::PartitionedBulkhead(build!(config.builder())),
+            Self::AdaptiveLimit(config) => Policy::AdaptiveLimit(build!(config.builder())),
+            Self::ClientThrottle(config) => Policy::ClientThrottle(build!(config.builder())),
+            Self::AdmissionControl(config) => Policy::AdmissionControl(build!(config.builder())),
+            Self::QueueShed(config) => Policy::QueueShed(build!(config.builder())),
+            Self::SignalShed(config) => Policy::SignalShed(build!(config.builder())),
             Self::RateLimit(config) => Policy::RateLimit(build!(config.builder())),
             Self::Retry(config) => Policy::Retry(build!(paid!(config.rules()?))),
             Self::Hedge(config) => Policy::Hedge(build!(paid!(config.rules()))),
@@ -294,6 +311,16 @@ accessors! {
     bulkhead: Bulkhead(Bulkhead),
     /// The partitioned bulkhead of that name.
     partitioned_bulkhead: PartitionedBulkhead(PartitionedBulkhead<Arc<str>>),
+    /// The adaptive limit of that name.
+    adaptive_limit: AdaptiveLimit(AdaptiveLimit),
+    /// The client throttle of that name.
+    client_throttle: ClientThrottle(ClientThrottle),
+    /// The admission control of that name.
+    admission_control: AdmissionControl(AdmissionControl),
+    /// The queue shed of that name.
+    queue_shed: QueueShed(QueueShed),
+    /// The signal shed of that name.
+    signal_shed: SignalShed(SignalShed),
     /// The rate limiter of that name.
     rate_limit: RateLimit(RateLimiter),
 }

@@ -52,6 +52,8 @@
 //! | `breaker-inside-hedge` | losers that are dropped count as given up, and one call takes several probes | put the breaker outside of the hedge |
 //! | `breaker-inside-bulkhead` | calls that an open circuit will refuse take slots and places in the queue | put the breaker outside of the bulkhead |
 //! | `bulkhead-outside-retry` | a call holds its slot while it waits for its next attempt | put the bulkhead inside the retry |
+//! | `throttle-outside-retry` | the throttle sees one failure for many attempts, and does not stop the retries of what it would refuse | put the throttle inside the retry |
+//! | `shed-inside-bulkhead` | calls that will be shed take slots and places in the queue | put what sheds load outermost |
 //! | `queue-inside-attempt-timeout` | the time of the attempt passes in the queue | put the timeout inside the bulkhead, and give the queue a longest wait |
 //! | `fallback-inside` | what the fallback answers looks like success, so nothing is retried and no circuit opens | put the fallback outermost |
 //! | `cache-inside-retry` | each hit goes through the retry, and what misses together is repeated by each who waits | put the cache outside of the retry |
@@ -94,6 +96,10 @@ pub enum Lint {
     BreakerInsideBulkhead,
     /// `bulkhead-outside-retry`
     BulkheadOutsideRetry,
+    /// `throttle-outside-retry`
+    ThrottleOutsideRetry,
+    /// `shed-inside-bulkhead`
+    ShedInsideBulkhead,
     /// `queue-inside-attempt-timeout`
     QueueInsideAttemptTimeout,
     /// `fallback-inside`
@@ -119,7 +125,7 @@ pub enum Level {
 
 impl Lint {
     /// All of them, in the order of the table.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::NoTotalTimeout,
         Self::NoAttemptTimeout,
         Self::AttemptTimeoutTooLong,
@@ -132,6 +138,8 @@ impl Lint {
         Self::BreakerInsideHedge,
         Self::BreakerInsideBulkhead,
         Self::BulkheadOutsideRetry,
+        Self::ThrottleOutsideRetry,
+        Self::ShedInsideBulkhead,
         Self::QueueInsideAttemptTimeout,
         Self::FallbackInside,
         Self::CacheInsideRetry,
@@ -224,6 +232,16 @@ impl Lint {
                 "bulkhead-outside-retry",
                 "a call holds its slot while it waits for its next attempt",
                 "put the bulkhead inside the retry",
+            ),
+            Self::ThrottleOutsideRetry => (
+                "throttle-outside-retry",
+                "the throttle sees one failure for many attempts, and does not stop the retries of what it would refuse",
+                "put the throttle inside the retry",
+            ),
+            Self::ShedInsideBulkhead => (
+                "shed-inside-bulkhead",
+                "calls that will be shed take slots and places in the queue",
+                "put what sheds load outermost",
             ),
             Self::QueueInsideAttemptTimeout => (
                 "queue-inside-attempt-timeout",

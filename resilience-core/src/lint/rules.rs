@@ -10,8 +10,8 @@ const ORDERS: [(Lint, &str, &str); 10] = [
     (Lint::RetryInsideHedge, "hedge", "retry"),
     (Lint::BreakerOutsideRetry, "circuit_breaker", "retry"),
     (Lint::BreakerInsideHedge, "hedge", "circuit_breaker"),
-    (Lint::BreakerInsideBulkhead, "bulkhead", "circuit_breaker"),
-    (Lint::BreakerInsideBulkhead, "partitioned_bulkhead", "circuit_breaker"),
+    (Lint::ThrottleOutsideRetry, "client_throttle", "retry"),
+    (Lint::ThrottleOutsideRetry, "admission_control", "retry"),
     (Lint::FallbackInside, "retry", "fallback"),
     (Lint::FallbackInside, "circuit_breaker", "fallback"),
     (Lint::CacheInsideRetry, "retry", "cache"),
@@ -30,10 +30,14 @@ pub(super) fn all(stack: &str, layers: &[Layer]) -> Vec<Finding> {
             for (lint, _, _) in ORDERS.iter().filter(|(_, a, b)| applies(outer, a) && applies(inner, b)) {
                 tell(*lint, outer, Some(inner));
             }
-            // Another limit on calls at once holds its slots just as long.
-            let limits = ["bulkhead", "partitioned_bulkhead", "adaptive"];
-            if limits.iter().any(|pattern| outer.is(pattern)) && inner.retries() {
+            if holds_slots(outer) && inner.is("circuit_breaker") {
+                tell(Lint::BreakerInsideBulkhead, outer, Some(inner));
+            }
+            if holds_slots(outer) && inner.retries() {
                 tell(Lint::BulkheadOutsideRetry, outer, Some(inner));
+            }
+            if holds_slots(outer) && (inner.is("queue_shed") || inner.is("signal_shed")) {
+                tell(Lint::ShedInsideBulkhead, outer, Some(inner));
             }
             if let (Some(outer_limit), Some(inner_limit)) = (outer.limit, inner.limit)
                 && inner_limit >= outer_limit
@@ -50,6 +54,11 @@ pub(super) fn all(stack: &str, layers: &[Layer]) -> Vec<Finding> {
         }
     }
     found
+}
+
+/// Whether it is a limit on calls at once, of whichever kind.
+fn holds_slots(layer: &Layer) -> bool {
+    ["bulkhead", "partitioned_bulkhead", "adaptive_limit"].iter().any(|pattern| layer.is(pattern))
 }
 
 /// Whether a lint that names `pattern` means this layer: a retry or a hedge of one attempt is none.

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use super::Finding;
+use crate::adaptive_limit::AdaptiveLimit;
 use crate::bulkhead::Bulkhead;
 use crate::bulkhead::partitioned::PartitionedBulkhead;
 use crate::circuit_breaker::CircuitBreaker;
 use crate::fallback::Fallback;
 use crate::hedge::Hedge;
+use crate::load_shed::{AdmissionControl, ClientThrottle, QueueShed, SignalShed};
 use crate::rate_limit::RateLimiter;
 use crate::retry::Retry;
 use crate::timeout::Timeout;
@@ -99,6 +101,36 @@ impl Describe for Bulkhead {
 impl<K> Describe for PartitionedBulkhead<K> {
     fn describe(&self) -> Layer {
         Layer::new("partitioned_bulkhead", self.name().as_str())
+    }
+}
+
+impl Describe for AdaptiveLimit {
+    fn describe(&self) -> Layer {
+        Layer { has_queue: self.snapshot().queue > 0, ..Layer::new("adaptive_limit", self.name().as_str()) }
+    }
+}
+
+impl Describe for ClientThrottle {
+    fn describe(&self) -> Layer {
+        Layer::new("client_throttle", self.name().as_str())
+    }
+}
+
+impl Describe for AdmissionControl {
+    fn describe(&self) -> Layer {
+        Layer::new("admission_control", self.name().as_str())
+    }
+}
+
+impl Describe for QueueShed {
+    fn describe(&self) -> Layer {
+        Layer::new("queue_shed", self.name().as_str())
+    }
+}
+
+impl Describe for SignalShed {
+    fn describe(&self) -> Layer {
+        Layer::new("signal_shed", self.name().as_str())
     }
 }
 

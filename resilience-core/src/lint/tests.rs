@@ -30,7 +30,8 @@ fn around(outside: Layer, inside: Layer) -> Vec<Layer> {
 fn the_recommended_order_has_nothing_wrong() {
     let queue = Layer { has_queue: true, ..plain("bulkhead") };
     let recommended = [
-        plain("load_shed"),
+        plain("signal_shed"),
+        plain("queue_shed"),
         plain("fallback"),
         plain("cache"),
         timeout("total", 9),
@@ -53,9 +54,11 @@ fn each_wrong_order_is_found_and_its_reverse_is_not() {
     for (outer, inner, lint) in [
         (plain("circuit_breaker"), retry(), "breaker-outside-retry"),
         (plain("bulkhead"), retry(), "bulkhead-outside-retry"),
-        (plain("adaptive"), retry(), "bulkhead-outside-retry"),
+        (plain("adaptive_limit"), retry(), "bulkhead-outside-retry"),
         (plain("partitioned_bulkhead"), retry(), "bulkhead-outside-retry"),
         (plain("hedge"), retry(), "retry-inside-hedge"),
+        (plain("client_throttle"), retry(), "throttle-outside-retry"),
+        (plain("admission_control"), retry(), "throttle-outside-retry"),
         (retry(), plain("fallback"), "fallback-inside"),
         (retry(), plain("cache"), "cache-inside-retry"),
     ] {
@@ -68,6 +71,9 @@ fn each_wrong_order_is_found_and_its_reverse_is_not() {
         ("hedge", "circuit_breaker", "breaker-inside-hedge"),
         ("bulkhead", "circuit_breaker", "breaker-inside-bulkhead"),
         ("partitioned_bulkhead", "circuit_breaker", "breaker-inside-bulkhead"),
+        ("adaptive_limit", "circuit_breaker", "breaker-inside-bulkhead"),
+        ("bulkhead", "queue_shed", "shed-inside-bulkhead"),
+        ("adaptive_limit", "signal_shed", "shed-inside-bulkhead"),
         ("circuit_breaker", "fallback", "fallback-inside"),
         ("circuit_breaker", "cache", "cache-inside-breaker"),
     ] {
@@ -134,7 +140,7 @@ proptest! {
     #[test]
     fn any_stack_can_be_linted(picks in proptest::collection::vec((0..9_usize, any::<Option<u64>>(), any::<u32>()), 0..8)) {
         const PATTERNS: [&str; 9] =
-            ["timeout", "retry", "hedge", "circuit_breaker", "bulkhead", "adaptive", "fallback", "cache", "other"];
+            ["timeout", "retry", "hedge", "circuit_breaker", "bulkhead", "adaptive_limit", "fallback", "cache", "queue_shed"];
         let layers: Vec<Layer> = picks.iter().map(|(pattern, limit, attempts)| Layer {
             limit: limit.map(Duration::from_nanos).filter(|_| *pattern == 0),
             attempts: *attempts,

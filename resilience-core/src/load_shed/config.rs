@@ -25,12 +25,16 @@ pub struct ClientThrottleBuilder {
 /// A checked configuration.
 pub(super) struct Config {
     pub(super) name: Name,
-    pub(super) rule: Throttle,
     pub(super) window: Duration,
-    pub(super) dry_run: bool,
     pub(super) rng: SharedRng,
     pub(super) timer: SharedTimer,
     pub(super) listeners: Listeners,
+}
+
+/// The part of it that can be changed later.
+pub(super) struct Rules {
+    pub(super) rule: Throttle,
+    pub(super) dry_run: bool,
 }
 
 impl ClientThrottleBuilder {
@@ -103,6 +107,15 @@ impl ClientThrottleBuilder {
     /// assert_eq!(error.to_string(), "rule.k must be a number above zero");
     /// ```
     pub fn build(self) -> Result<ClientThrottle, ConfigError> {
+        let (window, rules) = self.checked()?;
+        let timer = self.timer.ok_or(ConfigError::new("timer", "must be set without the feature `tokio`"))?;
+        let listeners = self.listeners.bound("load_shed", &self.name);
+        let rng = self.rng.unwrap_or_else(SharedRng::from_entropy);
+        Ok(ClientThrottle::new(Config { name: self.name, window, rng, timer, listeners }, rules))
+    }
+
+    /// The window, and all that can be changed later.
+    pub(super) fn checked(&self) -> Result<(Duration, Rules), ConfigError> {
         // Written so that NaN is refused too.
         let above_zero = |figure: f64| figure > 0.0 && figure.is_finite();
         if !above_zero(self.rule.k) {
@@ -120,10 +133,6 @@ impl ClientThrottleBuilder {
         if self.window < Duration::from_millis(1) {
             return Err(ConfigError::new("window", "must be at least 1 ms"));
         }
-        let timer = self.timer.ok_or(ConfigError::new("timer", "must be set without the feature `tokio`"))?;
-        let listeners = self.listeners.bound("load_shed", &self.name);
-        let Self { name, rule, window, dry_run, rng, .. } = self;
-        let rng = rng.unwrap_or_else(SharedRng::from_entropy);
-        Ok(ClientThrottle::new(Config { name, rule, window, dry_run, rng, timer, listeners }))
+        Ok((self.window, Rules { rule: self.rule, dry_run: self.dry_run }))
     }
 }

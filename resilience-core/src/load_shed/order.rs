@@ -68,18 +68,17 @@ pub(super) const CLASSES: usize = 4;
 #[derive(Debug)]
 pub(super) struct Order {
     mix: AtomicU64,
-    cohort: Cohort,
     rng: SharedRng,
 }
 
 impl Order {
-    pub(super) fn new(cohort: Cohort, rng: SharedRng) -> Self {
-        Self { mix: AtomicU64::new(0), cohort, rng }
+    pub(super) fn new(rng: SharedRng) -> Self {
+        Self { mix: AtomicU64::new(0), rng }
     }
 
     /// A call has come, of the criticality in its context, while `ratio` of all calls should be refused. With how much
     /// probability it is, if it is.
-    pub(super) fn refuses(&self, ratio: f64) -> Option<f64> {
+    pub(super) fn refuses(&self, ratio: f64, cohort: Cohort) -> Option<f64> {
         let class = class(ambient::get().criticality);
         // Relaxed: a statistic.
         let mut mix = Mix(self.mix.load(Ordering::Relaxed));
@@ -92,7 +91,7 @@ impl Order {
         };
         if ratio > 0.0 {
             let probability = mix.refusal(ratio, class);
-            let is_refused = probability > 0.0 && (probability >= 1.0 || self.draw() < probability);
+            let is_refused = probability > 0.0 && (probability >= 1.0 || self.draw(cohort) < probability);
             return is_refused.then_some(probability);
         }
         None
@@ -103,8 +102,8 @@ impl Order {
         Mix(self.mix.load(Ordering::Relaxed)).after(class(criticality)).refusal(ratio, class(criticality))
     }
 
-    fn draw(&self) -> f64 {
-        match self.cohort {
+    fn draw(&self, cohort: Cohort) -> f64 {
+        match cohort {
             Cohort::Random => self.rng.unit(),
             Cohort::Correlation => correlation_id().map_or_else(|| self.rng.unit(), |id| unit(&id)),
         }

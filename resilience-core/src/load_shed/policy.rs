@@ -2,8 +2,10 @@
 
 use std::fmt;
 
+use arc_swap::ArcSwap;
+
 use super::class;
-use super::config::{ClientThrottleBuilder, Config};
+use super::config::{ClientThrottleBuilder, Config, Rules};
 use super::event::Event;
 use super::order::CLASSES;
 use crate::circuit_breaker::shards;
@@ -11,7 +13,7 @@ use crate::circuit_breaker::window::{Record, TimeWindow};
 use crate::context::{Criticality, ambient};
 use crate::sync::Arc;
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::{Class, Name, Reason, Rejected};
+use crate::{Class, ConfigError, Name, Reason, Rejected};
 
 /// Refuses in proportion to what the backend does not accept; the [module](super) explains it. Clones share the figures.
 #[derive(Clone)]
@@ -21,6 +23,7 @@ pub struct ClientThrottle {
 
 struct Shared {
     config: Config,
+    rules: ArcSwap<Rules>,
     /// One for each criticality. A request that was accepted is a success, any other a failure.
     windows: [TimeWindow; CLASSES],
     rejected: AtomicU64,
@@ -46,9 +49,10 @@ impl ClientThrottle {
         ClientThrottleBuilder::new()
     }
 
-    pub(super) fn new(config: Config) -> Self {
+    pub(super) fn new(config: Config, rules: Rules) -> Self {
         let windows = std::array::from_fn(|_| TimeWindow::new(config.window, shards::count()));
-        Self { shared: Arc::new(Shared { config, windows, rejected: AtomicU64::new(0) }) }
+        let rules = ArcSwap::from_pointee(rules);
+        Self { shared: Arc::new(Shared { config, rules, windows, rejected: AtomicU64::new(0) }) }
     }
 
     /// Asks to make a call of the criticality in the context.
@@ -58,13 +62,14 @@ impl ClientThrottle {
     /// [`Reason::Throttled`], as often as the backend refuses.
     pub fn try_acquire(&self) -> Result<Permit, Rejected> {
         let (config, criticality) = (&self.shared.config, ambient::get().criticality);
+        let dry_run = self.shared.rules.load().dry_run;
         let probability = self.snapshot(criticality).probability;
         if probability > 0.0 && config.rng.unit() < probability {
             // Relaxed: a statistic.
             self.shared.rejected.fetch_add(1, Ordering::Relaxed);
-            let event = || Event::new(config.dry_run, Reason::Throttled, probability);
+            let event = || Event::new(dry_run, Reason::Throttled, probability);
             config.listeners.emit(&config.name, || config.timer.now(), event);
-            if !config.dry_run {
+            if !dry_run {
                 // What is refused here was asked for all the same.
                 self.record(criticality, Record::Failure);
                 return Err(Rejected::new(config.name.clone(), Reason::Throttled));
@@ -77,6 +82,20 @@ impl ClientThrottle {
     #[cfg(feature = "tower")]
     pub fn layer(&self) -> super::ClientThrottleLayer {
         self.clone().into()
+    }
+
+    /// Takes over rule and dry run of `builder` while calls run; its name, seed, clock and listeners are not looked at.
+    ///
+    /// # Errors
+    ///
+    /// As the builder's, and if the window is another. Nothing has changed then.
+    pub fn reconfigure(&self, builder: ClientThrottleBuilder) -> Result<(), ConfigError> {
+        let (window, rules) = builder.checked()?;
+        if window != self.shared.config.window {
+            return Err(ConfigError::new("window", "cannot change while running"));
+        }
+        self.shared.rules.store(rules.into());
+        Ok(())
     }
 
     /// The name in refusals and events.
@@ -92,9 +111,16 @@ impl ClientThrottle {
         Snapshot {
             requests: counts.calls,
             accepts,
-            probability: shared.config.rule.refusal(counts.calls, accepts),
+            probability: shared.rules.load().rule.refusal(counts.calls, accepts),
             rejected: shared.rejected.load(Ordering::Relaxed),
         }
+    }
+
+    /// A way to this policy that does not keep it alive.
+    #[cfg(not(loom))]
+    pub(crate) fn weak(&self) -> Result<impl Fn() -> Option<Self> + Send + Sync + 'static, ConfigError> {
+        let weak = Arc::downgrade(&self.shared);
+        Ok(move || weak.upgrade().map(|shared| Self { shared }))
     }
 
     fn record(&self, criticality: Criticality, record: Record) {

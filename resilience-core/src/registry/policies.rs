@@ -1,12 +1,15 @@
 //! The patterns as a registry sees them.
 
 use super::{Control, ControlError, Figure, Handle, Managed, Register};
+use crate::adaptive_limit::AdaptiveLimit;
 use crate::bulkhead::Bulkhead;
 use crate::bulkhead::partitioned::PartitionedBulkhead;
 use crate::circuit_breaker::CircuitBreaker;
+use crate::context::Criticality;
 use crate::fallback::Fallback;
 use crate::health::Status;
 use crate::hedge::Hedge;
+use crate::load_shed::{AdmissionControl, ClientThrottle, QueueShed, SignalShed};
 use crate::rate_limit::RateLimiter;
 use crate::retry::{Retry, RetryBudget};
 use crate::timeout::Timeout;
@@ -37,6 +40,11 @@ macro_rules! managed {
             }
         }
     )+ };
+}
+
+/// What refuses calls does not do its work unhindered.
+fn shedding(share: f64) -> Status {
+    if share > 0.0 { Status::Degraded } else { Status::Up }
 }
 
 /// Figures by the names of a snapshot's fields.
@@ -187,6 +195,86 @@ managed! {
         }
     }
 
+    AdaptiveLimit, "adaptive_limit", config::AdaptiveLimit, {
+        fn figures(&self) -> Vec<(&'static str, Figure)> {
+            let seen = self.snapshot();
+            figures!(
+                limit: Figure::Count(seen.limit.into()),
+                in_flight: Figure::Count(seen.in_flight.into()),
+                queue: Figure::Count(seen.queue.into()),
+                queued: Figure::Count(seen.queued.into()),
+                baseline: Figure::Time(seen.baseline.unwrap_or_default()),
+                last: Figure::Time(seen.last.map_or(std::time::Duration::ZERO, |last| last.rtt)),
+                windows: Figure::Count(seen.windows),
+                rejected: Figure::Count(seen.rejected),
+                would_reject: Figure::Count(seen.would_reject),
+            )
+        }
+    }
+
+    ClientThrottle, "client_throttle", config::ClientThrottle, {
+        fn status(&self) -> Status {
+            shedding(self.snapshot(Criticality::Critical).probability)
+        }
+
+        fn figures(&self) -> Vec<(&'static str, Figure)> {
+            // Those of most calls; others have their own.
+            let seen = self.snapshot(Criticality::Critical);
+            figures!(
+                requests: Figure::Count(seen.requests),
+                accepts: Figure::Count(seen.accepts),
+                probability: Figure::Number(seen.probability),
+                rejected: Figure::Count(seen.rejected),
+            )
+        }
+    }
+
+    AdmissionControl, "admission_control", config::AdmissionControl, {
+        fn status(&self) -> Status {
+            shedding(self.snapshot().ratio)
+        }
+
+        fn figures(&self) -> Vec<(&'static str, Figure)> {
+            let seen = self.snapshot();
+            figures!(
+                calls: Figure::Count(seen.calls),
+                successes: Figure::Count(seen.successes),
+                ratio: Figure::Number(seen.ratio),
+                rejected: Figure::Count(seen.rejected),
+            )
+        }
+    }
+
+    QueueShed, "queue_shed", config::QueueShed, {
+        fn status(&self) -> Status {
+            shedding(self.snapshot().ratio)
+        }
+
+        fn figures(&self) -> Vec<(&'static str, Figure)> {
+            let seen = self.snapshot();
+            figures!(
+                wait: Figure::Time(seen.wait),
+                ratio: Figure::Number(seen.ratio),
+                rejected: Figure::Count(seen.rejected),
+            )
+        }
+    }
+
+    SignalShed, "signal_shed", config::SignalShed, {
+        fn status(&self) -> Status {
+            shedding(self.snapshot().ratio)
+        }
+
+        fn figures(&self) -> Vec<(&'static str, Figure)> {
+            let seen = self.snapshot();
+            figures!(
+                signal: Figure::Number(seen.signal),
+                ratio: Figure::Number(seen.ratio),
+                rejected: Figure::Count(seen.rejected),
+            )
+        }
+    }
+
     RateLimiter, "rate_limit", config::RateLimit, {
         fn figures(&self) -> Vec<(&'static str, Figure)> {
             let seen = self.snapshot();
@@ -255,6 +343,11 @@ impl Register for crate::config::Policy {
             Self::CircuitBreaker(policy) => policy.handle(),
             Self::Bulkhead(policy) => policy.handle(),
             Self::PartitionedBulkhead(policy) => policy.handle(),
+            Self::AdaptiveLimit(policy) => policy.handle(),
+            Self::ClientThrottle(policy) => policy.handle(),
+            Self::AdmissionControl(policy) => policy.handle(),
+            Self::QueueShed(policy) => policy.handle(),
+            Self::SignalShed(policy) => policy.handle(),
             Self::RateLimit(policy) => policy.handle(),
         }
     }

@@ -196,3 +196,46 @@ fn changed_shares_are_those_of_their_keys_and_none_comes_or_goes() {
     registry.reconfigure("search.tenants", &pipeline.policies["tenants"]).unwrap();
     assert_eq!(tenants.partition("gold").guaranteed, 10);
 }
+
+#[test]
+fn limits_that_find_themselves_and_what_sheds_load_follow_a_file() {
+    const FILE: &str = r#"
+[pipelines.front]
+layers = ["signal_shed", "queue_shed", "adaptive_limit", "admission_control", "client_throttle"]
+signal_shed = { from = 0.5 }
+queue_shed = { target = "5ms" }
+adaptive_limit = { max = 50, queue = 4 }
+admission_control = { success_rate = 0.9 }
+client_throttle = { rule.k = 2.0 }
+"#;
+    let build = |file: &str| Config::from_toml(file).unwrap().build(&Setup::new().timer(ManualTimer::new())).unwrap();
+    let mut pipelines = build(FILE);
+    let front = pipelines.pipeline("front").unwrap().clone();
+    let (limit, shed) = (front.adaptive_limit("adaptive_limit").unwrap(), front.signal_shed("signal_shed").unwrap());
+    let _running: Vec<_> = (0..20).map(|_| limit.try_acquire().unwrap()).collect();
+    shed.signal().set(0.75);
+    assert_eq!(shed.snapshot().ratio, 0.5);
+    let admission = front.admission_control("admission_control").unwrap();
+    for _ in 0..200 {
+        drop(admission.try_acquire());
+    }
+    let ratio = admission.snapshot().ratio;
+    let text = FILE
+        .replace("from = 0.5", "from = 0.0, most = 0.4")
+        .replace("max = 50, queue = 4", "max = 10, rule.gradient2 = {}")
+        .replace("success_rate = 0.9", "success_rate = 0.9, most = 0.1")
+        .replace("5ms", "7ms");
+    pipelines.reconfigure(&Config::from_toml(&text).unwrap()).unwrap();
+    let seen = limit.snapshot();
+    assert_eq!((seen.limit, seen.in_flight, seen.queue), (10, 20, 0));
+    assert!((shed.snapshot().ratio - 0.3).abs() < 1e-9);
+    assert!(ratio > 0.5 && admission.snapshot().ratio == 0.1 && admission.snapshot().calls > 100);
+    for (from, to, path) in [
+        ("max = 10", "max = 10, initial = 5", "adaptive_limit.initial"),
+        ("success_rate = 0.9", "window = \"1s\"", "admission_control.window"),
+        ("rule.k = 2.0", "window = \"1s\"", "client_throttle.window"),
+    ] {
+        let fixed = format!("pipelines.front.{path}: cannot change while running");
+        assert_eq!(told(&mut pipelines, &text.replace(from, to)), [fixed]);
+    }
+}

@@ -174,6 +174,89 @@ fn fallbacks() -> BoxedStrategy<FallbackConfig> {
         .boxed()
 }
 
+fn rules() -> BoxedStrategy<Option<RuleConfig>> {
+    prop_oneof![
+        1 => Just(None),
+        1 => (ratios(), spans()).prop_map(|(backoff, timeout)| Some(RuleConfig::Aimd { backoff, timeout })),
+        1 => (ratios(), counts(), counts()).prop_map(|(smoothing, alpha, beta)| {
+            Some(RuleConfig::Vegas { smoothing, alpha, beta })
+        }),
+        1 => (ratios(), counts(), ratios(), counts()).prop_map(|(tolerance, queue, smoothing, windows)| {
+            Some(RuleConfig::Gradient2 { tolerance, queue, smoothing, windows })
+        }),
+    ]
+    .boxed()
+}
+
+fn by_criticality() -> BoxedStrategy<ByCriticality> {
+    let some =
+        (ratios(), ratios(), ratios(), ratios()).prop_map(|(sheddable, sheddable_plus, critical, critical_plus)| {
+            ByCriticality { sheddable, sheddable_plus, critical, critical_plus }
+        });
+    prop_oneof![2 => Just(ByCriticality::default()), 1 => some].boxed()
+}
+
+fn adaptive_limits() -> BoxedStrategy<AdaptiveLimitConfig> {
+    let window = (spans(), spans()).prop_map(|(least, most)| Some(WindowConfig { least: least?, most: most? }));
+    let figure = prop_oneof![
+        Just(None),
+        Just(Some(FigureConfig::Mean)),
+        ratios().prop_map(|share| share.map(FigureConfig::Percentile)),
+    ];
+    let more = (counts(), spans(), disciplines(), any::<Option<bool>>(), any::<Option<bool>>());
+    (rules(), counts(), counts(), counts(), window, counts(), figure, by_criticality(), more)
+        .prop_map(|it| AdaptiveLimitConfig {
+            rule: it.0,
+            initial: it.1,
+            min: it.2,
+            max: it.3,
+            window: it.4,
+            samples: it.5,
+            figure: it.6,
+            reserve: it.7,
+            queue: it.8.0,
+            max_wait: it.8.1,
+            discipline: it.8.2,
+            abandoned_is_lost: it.8.3,
+            dry_run: it.8.4,
+        })
+        .boxed()
+}
+
+/// Limits that find themselves, and what sheds load.
+fn loads() -> BoxedStrategy<PolicyConfig> {
+    let cohort = || proptest::sample::select(vec![None, Some(CohortConfig::Random), Some(CohortConfig::Correlation)]);
+    let throttle = (ratios(), ratios(), ratios(), ratios(), any::<Option<u64>>());
+    let throttle = throttle.prop_map(|(k, pad, most, aggression, min_requests)| {
+        // What TOML can say.
+        let min_requests = min_requests.map(|requests| requests >> 1);
+        ThrottleConfig { k, pad, most, aggression, min_requests }
+    });
+    prop_oneof![
+        2 => adaptive_limits().prop_map(PolicyConfig::AdaptiveLimit),
+        1 => (throttle, spans(), any::<Option<bool>>()).prop_map(|(rule, window, dry_run)| {
+            PolicyConfig::ClientThrottle(ClientThrottleConfig { rule, window, dry_run })
+        }),
+        1 => (ratios(), ratios(), ratios(), ratios(), spans(), cohort(), any::<Option<bool>>()).prop_map(
+            |(success_rate, aggression, min_rate, most, window, cohort, dry_run)| {
+                let config = AdmissionControlConfig { success_rate, aggression, min_rate, most, window, cohort, dry_run };
+                PolicyConfig::AdmissionControl(config)
+            }
+        ),
+        1 => (spans(), spans(), by_criticality(), cohort(), any::<Option<bool>>()).prop_map(
+            |(target, interval, patience, cohort, dry_run)| {
+                PolicyConfig::QueueShed(QueueShedConfig { target, interval, patience, cohort, dry_run })
+            }
+        ),
+        1 => (ratios(), ratios(), spans(), cohort(), any::<Option<bool>>()).prop_map(
+            |(from, most, fresh_for, cohort, dry_run)| {
+                PolicyConfig::SignalShed(SignalShedConfig { from, most, fresh_for, cohort, dry_run })
+            }
+        ),
+    ]
+    .boxed()
+}
+
 fn policies() -> BoxedStrategy<PolicyConfig> {
     let quotas = (counts(), spans()).prop_map(|(permits, per)| Some(Quota { permits: permits?, per: per? }));
     prop_oneof![
@@ -196,6 +279,7 @@ fn policies() -> BoxedStrategy<PolicyConfig> {
         (quotas, counts(), spans(), any::<Option<bool>>()).prop_map(|(quota, burst, max_wait, dry_run)| {
             PolicyConfig::RateLimit(RateLimitConfig { quota, burst, max_wait, dry_run })
         }),
+        loads(),
         breakers().prop_map(PolicyConfig::CircuitBreaker),
         retries().prop_map(PolicyConfig::Retry),
         hedges().prop_map(PolicyConfig::Hedge),
@@ -213,6 +297,19 @@ async fn exercise(policy: &Policy, timer: &ManualTimer) {
             Policy::CircuitBreaker(breaker) => drop(breaker.call(call).await),
             Policy::Bulkhead(bulkhead) => drop(bulkhead.call(call).await),
             Policy::PartitionedBulkhead(bulkhead) => drop(bulkhead.call("a", call).await),
+            Policy::AdaptiveLimit(limit) => drop(limit.call(call).await),
+            Policy::ClientThrottle(shed) => {
+                let class = if step % 2 == 0 { crate::Class::Success } else { crate::Class::Failure };
+                shed.try_acquire().map(|permit| permit.settle(class)).unwrap_or_default();
+            }
+            Policy::AdmissionControl(shed) => drop(shed.try_acquire()),
+            Policy::QueueShed(shed) => drop(shed.try_admit(Duration::from_nanos(step))),
+            Policy::SignalShed(shed) => {
+                shed.signal().set(f64::from_bits(step));
+                let _ = (shed.try_admit(), shed.snapshot());
+                shed.signal().set(0.99);
+                let _ = shed.try_admit();
+            }
             Policy::RateLimit(limiter) => drop(limiter.try_acquire_n(step as u32 % 7)),
             Policy::Fallback(fallback) => drop(fallback.run_or(call, ()).await),
             Policy::Hedge(hedge) => {

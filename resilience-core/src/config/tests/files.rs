@@ -148,6 +148,18 @@ fn every_mistake_in_a_file_is_told_with_its_line_and_path() {
             "layers = ['rate_limit']\nrate_limit.quota = { permits = 0, per = '1s' }",
             "line 3: pipelines.payments.rate_limit.quota: must be above zero",
         ),
+        (
+            "layers = ['adaptive_limit']\nadaptive_limit = { max = 9, rule.aimd.backoff = 1.0 }",
+            "line 3: pipelines.payments.adaptive_limit.rule.aimd.backoff: must be above 0 and below 1",
+        ),
+        (
+            "layers = ['client_throttle']\nclient_throttle.rule.k = 0.0",
+            "line 3: pipelines.payments.client_throttle.rule.k: must be a number above zero",
+        ),
+        (
+            "layers = ['front']\nfront.queue_shed = { target = '1s', interval = '1s' }",
+            "line 3: pipelines.payments.front.queue_shed.target: must be below interval",
+        ),
         ("layers = ['retry']", "line 2: pipelines.payments.layers: there is no policy \"retry\" in this pipeline"),
         ("layers = []\nretry = {}", "line 3: pipelines.payments.retry: must be listed in `layers`"),
         ("layers = ['retry', 'retry']\nretry = {}", "line 2: pipelines.payments.layers: \"retry\" must be listed once"),

@@ -30,14 +30,19 @@ pub struct AdmissionControlBuilder {
 /// A checked configuration.
 pub(super) struct Config {
     pub(super) name: Name,
-    pub(super) rule: Throttle,
-    /// Calls that are the least rate over the window.
-    pub(super) min_calls: f64,
     pub(super) window: Duration,
-    pub(super) dry_run: bool,
     pub(super) order: Order,
     pub(super) timer: SharedTimer,
     pub(super) listeners: Listeners,
+}
+
+/// The part of it that can be changed later.
+pub(super) struct Rules {
+    pub(super) rule: Throttle,
+    /// Calls that are the least rate over the window.
+    pub(super) min_calls: f64,
+    pub(super) cohort: Cohort,
+    pub(super) dry_run: bool,
 }
 
 impl AdmissionControlBuilder {
@@ -139,6 +144,15 @@ impl AdmissionControlBuilder {
     /// assert_eq!(error.to_string(), "success_rate must be above 0 and at most 1");
     /// ```
     pub fn build(self) -> Result<AdmissionControl, ConfigError> {
+        let (window, rules) = self.checked()?;
+        let timer = self.timer.ok_or(ConfigError::new("timer", "must be set without the feature `tokio`"))?;
+        let listeners = self.listeners.bound("load_shed", &self.name);
+        let order = Order::new(self.seed.map_or_else(SharedRng::from_entropy, SharedRng::seeded));
+        Ok(AdmissionControl::new(Config { name: self.name, window, order, timer, listeners }, rules))
+    }
+
+    /// The window, and all that can be changed later.
+    pub(super) fn checked(&self) -> Result<(Duration, Rules), ConfigError> {
         // Written so that NaN is refused too.
         if !(self.success_rate > 0.0 && self.success_rate <= 1.0) {
             return Err(ConfigError::new("success_rate", "must be above 0 and at most 1"));
@@ -155,13 +169,8 @@ impl AdmissionControlBuilder {
         if self.window < Duration::from_millis(1) {
             return Err(ConfigError::new("window", "must be at least 1 ms"));
         }
-        let timer = self.timer.ok_or(ConfigError::new("timer", "must be set without the feature `tokio`"))?;
-        let listeners = self.listeners.bound("load_shed", &self.name);
-        let rng = self.seed.map_or_else(SharedRng::from_entropy, SharedRng::seeded);
-        let Self { name, aggression, most, window, dry_run, .. } = self;
+        let Self { aggression, most, window, cohort, dry_run, .. } = *self;
         let rule = Throttle { k: 1.0 / self.success_rate, aggression, most, ..Throttle::ENVOY };
-        let min_calls = self.min_rate * window.as_secs_f64();
-        let order = Order::new(self.cohort, rng);
-        Ok(AdmissionControl::new(Config { name, rule, min_calls, window, dry_run, order, timer, listeners }))
+        Ok((window, Rules { rule, min_calls: self.min_rate * window.as_secs_f64(), cohort, dry_run }))
     }
 }

@@ -2,15 +2,17 @@
 
 use std::fmt;
 
+use arc_swap::ArcSwap;
+
 use super::AdmissionControlBuilder;
-use super::config::Config;
+use super::config::{Config, Rules};
 use crate::circuit_breaker::shards;
 use crate::circuit_breaker::window::{Record, TimeWindow};
 use crate::context::Criticality;
 use crate::load_shed::Event;
 use crate::sync::Arc;
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::{Class, Name, Reason, Rejected};
+use crate::{Class, ConfigError, Name, Reason, Rejected};
 
 /// Refuses as many calls as fail; the [module](super) explains it. Clones share the figures.
 #[derive(Clone)]
@@ -20,6 +22,7 @@ pub struct AdmissionControl {
 
 struct Shared {
     config: Config,
+    rules: ArcSwap<Rules>,
     window: TimeWindow,
     rejected: AtomicU64,
 }
@@ -44,9 +47,10 @@ impl AdmissionControl {
         AdmissionControlBuilder::new()
     }
 
-    pub(super) fn new(config: Config) -> Self {
+    pub(super) fn new(config: Config, rules: Rules) -> Self {
         let window = TimeWindow::new(config.window, shards::count());
-        Self { shared: Arc::new(Shared { config, window, rejected: AtomicU64::new(0) }) }
+        let rules = ArcSwap::from_pointee(rules);
+        Self { shared: Arc::new(Shared { config, rules, window, rejected: AtomicU64::new(0) }) }
     }
 
     /// Asks to make a call of the criticality in the context.
@@ -60,13 +64,13 @@ impl AdmissionControl {
 
     /// Decides about a call, and counts and tells a refusal.
     pub(super) fn decide(&self) -> Result<(), Rejected> {
-        let config = &self.shared.config;
-        if let Some(probability) = config.order.refuses(self.ratio().2) {
+        let (config, rules) = (&self.shared.config, self.shared.rules.load());
+        if let Some(probability) = config.order.refuses(self.ratio(&rules).2, rules.cohort) {
             // Relaxed: a statistic.
             self.shared.rejected.fetch_add(1, Ordering::Relaxed);
-            let event = || Event::new(config.dry_run, Reason::Throttled, probability);
+            let event = || Event::new(rules.dry_run, Reason::Throttled, probability);
             config.listeners.emit(&config.name, || config.timer.now(), event);
-            if !config.dry_run {
+            if !rules.dry_run {
                 return Err(Rejected::new(config.name.clone(), Reason::Throttled));
             }
         }
@@ -84,6 +88,20 @@ impl AdmissionControl {
         self.clone().into()
     }
 
+    /// Takes over all of `builder` while calls run but its name, window, seed, clock and listeners.
+    ///
+    /// # Errors
+    ///
+    /// As the builder's, and if the window is another. Nothing has changed then.
+    pub fn reconfigure(&self, builder: AdmissionControlBuilder) -> Result<(), ConfigError> {
+        let (window, rules) = builder.checked()?;
+        if window != self.shared.config.window {
+            return Err(ConfigError::new("window", "cannot change while running"));
+        }
+        self.shared.rules.store(rules.into());
+        Ok(())
+    }
+
     /// The name in refusals and events.
     pub fn name(&self) -> &Name {
         &self.shared.config.name
@@ -91,22 +109,29 @@ impl AdmissionControl {
 
     /// The figures.
     pub fn snapshot(&self) -> Snapshot {
-        let (calls, successes, ratio) = self.ratio();
+        let (calls, successes, ratio) = self.ratio(&self.shared.rules.load());
         Snapshot { calls, successes, ratio, rejected: self.shared.rejected.load(Ordering::Relaxed) }
     }
 
     /// How likely a call of a criticality is refused now.
     pub fn refusal(&self, criticality: Criticality) -> f64 {
-        self.shared.config.order.refusal(self.ratio().2, criticality)
+        self.shared.config.order.refusal(self.ratio(&self.shared.rules.load()).2, criticality)
+    }
+
+    /// A way to this policy that does not keep it alive.
+    #[cfg(not(loom))]
+    pub(crate) fn weak(&self) -> Result<impl Fn() -> Option<Self> + Send + Sync + 'static, ConfigError> {
+        let weak = Arc::downgrade(&self.shared);
+        Ok(move || weak.upgrade().map(|shared| Self { shared }))
     }
 
     /// Calls, successes, and the share to refuse.
-    fn ratio(&self) -> (u64, u64, f64) {
+    fn ratio(&self, rules: &Rules) -> (u64, u64, f64) {
         let config = &self.shared.config;
         let counts = self.shared.window.counts(0, config.timer.now());
         let successes = counts.calls.saturating_sub(counts.failures);
-        let is_enough = counts.calls as f64 >= config.min_calls;
-        (counts.calls, successes, if is_enough { config.rule.refusal(counts.calls, successes) } else { 0.0 })
+        let is_enough = counts.calls as f64 >= rules.min_calls;
+        (counts.calls, successes, if is_enough { rules.rule.refusal(counts.calls, successes) } else { 0.0 })
     }
 
     fn record(&self, record: Record) {

@@ -29,14 +29,19 @@ pub struct QueueShedBuilder {
 /// A checked configuration.
 pub(super) struct Config {
     pub(super) name: Name,
-    pub(super) target: Duration,
-    pub(super) interval: Duration,
-    /// How long a call of each criticality may have waited in overload.
-    pub(super) longest: [Duration; CLASSES],
     pub(super) order: Order,
-    pub(super) dry_run: bool,
     pub(super) timer: SharedTimer,
     pub(super) listeners: Listeners,
+}
+
+/// The part of it that can be changed later.
+pub(super) struct Rules {
+    pub(super) target: Duration,
+    pub(super) interval: Duration,
+    /// How long a call of each criticality may have waited while the queue stands.
+    pub(super) longest: [Duration; CLASSES],
+    pub(super) cohort: Cohort,
+    pub(super) dry_run: bool,
 }
 
 impl QueueShedBuilder {
@@ -126,6 +131,15 @@ impl QueueShedBuilder {
     /// assert_eq!(error.to_string(), "target must be below interval");
     /// ```
     pub fn build(self) -> Result<QueueShed, ConfigError> {
+        let rules = self.checked()?;
+        let timer = self.timer.ok_or(ConfigError::new("timer", "must be set without the feature `tokio`"))?;
+        let listeners = self.listeners.bound("load_shed", &self.name);
+        let order = Order::new(self.seed.map_or_else(SharedRng::from_entropy, SharedRng::seeded));
+        Ok(QueueShed::new(Config { name: self.name, order, timer, listeners }, rules))
+    }
+
+    /// All that can be changed later.
+    pub(super) fn checked(&self) -> Result<Rules, ConfigError> {
         if self.target == Duration::ZERO {
             return Err(ConfigError::new("target", "must be above zero"));
         }
@@ -142,11 +156,7 @@ impl QueueShedBuilder {
         if !self.patience.is_sorted() {
             return Err(ConfigError::new("patience", "must not be below that of less critical calls"));
         }
-        let timer = self.timer.ok_or(ConfigError::new("timer", "must be set without the feature `tokio`"))?;
-        let listeners = self.listeners.bound("load_shed", &self.name);
-        let order = Order::new(self.cohort, self.seed.map_or_else(SharedRng::from_entropy, SharedRng::seeded));
-        let Self { name, target, interval, patience, dry_run, .. } = self;
-        let longest = patience.map(|times| target.mul_f64(times));
-        Ok(QueueShed::new(Config { name, target, interval, longest, order, dry_run, timer, listeners }))
+        let Self { target, interval, patience, cohort, dry_run, .. } = *self;
+        Ok(Rules { target, interval, longest: patience.map(|times| target.mul_f64(times)), cohort, dry_run })
     }
 }

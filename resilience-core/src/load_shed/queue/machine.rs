@@ -45,6 +45,13 @@ impl Machine {
         Self { codel: codel(target, interval), target, interval, ends, least, before, ratio: 0.0 }
     }
 
+    /// Goes on with another target and interval, from the next interval on.
+    pub(super) fn set(&mut self, target: Duration, interval: Duration) {
+        if (target, interval) != (self.target, self.interval) {
+            (self.target, self.interval, self.codel) = (target, interval, codel(target, interval));
+        }
+    }
+
     /// A call is taken up after it waited for so long.
     pub(super) fn take_up(&mut self, waited: Duration, now: Timestamp) -> Verdict {
         if now >= self.ends {

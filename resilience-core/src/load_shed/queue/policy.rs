@@ -3,15 +3,17 @@
 use std::fmt;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
+
 use super::QueueShedBuilder;
-use super::config::Config;
+use super::config::{Config, Rules};
 use super::machine::Machine;
 use crate::context::{Criticality, ambient};
 use crate::load_shed::{Event, class};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, lock};
 use crate::time::Timestamp;
-use crate::{Name, Reason, Rejected};
+use crate::{ConfigError, Name, Reason, Rejected};
 
 /// Refuses calls that waited too long in a queue that stands; the [module](super) explains it. Clones share its state.
 #[derive(Clone)]
@@ -21,6 +23,7 @@ pub struct QueueShed {
 
 struct Shared {
     config: Config,
+    rules: ArcSwap<Rules>,
     machine: Mutex<Machine>,
     rejected: AtomicU64,
 }
@@ -43,9 +46,10 @@ impl QueueShed {
         QueueShedBuilder::new()
     }
 
-    pub(super) fn new(config: Config) -> Self {
-        let machine = Mutex::new(Machine::new(config.target, config.interval));
-        Self { shared: Arc::new(Shared { config, machine, rejected: AtomicU64::new(0) }) }
+    pub(super) fn new(config: Config, rules: Rules) -> Self {
+        let machine = Mutex::new(Machine::new(rules.target, rules.interval));
+        let rules = ArcSwap::from_pointee(rules);
+        Self { shared: Arc::new(Shared { config, rules, machine, rejected: AtomicU64::new(0) }) }
     }
 
     /// A call of the criticality in the context is taken up now, after it has waited for so long.
@@ -80,27 +84,39 @@ impl QueueShed {
     }
 
     pub(super) fn admit_at(&self, waited: Duration, now: Timestamp) -> Result<(), Rejected> {
-        let config = &self.shared.config;
+        let (config, rules) = (&self.shared.config, self.shared.rules.load());
         let verdict = lock(&self.shared.machine).take_up(waited, now);
         // Who did not wait stands in no queue, and refusing it would make none shorter; it counts among all the same.
         let ratio = if waited == Duration::ZERO { 0.0 } else { verdict.ratio };
-        let drawn = config.order.refuses(ratio);
-        let is_late = verdict.is_late && waited > config.longest[class(ambient::get().criticality)];
+        let drawn = config.order.refuses(ratio, rules.cohort);
+        let is_late = verdict.is_late && waited > rules.longest[class(ambient::get().criticality)];
         let Some(probability) = (if is_late { Some(1.0) } else { drawn }) else { return Ok(()) };
         // Relaxed: a statistic.
         self.shared.rejected.fetch_add(1, Ordering::Relaxed);
-        let event = || Event::new(config.dry_run, Reason::QueueDelay, probability);
+        let event = || Event::new(rules.dry_run, Reason::QueueDelay, probability);
         config.listeners.emit(&config.name, || now, event);
-        if config.dry_run {
+        if rules.dry_run {
             return Ok(());
         }
-        Err(Rejected::new(config.name.clone(), Reason::QueueDelay).with_retry_after(config.interval))
+        Err(Rejected::new(config.name.clone(), Reason::QueueDelay).with_retry_after(rules.interval))
     }
 
     /// The policy as a layer, which measures how long calls wait for the inner service to be ready.
     #[cfg(feature = "tower")]
     pub fn layer(&self) -> super::QueueShedLayer {
         self.clone().into()
+    }
+
+    /// Takes over all of `builder` while calls run but its name, seed, clock and listeners. What the policy has found stays.
+    ///
+    /// # Errors
+    ///
+    /// As the builder's. Nothing has changed then.
+    pub fn reconfigure(&self, builder: QueueShedBuilder) -> Result<(), ConfigError> {
+        let rules = builder.checked()?;
+        lock(&self.shared.machine).set(rules.target, rules.interval);
+        self.shared.rules.store(rules.into());
+        Ok(())
     }
 
     /// The name in refusals and events.
@@ -118,6 +134,13 @@ impl QueueShed {
     /// How likely a call of a criticality that waited is refused now.
     pub fn refusal(&self, criticality: Criticality) -> f64 {
         self.shared.config.order.refusal(self.snapshot().ratio, criticality)
+    }
+
+    /// A way to this policy that does not keep it alive.
+    #[cfg(not(loom))]
+    pub(crate) fn weak(&self) -> Result<impl Fn() -> Option<Self> + Send + Sync + 'static, ConfigError> {
+        let weak = Arc::downgrade(&self.shared);
+        Ok(move || weak.upgrade().map(|shared| Self { shared }))
     }
 
     #[cfg(feature = "tower")]

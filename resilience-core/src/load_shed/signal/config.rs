@@ -29,13 +29,18 @@ pub struct SignalShedBuilder {
 pub(super) struct Config {
     pub(super) name: Name,
     pub(super) signal: Signal,
-    pub(super) from: f64,
-    pub(super) most: f64,
-    pub(super) fresh_for: Duration,
-    pub(super) dry_run: bool,
     pub(super) order: Order,
     pub(super) timer: SharedTimer,
     pub(super) listeners: Listeners,
+}
+
+/// The part of it that can be changed later.
+pub(super) struct Rules {
+    pub(super) from: f64,
+    pub(super) most: f64,
+    pub(super) fresh_for: Duration,
+    pub(super) cohort: Cohort,
+    pub(super) dry_run: bool,
 }
 
 impl SignalShedBuilder {
@@ -129,6 +134,15 @@ impl SignalShedBuilder {
     /// assert_eq!(error.to_string(), "from must be at least 0 and below 1");
     /// ```
     pub fn build(self) -> Result<SignalShed, ConfigError> {
+        let rules = self.checked()?;
+        let timer = self.timer.ok_or(ConfigError::new("timer", "must be set without the feature `tokio`"))?;
+        let listeners = self.listeners.bound("load_shed", &self.name);
+        let order = Order::new(self.seed.map_or_else(SharedRng::from_entropy, SharedRng::seeded));
+        Ok(SignalShed::new(Config { name: self.name, signal: self.signal, order, timer, listeners }, rules))
+    }
+
+    /// All that can be changed later.
+    pub(super) fn checked(&self) -> Result<Rules, ConfigError> {
         // Written so that NaN is refused too.
         if !(0.0..1.0).contains(&self.from) {
             return Err(ConfigError::new("from", "must be at least 0 and below 1"));
@@ -139,10 +153,7 @@ impl SignalShedBuilder {
         if self.fresh_for == Duration::ZERO {
             return Err(ConfigError::new("fresh_for", "must be above zero"));
         }
-        let timer = self.timer.ok_or(ConfigError::new("timer", "must be set without the feature `tokio`"))?;
-        let listeners = self.listeners.bound("load_shed", &self.name);
-        let order = Order::new(self.cohort, self.seed.map_or_else(SharedRng::from_entropy, SharedRng::seeded));
-        let Self { name, signal, from, most, fresh_for, dry_run, .. } = self;
-        Ok(SignalShed::new(Config { name, signal, from, most, fresh_for, dry_run, order, timer, listeners }))
+        let Self { from, most, fresh_for, cohort, dry_run, .. } = *self;
+        Ok(Rules { from, most, fresh_for, cohort, dry_run })
     }
 }

@@ -3,14 +3,16 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::config::Config;
+use arc_swap::ArcSwap;
+
+use super::config::{Config, Rules};
 use super::{Signal, SignalShedBuilder};
 use crate::context::Criticality;
 use crate::load_shed::Event;
 use crate::sync::Arc;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::time::Timestamp;
-use crate::{Name, Reason, Rejected};
+use crate::{ConfigError, Name, Reason, Rejected};
 
 /// Refuses as many calls as a signal asks for, the least critical first; the [module](super) explains it. Clones share its
 /// state.
@@ -21,6 +23,7 @@ pub struct SignalShed {
 
 struct Shared {
     config: Config,
+    rules: ArcSwap<Rules>,
     /// How often the signal had been set when it was last seen to have been, and when that was.
     seen: AtomicU64,
     seen_at: AtomicU64,
@@ -45,10 +48,11 @@ impl SignalShed {
         SignalShedBuilder::new()
     }
 
-    pub(super) fn new(config: Config) -> Self {
+    pub(super) fn new(config: Config, rules: Rules) -> Self {
         // Never set is fresh: it asks for nothing.
         let (seen, seen_at, rejected) = (AtomicU64::new(u64::MAX), AtomicU64::new(0), AtomicU64::new(0));
-        Self { shared: Arc::new(Shared { config, seen, seen_at, rejected }) }
+        let rules = ArcSwap::from_pointee(rules);
+        Self { shared: Arc::new(Shared { config, rules, seen, seen_at, rejected }) }
     }
 
     /// Asks to let in a call of the criticality in the context.
@@ -57,13 +61,13 @@ impl SignalShed {
     ///
     /// [`Reason::Overloaded`], as often as the signal asks for.
     pub fn try_admit(&self) -> Result<(), Rejected> {
-        let config = &self.shared.config;
-        let Some(probability) = config.order.refuses(self.ratio()) else { return Ok(()) };
+        let (config, rules) = (&self.shared.config, self.shared.rules.load());
+        let Some(probability) = config.order.refuses(self.ratio(&rules), rules.cohort) else { return Ok(()) };
         // Relaxed: a statistic.
         self.shared.rejected.fetch_add(1, Ordering::Relaxed);
-        let event = || Event::new(config.dry_run, Reason::Overloaded, probability);
+        let event = || Event::new(rules.dry_run, Reason::Overloaded, probability);
         config.listeners.emit(&config.name, || config.timer.now(), event);
-        if config.dry_run {
+        if rules.dry_run {
             return Ok(());
         }
         Err(Rejected::new(config.name.clone(), Reason::Overloaded))
@@ -73,6 +77,16 @@ impl SignalShed {
     #[cfg(feature = "tower")]
     pub fn layer(&self) -> super::SignalShedLayer {
         self.clone().into()
+    }
+
+    /// Takes over all of `builder` while calls run but its name, signal, seed, clock and listeners.
+    ///
+    /// # Errors
+    ///
+    /// As the builder's. Nothing has changed then.
+    pub fn reconfigure(&self, builder: SignalShedBuilder) -> Result<(), ConfigError> {
+        self.shared.rules.store(builder.checked()?.into());
+        Ok(())
     }
 
     /// What it goes by.
@@ -88,34 +102,40 @@ impl SignalShed {
     /// The figures.
     pub fn snapshot(&self) -> Snapshot {
         let rejected = self.shared.rejected.load(Ordering::Relaxed);
-        Snapshot { signal: self.signal().get(), ratio: self.ratio(), rejected }
+        Snapshot { signal: self.signal().get(), ratio: self.ratio(&self.shared.rules.load()), rejected }
     }
 
     /// How likely a call of a criticality is refused now.
     pub fn refusal(&self, criticality: Criticality) -> f64 {
-        self.shared.config.order.refusal(self.ratio(), criticality)
+        self.shared.config.order.refusal(self.ratio(&self.shared.rules.load()), criticality)
+    }
+
+    /// A way to this policy that does not keep it alive.
+    #[cfg(not(loom))]
+    pub(crate) fn weak(&self) -> Result<impl Fn() -> Option<Self> + Send + Sync + 'static, ConfigError> {
+        let weak = Arc::downgrade(&self.shared);
+        Ok(move || weak.upgrade().map(|shared| Self { shared }))
     }
 
     /// The share to refuse. Reads the clock only if that is above zero.
-    fn ratio(&self) -> f64 {
-        let config = &self.shared.config;
-        let above = config.signal.get() - config.from;
-        if above <= 0.0 || !self.is_fresh() {
+    fn ratio(&self, rules: &Rules) -> f64 {
+        let above = self.signal().get() - rules.from;
+        if above <= 0.0 || !self.is_fresh(rules.fresh_for) {
             return 0.0;
         }
-        config.most * (above / (1.0 - config.from)).min(1.0)
+        rules.most * (above / (1.0 - rules.from)).min(1.0)
     }
 
     /// Whether the signal was set within the time it is believed for.
-    fn is_fresh(&self) -> bool {
+    fn is_fresh(&self, fresh_for: Duration) -> bool {
         let Shared { config, seen, seen_at, .. } = &*self.shared;
-        if config.fresh_for == Duration::MAX {
+        if fresh_for == Duration::MAX {
             return true;
         }
         let (now, writes) = (config.timer.now(), config.signal.writes());
         // Acquire pairs with the Release below: who sees the count sees a time no earlier than that of its first sight.
         if seen.load(Ordering::Acquire) == writes {
-            return now.since(Timestamp::from_nanos(seen_at.load(Ordering::Relaxed))) <= config.fresh_for;
+            return now.since(Timestamp::from_nanos(seen_at.load(Ordering::Relaxed))) <= fresh_for;
         }
         seen_at.store(now.as_nanos(), Ordering::Relaxed);
         seen.store(writes, Ordering::Release);
