@@ -48,14 +48,33 @@ pub fn runtime() -> Runtime {
     Builder::new_current_thread().enable_time().build().expect("a runtime")
 }
 
-/// Times a service with one thread and with two, and prints what a call allocates.
+/// Times a service with one thread and with two.
 ///
 /// With two threads each calls a clone of the same service; the figure is the time of a call on one of them, so it equals the
 /// first if nothing is shared.
 ///
 /// # Panics
-/// If a call is refused: then the figure would be of something else. `refused` says that every call must be.
+/// If a call is refused: then the figure would be of something else. `refused` says that every call must be. And if a call
+/// allocates.
 pub fn bench_service<S>(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, refused: bool, make: impl Fn() -> S)
+where
+    S: Service<u64> + Clone + Send,
+{
+    let allocated = bench_allocating(group, name, refused, make);
+    assert_eq!(allocated, 0, "{name}: {COUNTED} calls allocate");
+}
+
+/// As [`bench_service`], of calls that are meant to allocate. Prints how much that is, and says how often for
+/// all of some calls together.
+///
+/// # Panics
+/// If a call is refused, or with `refused` if it is not.
+pub fn bench_allocating<S>(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    name: &str,
+    refused: bool,
+    make: impl Fn() -> S,
+) -> u64
 where
     S: Service<u64> + Clone + Send,
 {
@@ -83,6 +102,8 @@ where
     group.bench_function(format!("{name}/2 threads"), |bencher| {
         bencher.iter_custom(|calls| two_threads(service.clone(), service.clone(), calls));
     });
+    assert_eq!(runtime.block_on(answers(&mut service)), !refused, "{name} has come to answer otherwise");
+    allocated.count
 }
 
 /// Wall time in which each of two threads makes `calls` calls.
