@@ -1,12 +1,16 @@
 //! recloser and failsafe are not tower layers: the thinnest layers that make them so.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 
 use failsafe::futures::CircuitBreaker as _;
 use pin_project_lite::pin_project;
 use tower::{BoxError, Service};
+
+use crate::cases::breaker::KEYS;
 
 /// A service behind a recloser.
 #[derive(Clone, Debug)]
@@ -37,6 +41,37 @@ where
     fn call(&mut self, request: u64) -> Self::Future {
         Unified { future: self.breaker.call(self.inner.call(request)) }
     }
+}
+
+/// A service behind a recloser for each key: a map behind a lock, as one writes it.
+#[derive(Clone, Debug)]
+pub struct ByKey<S> {
+    /// The service.
+    pub inner: S,
+    /// Its breakers.
+    pub breakers: Arc<Mutex<HashMap<u64, recloser::AsyncRecloser>>>,
+}
+
+impl<S> Service<u64> for ByKey<S>
+where
+    S: Service<u64, Error = BoxError>,
+{
+    type Response = S::Response;
+    type Error = BoxError;
+    type Future = Unified<recloser::RecloserFuture<S::Future, recloser::AnyError>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: u64) -> Self::Future {
+        let breaker = lock_of(&self.breakers)[&(request % KEYS)].clone();
+        Unified { future: breaker.call(self.inner.call(request)) }
+    }
+}
+
+fn lock_of<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// failsafe's breaker with policy `P`.

@@ -122,6 +122,24 @@ impl<E: Fault> Service<u64> for EchoPending<E> {
     }
 }
 
+/// Answers each of a list of requests with itself, at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Listed;
+
+impl Service<Vec<u64>> for Listed {
+    type Response = Vec<Result<u64, Self::Error>>;
+    type Error = resilience_core::Error<resilience_core::batch::Unanswered>;
+    type Future = Ready<Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, requests: Vec<u64>) -> Self::Future {
+        ready(Ok(requests.into_iter().map(Ok).collect()))
+    }
+}
+
 /// The future of [`EchoPending`].
 #[derive(Debug)]
 pub struct PendingOnce<E> {

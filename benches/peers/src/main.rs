@@ -98,7 +98,7 @@ fn layers(options: &Layers) -> Result<(), String> {
     if !options.no_instructions {
         count_all(&mut figures);
     }
-    let crates = ["tower", "tokio", "failsafe", "recloser", "governor", "resilience-"];
+    let crates = ["tower", "tokio", "failsafe", "recloser", "governor", "moka", "quick_cache", "resilience-"];
     let header = Header {
         command: "cd benches/peers && cargo run --release -- layers",
         versions: versions(include_str!("../Cargo.lock"), &crates),
@@ -127,7 +127,8 @@ less that of the group's floor.
 - recloser and failsafe are not tower layers; thin adaptors make them so. tower's balancers are not `Clone` and need a
   `Buffer` to be shared. tower-resilience's time window costs in proportion to the calls it holds: here only those of one
   sample.
-- Every case is checked before and after: a call that answers otherwise than its row says voids the row.
+- Every case is checked before and after: a call that answers otherwise than its row says voids the row, and so does an
+  allocation in a row of ours that is not of batches.
 ";
 
 fn write(path: &PathBuf, text: &str) -> Result<(), String> {

@@ -1,15 +1,17 @@
 //! Circuit breakers, closed and open.
 
+use std::future::poll_fn;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use failsafe::backoff::Constant;
 use failsafe::failure_policy::{ConsecutiveFailures, SuccessRateOverTimeWindow};
 use resilience_core::Class;
 use resilience_core::circuit_breaker::CircuitBreaker;
-use tower::{BoxError, Layer};
+use tower::{BoxError, Layer, Service};
 use tower_resilience_circuitbreaker::{CircuitBreakerConfigBuilder, CircuitBreakerLayer, SlidingWindowType};
 
-use crate::adapt::{Failsafe, Reclosed, Safe};
+use crate::adapt::{ByKey, Failsafe, Reclosed, Safe};
 use crate::echo::{Broken, Echo, Failure, fail};
 use crate::harness::{Answer, Kind, Spec, function, group, service};
 
@@ -21,6 +23,7 @@ pub fn specs() -> Vec<Spec> {
     let mut specs = group("b1 breaker closed, async", closed());
     specs.extend(group("b2 breaker closed, sync", closed_sync()));
     specs.extend(group("b3 breaker open (refuses), async", open()));
+    specs.extend(group("b4 breaker for each of 1000 keys, closed", keyed()));
     specs
 }
 
@@ -91,6 +94,49 @@ fn open() -> Vec<Spec> {
             service
         }),
     ]
+}
+
+fn keyed() -> Vec<Spec> {
+    let peer = Kind::Peer;
+    vec![
+        service("echo", Kind::Floor, Answer::Ok, Echo::<Broken>::new),
+        service("circuit breaker consecutive(5)", Kind::Ours, Answer::Ok, || {
+            let keyed = CircuitBreaker::builder().name("bench").consecutive_failures(5).open_for(HOUR).build_keyed();
+            let layer = keyed.expect("the configuration is valid").layer(key);
+            known(layer.layer(Echo::<Failure>::new()))
+        }),
+        service("circuit breaker rate(10s)", Kind::Ours, Answer::Ok, || {
+            let builder = CircuitBreaker::builder().name("bench").failure_rate(0.5).window(Duration::from_secs(10));
+            let keyed = builder.minimum_calls(100).open_for(HOUR).build_keyed();
+            let layer = keyed.expect("the configuration is valid").layer(key);
+            known(layer.layer(Echo::<Failure>::new()))
+        }),
+        // Nobody has one by key: what somebody writes who needs it.
+        service("HashMap of recloser ring(100) behind a Mutex", peer, Answer::Ok, || {
+            let made = (0..KEYS).map(|key| (key, recloser().into())).collect();
+            ByKey { inner: Echo::<BoxError>::new(), breakers: Arc::new(Mutex::new(made)) }
+        }),
+    ]
+}
+
+/// The keys of whatever is kept by key.
+pub const KEYS: u64 = 1_000;
+
+/// Which of them a request has.
+pub fn key(request: &u64) -> u64 {
+    request % KEYS
+}
+
+/// A service that has met every key.
+pub fn known<S: Service<u64>>(mut service: S) -> S {
+    futures::executor::block_on(async {
+        for request in 0..KEYS {
+            if poll_fn(|cx| service.poll_ready(cx)).await.is_ok() {
+                let _ = service.call(request).await;
+            }
+        }
+    });
+    service
 }
 
 /// Our breaker that opens after five failures in a row.

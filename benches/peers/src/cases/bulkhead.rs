@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 
 use resilience_core::bulkhead::Bulkhead;
+use resilience_core::bulkhead::partitioned::PartitionedBulkhead;
 use tower::limit::ConcurrencyLimit;
 use tower::load_shed::LoadShed;
 use tower::{Layer, Service};
@@ -18,6 +19,7 @@ pub const LIMIT: usize = 64;
 pub fn specs() -> Vec<Spec> {
     let mut specs = group("d1 bulkhead, admitted", admitted());
     specs.extend(group("d2 bulkhead, full (refuses)", full()));
+    specs.extend(group("d3 bulkhead with shares, admitted", shares()));
     specs
 }
 
@@ -67,6 +69,17 @@ fn full() -> Vec<Spec> {
             let waits = futures::executor::block_on(async { futures::poll!(call.as_mut()).is_pending() });
             assert!(waits, "the call that holds the permit waits");
             Holding::new(service, call)
+        }),
+    ]
+}
+
+fn shares() -> Vec<Spec> {
+    vec![
+        service("echo", Kind::Floor, Answer::Ok, Echo::<Broken>::new),
+        service("bulkhead with shares for two of four callers", Kind::Ours, Answer::Ok, || {
+            let builder = PartitionedBulkhead::builder().name("bench").limit(LIMIT as u32).share(0, 0.5).share(1, 0.25);
+            let layer = builder.build().expect("the configuration is valid").layer(|request: &u64| request % 4);
+            layer.layer(Echo::<Failure>::new())
         }),
     ]
 }

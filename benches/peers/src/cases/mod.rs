@@ -1,9 +1,12 @@
 //! Every row of the layer tables.
 
+mod adaptive;
 mod balance;
-mod breaker;
+pub mod breaker;
 mod bulkhead;
+mod cache;
 mod floors;
+mod hedge;
 mod rate;
 mod retry;
 mod stack;
@@ -17,9 +20,12 @@ pub fn all() -> Vec<Spec> {
     specs.extend(breaker::specs());
     specs.extend(retry::specs());
     specs.extend(bulkhead::specs());
+    specs.extend(adaptive::specs());
     specs.extend(rate::specs());
     specs.extend(timeout::specs());
     specs.extend(stack::specs());
     specs.extend(balance::specs());
+    specs.extend(hedge::specs());
+    specs.extend(cache::specs());
     specs
 }

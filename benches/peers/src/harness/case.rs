@@ -48,8 +48,24 @@ pub struct Spec {
     pub name: String,
     /// Whose it is.
     pub kind: Kind,
+    /// Calls of the pattern in one call of the case; the figures are of one of them.
+    pub each: u64,
+    /// Whether it is meant to allocate. A row of ours that is not meant to and does gets no figure.
+    pub allocates: bool,
     /// Builds it.
     pub make: Box<dyn FnOnce(&Runtimes) -> Case>,
+}
+
+impl Spec {
+    /// Of which each call is `each` calls of the pattern.
+    pub fn of(self, each: u64) -> Self {
+        Self { each, ..self }
+    }
+
+    /// That is meant to allocate.
+    pub fn allocating(self) -> Self {
+        Self { allocates: true, ..self }
+    }
 }
 
 impl fmt::Debug for Spec {
@@ -281,7 +297,8 @@ fn repeat<T, F: Fn(&T, u64) -> bool>(shared: &T, call: F, calls: u64) {
 }
 
 fn spec(name: impl Into<String>, kind: Kind, make: impl FnOnce(&Runtimes) -> Case + 'static) -> Spec {
-    Spec { group: "", name: name.into(), kind, make: Box::new(make) }
+    let allocates = kind != Kind::Ours;
+    Spec { group: "", name: name.into(), kind, each: 1, allocates, make: Box::new(make) }
 }
 
 fn owned<S>(runtimes: &Runtimes, answer: Answer, make: &impl Fn() -> S) -> Case

@@ -15,7 +15,7 @@ const WARM_UP: u64 = 1_000;
 /// Adds the count to every figure; leaves them as they are, with one line on stderr, where valgrind is missing.
 pub fn count_all(figures: &mut [Figures]) {
     for figure in figures {
-        if figure.wrong || figure.one.last().is_some_and(|&ns| ns > 100_000.0) {
+        if figure.wrong.is_some() || figure.one.last().is_some_and(|&ns| ns > 100_000.0) {
             continue;
         }
         let (few, again, many) = (collected(figure, FEW), collected(figure, FEW), collected(figure, MANY));
@@ -27,7 +27,7 @@ pub fn count_all(figures: &mut [Figures]) {
         // the calls there is no figure.
         let drift = again.map_or(f64::INFINITY, |again| (again as f64 - few as f64).abs());
         let calls = many as f64 - few as f64;
-        figure.instructions = (drift < 0.05 * calls).then(|| calls / (MANY - FEW) as f64);
+        figure.instructions = (drift < 0.05 * calls).then(|| calls / ((MANY - FEW) * figure.each) as f64);
     }
 }
 

@@ -7,6 +7,8 @@ use super::{Case, Kind, RunDelay, Runtimes, Spec};
 /// A sample counts if our threads waited less than this share of it for a processor.
 const CALM: f64 = 0.01;
 
+const ANSWERS_WRONGLY: &str = "answers wrongly";
+
 /// How long to measure.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
@@ -39,8 +41,10 @@ pub struct Figures {
     pub future_bytes: Option<usize>,
     /// Instructions a call, from callgrind.
     pub instructions: Option<f64>,
-    /// It answered otherwise than it must: its times mean nothing.
-    pub wrong: bool,
+    /// Calls of the pattern in one call of the case.
+    pub each: u64,
+    /// Why its times mean nothing: it answered otherwise than it must, or allocated.
+    pub wrong: Option<&'static str>,
 }
 
 /// Samples kept and samples taken.
@@ -81,15 +85,17 @@ pub fn measure(specs: Vec<Spec>, runtimes: &Runtimes, plan: Plan) -> (Vec<Figure
             let index = (index * stride(entries.len()) + round) % entries.len();
             let Entry { case, calls_one, calls_two, figures } = &mut entries[index];
             if let Some(wall) = calm(plan, 1.0, &mut noise, || Some(case.one(*calls_one))) {
-                figures.one.push(wall.as_nanos() as f64 / *calls_one as f64);
+                figures.one.push(wall.as_nanos() as f64 / (*calls_one * figures.each) as f64);
             }
             if let Some(wall) = calm(plan, 2.0, &mut noise, || case.two(*calls_two)) {
-                figures.two.push(2.0 * wall.as_nanos() as f64 / *calls_two as f64);
+                figures.two.push(2.0 * wall.as_nanos() as f64 / (*calls_two * figures.each) as f64);
             }
         }
     }
     let figures = entries.into_iter().map(|Entry { mut case, mut figures, calls_one, .. }| {
-        figures.wrong |= !case.answers_as_it_must(calls_one.min(100));
+        if !case.answers_as_it_must(calls_one.min(100)) {
+            figures.wrong = Some(ANSWERS_WRONGLY);
+        }
         figures.one.sort_by(f64::total_cmp);
         figures.two.sort_by(f64::total_cmp);
         figures
@@ -98,18 +104,24 @@ pub fn measure(specs: Vec<Spec>, runtimes: &Runtimes, plan: Plan) -> (Vec<Figure
 }
 
 fn prepare(spec: Spec, runtimes: &Runtimes, plan: Plan) -> Entry {
-    let Spec { group, name, kind, make } = spec;
+    let Spec { group, name, kind, each, allocates, make } = spec;
     let mut case = make(runtimes);
     let calls_one = calibrate(plan.sample, 1, |calls| case.one(calls));
-    let wrong = !case.answers_as_it_must(calls_one.min(1_000));
-    if wrong {
-        eprintln!("{group} / {name}: does not answer as the case says");
-    }
+    let answers = case.answers_as_it_must(calls_one.min(1_000));
     let calls_two = match case.two(16) {
         Some(_) => calibrate(plan.sample, 16, |calls| case.two(calls).unwrap_or_default()),
         None => 0,
     };
     let (allocations, bytes) = case.allocations(calls_one);
+    let (allocations, bytes) = (allocations / each as f64, bytes / each as f64);
+    let wrong = match (answers, allocates || allocations == 0.0) {
+        (false, _) => Some(ANSWERS_WRONGLY),
+        (true, false) => Some("allocates"),
+        (true, true) => None,
+    };
+    if let Some(why) = wrong {
+        eprintln!("{group} / {name}: {why}");
+    }
     let future_bytes = case.future_bytes;
     let figures = Figures {
         group,
@@ -121,6 +133,7 @@ fn prepare(spec: Spec, runtimes: &Runtimes, plan: Plan) -> Entry {
         bytes,
         future_bytes,
         instructions: None,
+        each,
         wrong,
     };
     Entry { case, calls_one, calls_two, figures }

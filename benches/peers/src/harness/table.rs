@@ -90,8 +90,8 @@ fn cells(row: &Figures, floor: Option<f64>) -> Vec<String> {
         Kind::Floor => format!("floor: {}", row.name),
         Kind::Peer => row.name.clone(),
     };
-    if row.wrong {
-        let mut cells = vec![name, "answers wrongly: no figure".into()];
+    if let Some(why) = row.wrong {
+        let mut cells = vec![name, format!("{why}: no figure")];
         cells.resize(11, "-".into());
         return cells;
     }
