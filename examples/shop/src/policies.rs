@@ -56,7 +56,7 @@ pub(crate) fn changed(text: &str, change: &Change) -> Result<String, String> {
     Ok(text)
 }
 
-/// Sets the entry at a dotted path. A pipeline's name may have dots, and is then in quotes.
+/// Sets the entry at a dotted path.
 fn set(file: &mut toml::Table, path: &str, value: toml::Value) -> Result<(), String> {
     // What TOML takes for a path is one: let it say so.
     let line = format!("{path} = 0");
@@ -139,7 +139,7 @@ impl Policies {
 
     /// The pipeline from this service to another.
     pub(crate) fn to(&self, to: ServiceName) -> Result<&Pipeline, Problem> {
-        self.pipeline(&format!("{}.{to}", self.name), &["total", "retry", "circuit_breaker", "bulkhead", "attempt"])
+        self.pipeline(&format!("{}-{to}", self.name), &["total", "retry", "circuit_breaker", "bulkhead", "attempt"])
     }
 
     /// The pipeline in front of this service.
@@ -162,7 +162,7 @@ impl Policies {
 /// The part of a configuration that concerns one service.
 fn of_service(name: ServiceName, mut config: Config) -> Config {
     let mine = |pipeline: &str| {
-        pipeline == SERVER || pipeline.strip_prefix(name.as_str()).is_some_and(|it| it.starts_with('.'))
+        pipeline == SERVER || pipeline.strip_prefix(name.as_str()).is_some_and(|it| it.starts_with('-'))
     };
     config.pipelines.retain(|pipeline, _| mine(pipeline));
     config
@@ -188,7 +188,7 @@ mod tests {
     #[test]
     fn the_default_policies_have_every_edge_and_no_lint_against_them() {
         let config = parse(DEFAULT).unwrap();
-        for edge in ["gateway.orders", "orders.inventory", "orders.payments", "orders.shipping", SERVER] {
+        for edge in ["gateway-orders", "orders-inventory", "orders-payments", "orders-shipping", SERVER] {
             assert!(config.pipelines.contains_key(edge), "{edge}");
         }
         assert!(config.lint().is_empty(), "{:?}", config.lint());
@@ -196,12 +196,12 @@ mod tests {
 
     #[test]
     fn a_change_is_applied_where_its_path_leads_and_a_wrong_one_is_told() {
-        let limit = "pipelines.\"orders.payments\".bulkhead.limit";
+        let limit = "pipelines.orders-payments.bulkhead.limit";
         let text = changed(DEFAULT, &change(limit, 7.into())).unwrap();
-        let text_of = |text: &str| format!("{:?}", parse(text).unwrap().pipelines["orders.payments"]);
+        let text_of = |text: &str| format!("{:?}", parse(text).unwrap().pipelines["orders-payments"]);
         assert!(text_of(&text).contains("limit: Some(7)"), "{}", text_of(&text));
         let refused = changed(DEFAULT, &change(limit, 0.into())).unwrap_err();
-        assert!(refused.contains("pipelines.orders.payments.bulkhead.limit"), "{refused}");
+        assert!(refused.contains("pipelines.orders-payments.bulkhead.limit"), "{refused}");
         assert_eq!(changed(DEFAULT, &change("a..b", 1.into())).unwrap_err(), "\"a..b\" is no path");
     }
 }

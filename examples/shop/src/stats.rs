@@ -85,7 +85,7 @@ impl Sink for Stats {
         if let (CIRCUIT_BREAKER, Some((state, _))) = (fact.pattern(), fact.state()) {
             let at = self.timer.wall().as_unix_millis();
             let mut figures = self.lock();
-            // Its name in the file is `from.to.circuit_breaker`; it is shown by its edge.
+            // Its name in the file is `from-to.circuit_breaker`; it is shown by its edge.
             let policy = event.policy.as_str();
             let policy = policy.strip_suffix(".circuit_breaker").unwrap_or(policy).to_owned();
             figures.states.insert(policy.clone(), state.to_owned());

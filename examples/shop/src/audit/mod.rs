@@ -89,9 +89,11 @@ pub(crate) fn table(run: &RunRecord, audit: &Audit, colours: bool) -> String {
     if !run.policies.is_empty() {
         let taken_over: u64 =
             run.counts.iter().filter(|(what, _)| what.ends_with(TAKEN_OVER)).map(|(_, count)| count).sum();
-        let changes = run.policies.len();
-        text +=
-            &format!("policies changed {changes} times while running · taken over by {taken_over} running services\n");
+        let changes = match run.policies.len() {
+            1 => "once".to_owned(),
+            changes => format!("{changes} times"),
+        };
+        text += &format!("policies changed {changes} while running · taken over by {taken_over} running services\n");
     }
     text.push('\n');
     let failed: Vec<_> = audit.checks.iter().filter(|check| !check.holds()).map(|check| check.name).collect();

@@ -153,7 +153,7 @@ fn breakers(run: &RunFiles) -> Spans {
     names.dedup();
     let end = end(run);
     let spans = |name: &String| {
-        let owner = name.split('.').next().unwrap_or_default();
+        let owner = name.split('-').next().unwrap_or_default();
         let deaths = run.record.kills.iter().filter(|(_, killed)| killed.as_str() == owner);
         let mut changes: Vec<(f64, &str)> = deaths.map(|(at, _)| (*at, "closed")).collect();
         for (at, changed, state) in &run.record.changes {
@@ -187,7 +187,7 @@ fn timeline(run: &RunFiles, breakers: &Spans) -> Drawn<String> {
         let text = |align| ("sans-serif", 15).into_font().color(&INK).pos(Pos::new(align, VPos::Center));
         for (row, (name, spans)) in breakers.iter().enumerate() {
             let top = row as i32 * ROW + 4;
-            area.draw(&Text::new(name.replace('.', " \u{2192} "), (LEFT - 10, top + 9), text(HPos::Right)))?;
+            area.draw(&Text::new(name.replace('-', " \u{2192} "), (LEFT - 10, top + 9), text(HPos::Right)))?;
             for (from, to, state) in spans {
                 let colour = match state.as_str() {
                     "closed" => GOOD.mix(0.35),

@@ -170,9 +170,9 @@ mod tests {
     #[test]
     fn only_breakers_that_are_not_closed_are_named() {
         let mut sample = Sample::default();
-        sample.breakers.insert("orders.payments".into(), "closed".into());
+        sample.breakers.insert("orders-payments".into(), "closed".into());
         assert!(plain(&sample).contains("breakers closed"));
-        sample.breakers.insert("orders.payments".into(), "open".into());
-        assert!(plain(&sample).contains("orders.payments open"));
+        sample.breakers.insert("orders-payments".into(), "open".into());
+        assert!(plain(&sample).contains("orders-payments open"));
     }
 }
