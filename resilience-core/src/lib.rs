@@ -137,6 +137,7 @@ pub mod rng;
 mod sync;
 pub mod time;
 pub mod timeout;
+mod unwind;
 
 pub use self::classify::{ByResult, Class, Classification, Classify};
 pub use self::error::{AsRejected, ConfigError, Elapsed, Error};

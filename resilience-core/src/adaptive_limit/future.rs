@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use pin_project_lite::pin_project;
 
 use super::{ByOverload, Permit};
-use crate::{Classify, Rejected};
+use crate::{Classify, Rejected, unwind};
 
 pin_project! {
     /// The answer of an [`AdaptiveLimitService`](super::AdaptiveLimitService).
@@ -55,7 +55,7 @@ where
         match stage.as_mut().project() {
             StageProjection::Running { inner, permit, classify } => {
                 // Returned as it came: taken apart and put together, the answer would be copied at every layer.
-                let polled = inner.poll(cx);
+                let polled = unwind::ending(permit, Permit::panicked, || inner.poll(cx));
                 if let Poll::Ready(answer) = &polled {
                     permit.note(classify.classify(answer).class());
                     stage.set(Stage::Done);

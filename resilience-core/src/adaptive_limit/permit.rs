@@ -53,6 +53,11 @@ impl Permit {
         }
     }
 
+    /// The call panicked: that is no congestion, whoever drops the permit, and when.
+    pub(super) fn panicked(&mut self) {
+        self.settled = true;
+    }
+
     fn record(&self, lost: bool) {
         self.shared.record(self.epoch, self.in_flight, self.started, lost);
     }

@@ -9,7 +9,7 @@ use pin_project_lite::pin_project;
 
 use super::permit::Permit;
 use super::policy::CircuitBreaker;
-use crate::{AsRejected, ByResult, Classify, Rejected};
+use crate::{AsRejected, ByResult, Classify, Rejected, unwind};
 
 pin_project! {
     /// The answer of a call behind a [`CircuitBreaker`].
@@ -57,7 +57,7 @@ where
             }
             CallProjection::Admitted { inner, permit, classify } => {
                 // Returned as it came: taken apart and put together, the answer would be copied at every layer.
-                let polled = inner.poll(cx);
+                let polled = unwind::ending(permit, unwind::drop_held, || inner.poll(cx));
                 if let Poll::Ready(answer) = &polled
                     && let Some(permit) = permit.take()
                 {

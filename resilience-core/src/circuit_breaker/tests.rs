@@ -6,6 +6,7 @@ use crate::event::{Event as Heard, Sink};
 use crate::time::ManualTimer;
 use crate::{Class, Reason};
 
+mod clocks;
 mod keyed;
 mod machine;
 mod options;
@@ -76,12 +77,14 @@ fn half_open_admits_its_probes_and_refuses_the_rest() {
 #[test]
 fn a_dropped_probe_gives_its_place_back_at_once() {
     // CB6, CB7: linkerd waits for ever.
+    let heard = Recorder::default();
     let (builder, timer) = consecutive(1);
-    let breaker = builder.probes(1).build().unwrap();
+    let breaker = builder.probes(1).listener(heard.clone()).build().unwrap();
     record(&breaker, "F");
     timer.advance(5 * SECOND);
     drop(breaker.try_acquire().unwrap());
     assert_eq!(breaker.state(), State::HalfOpen);
+    assert_eq!(heard.0.lock().unwrap().last(), Some(&Event::Abandoned));
     assert!(breaker.try_acquire().unwrap().is_probe());
 }
 
@@ -140,33 +143,41 @@ fn a_straggler_from_before_the_outage_says_nothing_about_the_recovery() {
 
 #[test]
 fn a_probe_of_an_earlier_half_open_state_does_not_decide_a_later_one() {
-    // CB11: seatbelt accepts it.
-    let (builder, timer) = consecutive(1);
-    let breaker = builder.probes(3).build().unwrap();
-    record(&breaker, "F");
-    timer.advance(5 * SECOND);
-    let old = breaker.try_acquire().unwrap();
-    record(&breaker, "FF");
-    assert_eq!(breaker.state(), State::Open);
-    timer.advance(5 * SECOND);
-    record(&breaker, "S");
-    old.settle(Class::Success);
-    assert_eq!(breaker.state(), State::HalfOpen);
-    assert_eq!(breaker.snapshot().stale, 1);
+    // CB11: seatbelt accepts it. One more of its kind would decide: three probes, two of them must fail or succeed.
+    for late in [Class::Success, Class::Failure] {
+        let (builder, timer) = consecutive(1);
+        let breaker = builder.probes(3).build().unwrap();
+        record(&breaker, "F");
+        timer.advance(5 * SECOND);
+        let old = breaker.try_acquire().unwrap();
+        record(&breaker, "FF");
+        assert_eq!(breaker.state(), State::Open);
+        timer.advance(5 * SECOND);
+        record(&breaker, if late == Class::Success { "S" } else { "F" });
+        old.settle(late);
+        assert_eq!((breaker.state(), breaker.snapshot().stale), (State::HalfOpen, 1));
+    }
 }
 
 #[test]
 fn a_call_of_an_earlier_closed_period_is_not_counted_in_a_later_one() {
-    // CB12.
-    let (builder, timer) = consecutive(1);
-    let breaker = builder.probes(1).build().unwrap();
-    let old = breaker.try_acquire().unwrap();
-    record(&breaker, "F");
-    timer.advance(5 * SECOND);
-    record(&breaker, "S");
-    assert_eq!(breaker.state(), State::Closed);
-    old.settle(Class::Failure);
-    assert_eq!(breaker.state(), State::Closed);
+    // CB12: its answer is about a service that was repaired since. None of the rivals tells the periods apart.
+    let timer = ManualTimer::new();
+    let builder = || CircuitBreaker::builder().minimum_calls(2).probes(1).timer(timer.clone());
+    for builder in [builder().consecutive_failures(1), builder().window(3600 * SECOND), builder().count_window(2)] {
+        let breaker = builder.build().unwrap();
+        let old: Vec<_> = (0..10).map(|_| breaker.try_acquire().unwrap()).collect();
+        record(&breaker, "F");
+        if breaker.state() == State::Closed {
+            record(&breaker, "F");
+        }
+        timer.advance(5 * SECOND);
+        record(&breaker, "S");
+        assert_eq!(breaker.state(), State::Closed);
+        old.into_iter().for_each(|old| old.settle(Class::Failure));
+        let seen = breaker.snapshot();
+        assert_eq!((seen.state, seen.failures, seen.consecutive_failures, seen.stale), (State::Closed, 0, 0, 10));
+    }
 }
 
 #[test]
@@ -182,6 +193,7 @@ fn the_verdict_falls_when_the_remaining_probes_cannot_change_it() {
     };
     assert_eq!(verdict("FSSSSS"), State::HalfOpen);
     assert_eq!(verdict("FSSSSSS"), State::Closed);
+    assert_eq!(verdict("FSSSSSSSSS"), State::Closed);
     assert_eq!(verdict("FFFF"), State::HalfOpen);
     assert_eq!(verdict("FFFFF"), State::Open);
 }
@@ -191,6 +203,9 @@ fn an_answer_that_says_nothing_frees_the_place_and_counts_nowhere() {
     // CB24: TR, failsafe and recloser take it for a success.
     let (builder, timer) = consecutive(2);
     let breaker = builder.probes(1).build().unwrap();
+    let window = CircuitBreaker::builder().build().unwrap();
+    record(&window, "SFIIIII");
+    assert_eq!((window.snapshot().calls, window.snapshot().failures), (2, 1));
     record(&breaker, "FI");
     assert_eq!(breaker.snapshot().consecutive_failures, 1);
     record(&breaker, "F");
@@ -259,7 +274,8 @@ impl Recorder {
 
 #[test]
 fn a_listener_may_call_back_and_hears_transitions_in_order() {
-    // CB23: failsafe deadlocks in reset. The listener forces the state from inside the report of a transition.
+    // CB23: failsafe deadlocks in reset. The listener forces the state from inside the report of a transition, and
+    // then panics: those after it hear all the same.
     #[derive(Clone)]
     struct Meddler(Arc<Mutex<Option<CircuitBreaker>>>);
     impl Sink for Meddler {
@@ -268,6 +284,7 @@ fn a_listener_may_call_back_and_hears_transitions_in_order() {
             let opened = matches!(event.fact::<Event>(), Some(Event::Changed(t)) if t.to == State::Open);
             if opened && breaker.state() == State::Open {
                 breaker.isolate();
+                std::panic::resume_unwind(Box::new("the listener's own trouble"));
             }
         }
     }
@@ -279,6 +296,9 @@ fn a_listener_may_call_back_and_hears_transitions_in_order() {
     record(&breaker, "F");
     assert_eq!(breaker.state(), State::Isolated);
     assert_eq!(recorder.transitions(), [(State::Open, 1), (State::Isolated, 2)]);
+    breaker.close();
+    record(&breaker, "S");
+    assert_eq!(recorder.transitions()[2..], [(State::Closed, 3)]);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use pin_project_lite::pin_project;
 
 use super::{Permit, admission};
-use crate::{ByResult, Class, Classify, Rejected};
+use crate::{ByResult, Class, Classify, Rejected, unwind};
 
 /// What is told what an answer meant.
 pub trait Settle {
@@ -68,7 +68,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().call.project() {
             CallProjection::Admitted { inner, permit, classify } => {
-                let polled = inner.poll(cx);
+                let polled = unwind::ending(permit, unwind::drop_held, || inner.poll(cx));
                 if let Poll::Ready(answer) = &polled
                     && let Some(permit) = permit.take()
                 {

@@ -31,8 +31,14 @@ fn a_count_window_forgets_a_long_good_past() {
 fn a_count_window_trips_at_the_threshold_and_once_it_is_full() {
     // CB2, CB3: at the tenth record and not the eleventh; a minimum above the size means the size.
     let breaker = || CircuitBreaker::builder().count_window(10).minimum_calls(100).build().unwrap();
-    let (five, four) = (breaker(), breaker());
-    record(&five, "SSSSSFFFFF");
+    let (five, four, all) = (breaker(), breaker(), breaker());
+    record(&all, "FFFFFFFFF");
+    assert_eq!(all.state(), State::Closed, "nine of ten");
+    record(&all, "F");
+    assert_eq!(all.state(), State::Open);
+    record(&five, "SSSSSFFFF");
+    assert_eq!(five.state(), State::Closed, "nine of ten");
+    record(&five, "F");
     assert_eq!(five.state(), State::Open);
     record(&four, "SSSSSSFFFF");
     assert_eq!(four.state(), State::Closed);

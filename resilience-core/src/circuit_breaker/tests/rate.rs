@@ -73,13 +73,14 @@ fn the_window_of_an_earlier_closed_period_is_empty_in_the_next() {
 fn slow_probes_spread_wider_than_the_window_still_close_the_circuit() {
     // CB13: tower-resilience forgets the probes and stays half-open for ever.
     let timer = ManualTimer::new();
-    let builder = CircuitBreaker::builder().window(Duration::from_millis(50)).minimum_calls(1).probes(3);
-    let breaker = builder.timer(timer.clone()).build().unwrap();
+    let builder = CircuitBreaker::builder().window(Duration::from_millis(50)).minimum_calls(1);
+    let breaker = builder.probes(3).probe_successes(3).timer(timer.clone()).build().unwrap();
     record(&breaker, "F");
     timer.advance(5 * SECOND);
-    for _ in 0..2 {
-        record(&breaker, "S");
+    for _ in 0..3 {
+        assert_ne!(breaker.state(), State::Closed);
         timer.advance(Duration::from_millis(60));
+        record(&breaker, "S");
     }
     assert_eq!(breaker.state(), State::Closed);
 }
@@ -89,9 +90,9 @@ fn totals_are_exact_after_many_threads() {
     // CB22: 10 % failures never open it.
     let (breaker, _) = rate(1_000_000);
     std::thread::scope(|scope| {
-        for _ in 0..8 {
+        for _ in 0..16 {
             scope.spawn(|| {
-                for call in 0..20_000 {
+                for call in 0..100_000 {
                     let class = if call % 10 == 0 { Class::Failure } else { Class::Success };
                     breaker.try_acquire().unwrap().settle(class);
                 }
@@ -99,7 +100,7 @@ fn totals_are_exact_after_many_threads() {
         }
     });
     let snapshot = breaker.snapshot();
-    assert_eq!((snapshot.calls, snapshot.failures), (160_000, 16_000));
+    assert_eq!((snapshot.calls, snapshot.failures), (1_600_000, 160_000));
 }
 
 #[test]

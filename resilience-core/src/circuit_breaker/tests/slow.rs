@@ -19,8 +19,11 @@ fn slow(minimum: u32) -> (CircuitBreaker, ManualTimer) {
 
 #[test]
 fn answers_that_took_too_long_open_the_circuit() {
-    // CB16.
-    let (breaker, timer) = slow(10);
+    // CB16: nothing fails, and nobody is served.
+    let heard = Recorder::default();
+    let timer = ManualTimer::new();
+    let builder = CircuitBreaker::builder().slow_calls(100 * MILLI, 0.5).minimum_calls(10).listener(heard.clone());
+    let breaker = builder.timer(timer.clone()).build().unwrap();
     for call in 0..10 {
         assert_eq!(breaker.state(), State::Closed, "call {call}");
         let permit = breaker.try_acquire().unwrap();
@@ -28,6 +31,9 @@ fn answers_that_took_too_long_open_the_circuit() {
         permit.settle(Class::Success);
     }
     assert_eq!((breaker.state(), breaker.snapshot().opened), (State::Open, 1));
+    let because_slow =
+        |event: &Event| matches!(event, Event::Changed(to) if to.cause == Cause::Slow { slow: 10, calls: 10 });
+    assert!(heard.0.lock().unwrap().iter().any(because_slow));
 }
 
 #[test]

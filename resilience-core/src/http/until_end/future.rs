@@ -9,7 +9,7 @@ use http_body::Body;
 use pin_project_lite::pin_project;
 
 use super::{ClassifyEnd, Settle, UntilEndBody};
-use crate::{Classify, Rejected};
+use crate::{Classify, Rejected, unwind};
 
 pin_project! {
     /// The answer of an [`UntilEndService`](super::UntilEndService).
@@ -27,7 +27,7 @@ pin_project! {
     #[project_replace = StageOwned]
     enum Stage<F, P, C, T> {
         // The call is declared, and so dropped, before the permit: what it holds is free when the next one starts.
-        Called { #[pin] inner: F, permit: P, classify: C, classify_end: T },
+        Called { #[pin] inner: F, permit: Option<P>, classify: C, classify_end: T },
         Refused { rejected: Rejected },
         Done,
     }
@@ -35,7 +35,7 @@ pin_project! {
 
 impl<F, P, C, T> UntilEndFuture<F, P, C, T> {
     pub(super) const fn admitted(inner: F, permit: P, classify: C, classify_end: T) -> Self {
-        Self { stage: Stage::Called { inner, permit, classify, classify_end } }
+        Self { stage: Stage::Called { inner, permit: Some(permit), classify, classify_end } }
     }
 
     pub(super) const fn refused(rejected: Rejected) -> Self {
@@ -57,11 +57,13 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let answer = match this.stage.as_mut().project() {
-            StageProjection::Called { inner, .. } => Some(std::task::ready!(inner.poll(cx))),
+            StageProjection::Called { inner, permit, .. } => {
+                Some(std::task::ready!(unwind::ending(permit, unwind::drop_held, || inner.poll(cx))))
+            }
             StageProjection::Refused { .. } | StageProjection::Done => None,
         };
         Poll::Ready(match (this.stage.project_replace(Stage::Done), answer) {
-            (StageOwned::Called { permit, classify, classify_end, .. }, Some(answer)) => {
+            (StageOwned::Called { permit: Some(permit), classify, classify_end, .. }, Some(answer)) => {
                 let head = classify.classify(&answer);
                 match answer {
                     Ok(response) => Ok(response.map(|body| UntilEndBody::new(body, permit, head, classify_end))),
