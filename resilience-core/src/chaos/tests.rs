@@ -59,6 +59,7 @@ fn two_policies_do_not_meet() {
 
 #[test]
 fn switched_off_it_counts_nothing_and_on_again_it_goes_on_where_it_was() {
+    // CH1: whoever runs an experiment in production wants to end it at once, and without a deployment.
     let script = [Phase::calls(2, Faults::NONE), Phase::calls(1, Faults::OUTAGE)];
     let chaos = chaos().enabled(false).script(script, false).build().unwrap();
     assert_eq!(outcomes(&chaos, 5), [Ok(0), Ok(1), Ok(2), Ok(3), Ok(4)]);

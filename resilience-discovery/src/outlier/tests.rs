@@ -99,6 +99,27 @@ fn ejections_grow_and_good_conduct_shrinks_them() {
 }
 
 #[test]
+fn an_ejection_that_is_over_makes_room_for_another_and_is_made_up_for() {
+    // OD2: tower-resilience never takes an ejection off the share that may be out, so that one outage a host and it is
+    // blind; nor does it ever forgive. One of ten may be out: the first, while it is; and then the second.
+    let mut rules = Rules::grpc();
+    rules.success_rate = None;
+    let bad = |which: usize| std::array::from_fn::<_, 10, _>(|host| if host == which { (0, 50) } else { (50, 0) });
+    let mut detector = fleet(rules, &bad(0));
+    assert_eq!(detector.sweep(at(10), || 0.0).ejected, [0]);
+    count(&mut detector, &bad(1));
+    let sweep = detector.sweep(at(20), || 0.0);
+    assert_eq!((sweep.ejected.len(), sweep.spared), (0, 1), "there is no room for it");
+    assert_eq!(detector.sweep(at(50), || 0.0).returned, [0], "after its thirty seconds");
+    count(&mut detector, &bad(1));
+    assert_eq!(detector.sweep(at(60), || 0.0).ejected, [1]);
+    assert_eq!((detector.host(&0).unwrap().multiplier, detector.host(&1).unwrap().multiplier), (0, 1), "it was well");
+    // The same without sweeps that say so: what is over does not count.
+    detector.sweep(at(1_000), || 0.0);
+    assert_eq!((0..10).filter(|host| detector.is_ejected(host)).count(), 0);
+}
+
+#[test]
 fn failures_in_a_row_do_not_empty_the_fleet() {
     let mut detector = Detector::new(Rules::envoy()).unwrap();
     (0..10).for_each(|key| detector.insert(key));

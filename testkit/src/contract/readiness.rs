@@ -7,7 +7,8 @@ use tower_service::Service;
 use super::{Failure, Lawful, Stage, Subject, call, ready};
 use crate::wakes::Task;
 
-/// The instance that was polled is the one that is called, and no other is polled in its place.
+/// The instance that was polled is the one that is called, and no other is polled in its place, at the first call and
+/// at each later one.
 ///
 /// A layer that needs the service after `call` has returned takes the polled instance along and leaves a clone behind;
 /// the other way round works until the service is a concurrency limit, and then hangs.

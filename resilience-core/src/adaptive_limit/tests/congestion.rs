@@ -92,6 +92,26 @@ fn calls_that_are_dropped_count_when_they_are_meant_to() {
     });
 }
 
+#[cfg(feature = "tower")]
+#[test]
+fn calls_ended_by_a_timeout_outside_lower_the_limit_when_they_are_meant_to() {
+    // AD5, with the timeout: neither tower's nor tower-resilience's limit ever hears of a call that was dropped.
+    use tower::{Layer, ServiceExt, service_fn};
+    for (abandoned, lowered) in [(Abandoned::Loss, true), (Abandoned::Ignore, false)] {
+        each(|builder, timer| {
+            let limit = builder.abandoned(abandoned).build().unwrap();
+            let timeout = crate::timeout::Timeout::builder().limit(ms(100)).timer(timer.clone()).build().unwrap();
+            let hangs = service_fn(|(): ()| std::future::pending::<Result<(), crate::Error<()>>>());
+            let service = timeout.layer().layer(limit.layer().layer(hangs));
+            let mut calls: Vec<_> = (0..20).map(|_| testkit::wakes::Task::new(service.clone().oneshot(()))).collect();
+            assert!(calls.iter_mut().all(|call| call.run().is_pending()));
+            timer.advance(ms(100));
+            assert!(calls.iter_mut().all(|call| call.run().is_ready()), "each has its error");
+            assert_eq!((limit.snapshot().limit < 20, limit.snapshot().in_flight), (lowered, 0));
+        });
+    }
+}
+
 #[test]
 fn a_server_that_refuses_quickly_is_not_taken_for_an_idle_one() {
     // Vegas takes the least round trip for that of an idle server. A busy one that refuses in no time is not idle.

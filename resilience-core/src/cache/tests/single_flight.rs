@@ -29,10 +29,10 @@ async fn whoever_waits_is_served_on_a_clock_that_stands_still_until_all_wait() {
         crate::time::SharedTimer::default().sleep(SECOND / 10).await;
         Ok(7)
     };
-    let callers = futures::future::join_all((0..10).map(|_| cache.get_or_load(1, slow)));
+    let callers = futures::future::join_all((0..100).map(|_| cache.get_or_load(1, slow)));
     let limit = crate::timeout::Timeout::builder().limit(SECOND).build().unwrap();
     let answers = limit.call(async { Ok::<_, crate::Error<&str>>(callers.await) }).await.expect("it hangs");
-    assert_eq!(answers, [Ok(7); 10]);
+    assert_eq!(answers, [Ok(7); 100]);
 }
 
 #[test]

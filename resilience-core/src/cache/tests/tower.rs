@@ -42,7 +42,9 @@ fn a_hit_is_served_while_the_circuit_is_open() {
     let mut service = cache.layer(keyed).layer(breaker.layer().layer(probe.service()));
     cache.insert(7, 70);
     breaker.isolate();
+    assert!(service.poll_ready(&mut Context::from_waker(std::task::Waker::noop())).is_ready());
     assert_eq!(poll_once(std::pin::pin!(service.call(7))), Poll::Ready(Ok(70)));
+    assert_eq!((probe.counts().ready_polls, probe.counts().calls, breaker.snapshot().rejected), (0, 0, 0));
     assert!(matches!(poll_once(std::pin::pin!(service.call(8))), Poll::Ready(Err(Error::Rejected(_)))));
 }
 
@@ -67,6 +69,19 @@ fn a_service_that_panics_when_it_is_called_frees_the_key() {
     let mut panics = Task::new(service.call(7));
     assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| panics.run())).is_err());
     assert_eq!(Task::new(service.call(7)).run(), Poll::Ready(Ok(7)));
+    // And one that panics before it has returned anything that could be polled.
+    let mut is_first = true;
+    let mut service = cache.layer(keyed).layer(::tower::service_fn(move |request: u32| {
+        assert!(!std::mem::take(&mut is_first), "no route");
+        ready(Ok::<_, Failure>(request))
+    }));
+    for _ in 0..2 {
+        let mut panics = Task::new(service.call(8));
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| panics.run())).is_err();
+        assert_eq!((panicked, cache.snapshot().loading), (true, 0), "each clone is a first one");
+    }
+    let mut service = cache.layer(keyed).layer(probe.service());
+    assert_eq!(Task::new(service.call(8)).run(), Poll::Ready(Ok(8)));
 }
 
 #[test]

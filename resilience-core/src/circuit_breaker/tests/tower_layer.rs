@@ -69,7 +69,9 @@ async fn a_probe_future_dropped_before_or_after_its_first_poll_gives_the_place_b
     record(&breaker, "F");
     timer.advance(5 * SECOND);
     let mut service = breaker.layer().layer(service_fn(|(): ()| pending::<Result<(), Error<()>>>()));
-    drop(service.clone().ready().await.unwrap().clone());
+    let mut never_called = service.clone();
+    never_called.ready().await.unwrap();
+    drop(never_called);
     drop(service.ready().await.unwrap().call(()));
     assert_eq!(breaker.state(), State::HalfOpen);
     let mut probe = Box::pin(service.ready().await.unwrap().call(()));

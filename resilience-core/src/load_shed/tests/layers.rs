@@ -45,7 +45,7 @@ impl Service<u32> for Gated {
     }
 }
 
-/// LS2, for one of the layers: a clone of a ready service is not ready, and what is pending is asked until it is.
+/// For one of the layers: a clone of a ready service is not ready, and what is pending is asked until it is.
 fn a_clone_asks_for_itself<L>(layer: &L)
 where
     L: Layer<Gated>,
@@ -70,7 +70,13 @@ where
 
 #[test]
 fn no_clone_inherits_readiness_and_who_is_pending_is_asked_until_it_is_ready() {
+    // LS2: tower's `LoadShed` gives its clone the answer it was given itself, and calls what never was ready; and it
+    // asks a pending service again only when the next call comes. A limit without a queue sheds load, too.
     let timer = ManualTimer::new();
+    a_clone_asks_for_itself(&crate::bulkhead::Bulkhead::builder().limit(2).build().unwrap().layer());
+    a_clone_asks_for_itself(
+        &crate::adaptive_limit::AdaptiveLimit::builder().timer(timer.clone()).build().unwrap().layer(),
+    );
     a_clone_asks_for_itself(&throttle(&timer).build().unwrap().layer());
     a_clone_asks_for_itself(&AdmissionControl::builder().timer(timer.clone()).build().unwrap().layer());
     a_clone_asks_for_itself(&QueueShed::builder().timer(timer.clone()).build().unwrap().layer());
