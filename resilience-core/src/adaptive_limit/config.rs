@@ -192,9 +192,9 @@ impl AdaptiveLimitBuilder {
         self
     }
 
-    /// Keeps a share of the limit for calls at least that critical. Default: 0.1 for `SheddablePlus` and 0.1 for `Critical`.
+    /// Keeps a share of the limit for calls at least that critical. Default: 0.1 for `SheddablePlus` and 0.2 for `Critical`.
     ///
-    /// Shares add up: by default a `Sheddable` call is let in up to 80 % of the limit, a `SheddablePlus` call up to 90 %,
+    /// Shares add up: by default a `Sheddable` call is let in up to 70 % of the limit, a `SheddablePlus` call up to 80 %,
     /// others up to the limit. So what is marked as the least critical is refused first, and nothing changes where
     /// nothing is marked. Calls that may not use the whole limit are refused rather than queued.
     ///

@@ -71,7 +71,7 @@
 //! | [`samples`](AdaptiveLimitBuilder::samples) | 10 | Netflix's: fewer are chance |
 //! | [`figure`](AdaptiveLimitBuilder::figure) | the median | Envoy's: one stalled call does not move it |
 //! | [`abandoned`](AdaptiveLimitBuilder::abandoned) | as nothing | callers hang up, hedges lose; set it where a timeout outside drops calls |
-//! | [`reserve`](AdaptiveLimitBuilder::reserve) | a tenth each for `SheddablePlus` and `Critical` | what is marked as sheddable is refused first; unmarked calls are critical |
+//! | [`reserve`](AdaptiveLimitBuilder::reserve) | a tenth for `SheddablePlus`, a fifth for `Critical` | what is marked as sheddable is refused first, and the others hardly ever; the limit grows around it, so that it costs no throughput; unmarked calls are critical |
 //! | [`queue`](AdaptiveLimitBuilder::queue) | 0 | the limit is there to keep queues short |
 //! | [`dry_run`](AdaptiveLimitBuilder::dry_run) | off | |
 //!
