@@ -1,6 +1,6 @@
 //! How long recent calls took, those included of which only "at least this long" is known. Pure.
 //!
-//! Two histograms of logarithmic buckets, sixteen to each doubling (as in HdrHistogram): a latency is known to 3 % from
+//! Two histograms of logarithmic buckets, thirty-two to each doubling (as in HdrHistogram): a latency is known to 3 % from
 //! a microsecond to an hour. The older histogram is thrown away once the newer has seen a window's worth of calls.
 
 use std::time::Duration;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::delay::Quantile;
 
 /// Buckets for each doubling, as a power of two.
-const PRECISION: u32 = 4;
+const PRECISION: u32 = 5;
 /// For 32 bits of [`UNIT`]s.
 const BUCKETS: usize = ((32 - PRECISION + 1) << PRECISION) as usize;
 /// Nanoseconds in a unit, as a power of two: about a microsecond.
@@ -69,6 +69,9 @@ impl Latencies {
 
     /// The time that a call is longer than with a chance of `1 - quantile`, by the product-limit estimator.
     ///
+    /// It is the end of a bucket, as in HdrHistogram: from any time before, an unknown part of the bucket's calls would be
+    /// hedged beyond the share that was asked for.
+    ///
     /// If even the longest known latency is more likely than that to be exceeded, then that latency: the estimate is on
     /// its way up, and gets there, for the calls that a longer delay lets go on tell more.
     fn quantile(&self, quantile: f64) -> Option<Duration> {
@@ -90,7 +93,7 @@ impl Latencies {
             // What was given up in this bucket went on for longer than what was answered in it.
             at_risk -= whole + at_least;
         }
-        longest.map(middle)
+        longest.map(end)
     }
 }
 
@@ -118,7 +121,7 @@ impl Histogram {
 
 fn bucket(latency: Duration) -> usize {
     let units = u32::try_from(latency.as_nanos() >> UNIT).unwrap_or(u32::MAX);
-    // What is below one doubling of sixteen has a bucket for each unit.
+    // What is below the first doubling has a bucket for each unit.
     let doublings = (32 - PRECISION).saturating_sub(units.leading_zeros());
     let within = units >> doublings.saturating_sub(1);
     // From the first doubling on, `within` carries the leading one, which counts as a doubling of its own.
@@ -126,18 +129,17 @@ fn bucket(latency: Duration) -> usize {
     (base + within) as usize
 }
 
-/// The middle of a bucket.
-fn middle(bucket: usize) -> Duration {
-    let (from, to) = (floor(bucket), floor(bucket + 1));
-    Duration::from_nanos((from + (to - from) / 2) << UNIT)
+/// The end of a bucket: what is in it is shorter.
+fn end(bucket: usize) -> Duration {
+    Duration::from_nanos(floor(bucket + 1) << UNIT)
 }
 
 /// The least number of units that falls into a bucket.
 fn floor(bucket: usize) -> u64 {
     let bucket = bucket as u64;
-    let sixteenths = 1 << PRECISION;
+    let parts = 1 << PRECISION;
     match bucket >> PRECISION {
         0 => bucket,
-        doubling => (sixteenths + (bucket & (sixteenths - 1))) << (doubling - 1),
+        doubling => (parts + (bucket & (parts - 1))) << (doubling - 1),
     }
 }

@@ -130,7 +130,7 @@
 //!
 //! A call sent while the budget is empty has no copy of its request, and is not hedged even if the budget has recovered
 //! when it is due. All attempts of a call are polled by its task: one that blocks the thread holds up the others.
-//! Latencies are known to 3 %, from a microsecond to an hour, and by calls, not by time: at one call a minute, "recent"
+//! Latencies are known to 3 %, rounded up, from a microsecond to an hour, and by calls, not by time: at one call a minute, "recent"
 //! is a day.
 
 mod config;

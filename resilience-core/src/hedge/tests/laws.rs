@@ -109,8 +109,10 @@ proptest! {
         });
     }
 
+    /// Never shorter: then more calls would be hedged than were asked for. The middle of a bucket, which once stood for it,
+    /// made the 5 % beyond the 95th percentile 5.2 % in some runs.
     #[test]
-    fn without_censored_samples_the_estimate_is_the_samples_own_quantile(
+    fn without_censored_samples_the_estimate_is_the_samples_own_quantile_rounded_up(
         micros in prop::collection::vec(1_u64..10_000_000, 50..400),
         quantile in 0.01..0.99_f64,
     ) {
@@ -123,7 +125,8 @@ proptest! {
         sorted.sort_unstable();
         let nth = ((micros.len() as f64 * quantile - 1e-9).ceil() as usize).max(1);
         let (exact, estimate) = (sorted[nth - 1] as f64, latencies.estimate(&rule).unwrap().as_secs_f64() * 1e6);
-        prop_assert!((estimate - exact).abs() <= exact * 0.0323 + 1.1, "estimated {estimate}, is {exact}");
+        prop_assert!(estimate > exact, "estimated {estimate}, is {exact}");
+        prop_assert!(estimate <= exact * (1.0 + 1.0 / 32.0) + 1.1, "estimated {estimate}, is {exact}");
     }
 
     #[test]
