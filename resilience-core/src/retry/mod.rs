@@ -67,7 +67,7 @@
 //! | [`attempts`](RetryBuilder::attempts) | 3 in all | the figure of Google SRE, chapter 21, and of the AWS SDKs: a call that failed three times fails for a reason that more attempts do not remove |
 //! | [`backoff`](RetryBuilder::backoff) | exponential, 100 ms to 20 s | long enough for a reconnect, short beside a person's patience; the cap of the AWS SDKs |
 //! | jitter | [`Full`](Jitter::Full) | spreads a crowd best for the work it costs (Brooker, 2015) |
-//! | [`budget`](RetryBuilder::budget) | one of its own: 0.2 retries a request, 100 saved up | retries without a bound are how an outage outlives its cause |
+//! | [`budget`](RetryBuilder::budget) | one of its own: 0.1 retries a request, 100 saved up | retries without a bound are how an outage outlives its cause |
 //! | [`hint`](RetryBuilder::hint) | between the backoff and its cap | a server may slow us down, not put us to sleep for a day |
 //! | [`max_elapsed`](RetryBuilder::max_elapsed) | none | the request's deadline binds all layers together |
 //! | [`classify`](RetryLayer::classify) | [`ByResult`](crate::ByResult) | errors may pass; our own refusals are not retried |

@@ -100,7 +100,7 @@ struct Reserved {
 }
 
 impl RetryBudget {
-    /// A builder; its defaults allow one retry for five requests and a hundred beyond that.
+    /// A builder; its defaults allow one retry for ten requests and a hundred beyond that.
     pub fn builder() -> RetryBudgetBuilder {
         RetryBudgetBuilder::new()
     }
