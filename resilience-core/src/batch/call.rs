@@ -5,6 +5,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use super::config::Settings;
 use super::dispatch::{Alike, Dispatch, GroupBy, Together, Weigh};
 use super::error::Unanswered;
 use super::group::{Arrival, Group, Seated};
@@ -51,19 +52,18 @@ impl<Req, D: Dispatch<Req>, G: GroupBy<Req>, W> Batched<Req, D, G, W> {
 }
 
 impl<Req, D: Dispatch<Req>, G: GroupBy<Req>, W: Weigh<Req>> Batched<Req, D, G, W> {
-    fn join(&self, request: Req, admitted: Admitted, cx: &Context<'_>) -> Seated<Req, D, G, W> {
+    fn join(&self, request: Req, admitted: Admitted, settings: Settings, cx: &Context<'_>) -> Seated<Req, D, G, W> {
         let destination = &*self.shared;
-        let config = &destination.batch.shared.config;
         // All that is the user's, or anybody's, before the locks.
         let key = destination.group_by.key(&request);
         let weight = destination.weigh.weight(&request).max(1);
-        let arrival = Arrival { request, weight, waker: cx.waker().clone(), limits: config.limits };
-        let now = config.timer.now();
+        let arrival = Arrival { request, weight, waker: cx.waker().clone(), limits: settings.limits };
+        let now = destination.batch.shared.config.timer.now();
         let (group, seat, overtaken, closed);
         {
             let mut open = lock(&destination.open);
             (overtaken, closed) = match open.get(&key) {
-                Some(group) => match group.make_room(weight, config.limits) {
+                Some(group) => match group.make_room(weight, settings.limits) {
                     None => (None, None),
                     // Too heavy for this one, which goes as it is.
                     Some(driver) => (driver, open.remove_entry(&key)),
@@ -72,7 +72,7 @@ impl<Req, D: Dispatch<Req>, G: GroupBy<Req>, W: Weigh<Req>> Batched<Req, D, G, W
             };
             let joined = open.get(&key).cloned();
             let is_new = joined.is_none();
-            group = joined.unwrap_or_else(|| Arc::new(Group::new(now + config.delay, now)));
+            group = joined.unwrap_or_else(|| Arc::new(Group::new(now + settings.delay, now)));
             let is_due;
             (seat, is_due) = group.sit(arrival);
             if is_due {
@@ -115,8 +115,10 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         if let Some(request) = this.request.take() {
-            match this.destination.shared.batch.admit() {
-                Ok(admitted) => this.seated = Some(this.destination.join(request, admitted, cx)),
+            let batch = &this.destination.shared.batch;
+            let settings = batch.settings();
+            match batch.admit(&settings) {
+                Ok(admitted) => this.seated = Some(this.destination.join(request, admitted, settings, cx)),
                 Err(rejected) => return Poll::Ready(Err(rejected.into())),
             }
         }

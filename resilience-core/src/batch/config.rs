@@ -22,13 +22,18 @@ pub struct BatchBuilder {
     listeners: Listeners,
 }
 
-/// A checked configuration.
-pub(super) struct Config {
-    pub(super) name: Name,
+/// What can change while a batch is in use.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Settings {
     pub(super) limits: Limits,
     pub(super) delay: Duration,
     pub(super) limit: u32,
     pub(super) dry_run: bool,
+}
+
+/// A checked configuration.
+pub(super) struct Config {
+    pub(super) name: Name,
     pub(super) timer: SharedTimer,
     pub(super) listeners: Listeners,
 }
@@ -109,6 +114,14 @@ impl BatchBuilder {
     /// assert_eq!(error.to_string(), "size must be at least 1");
     /// ```
     pub fn build(self) -> Result<Batch, ConfigError> {
+        let settings = self.check()?;
+        let timer = self.timer.ok_or(ConfigError::new("timer", "must be set without the feature `tokio`"))?;
+        let listeners = self.listeners.bound("batch", &self.name);
+        Ok(Batch::new(Config { name: self.name, timer, listeners }, settings))
+    }
+
+    /// What can change, if it can work.
+    pub(super) fn check(&self) -> Result<Settings, ConfigError> {
         for (field, is_zero) in [("size", self.size == 0), ("weight", self.weight == 0), ("limit", self.limit == 0)] {
             if is_zero {
                 return Err(ConfigError::new(field, "must be at least 1"));
@@ -117,9 +130,7 @@ impl BatchBuilder {
         if self.delay.is_zero() {
             return Err(ConfigError::new("delay", "must be above zero"));
         }
-        let timer = self.timer.ok_or(ConfigError::new("timer", "must be set without the feature `tokio`"))?;
-        let listeners = self.listeners.bound("batch", &self.name);
-        let Self { name, size, weight, delay, limit, dry_run, .. } = self;
-        Ok(Batch::new(Config { name, limits: Limits { size, weight }, delay, limit, dry_run, timer, listeners }))
+        let Self { size, weight, delay, limit, dry_run, .. } = *self;
+        Ok(Settings { limits: Limits { size, weight }, delay, limit, dry_run })
     }
 }

@@ -3,12 +3,12 @@
 use std::fmt;
 
 use super::call::Batched;
-use super::config::{BatchBuilder, Config};
+use super::config::{BatchBuilder, Config, Settings};
 use super::dispatch::{Alike, Dispatch, GroupBy, Together, Weigh};
 use super::event::Event;
-use crate::sync::Arc;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use crate::{Name, Reason, Rejected};
+use crate::sync::{Arc, Mutex, lock};
+use crate::{ConfigError, Name, Reason, Rejected};
 
 /// Makes one call of many; the [module](super) explains it. Clones share limits and figures.
 ///
@@ -20,6 +20,7 @@ pub struct Batch {
 
 pub(super) struct Shared {
     pub(super) config: Config,
+    settings: Mutex<Settings>,
     waiting: AtomicU32,
     calls: AtomicU64,
     batches: AtomicU64,
@@ -54,11 +55,11 @@ impl Batch {
         BatchBuilder::new()
     }
 
-    pub(super) fn new(config: Config) -> Self {
+    pub(super) fn new(config: Config, settings: Settings) -> Self {
         let zero = || AtomicU64::new(0);
         let (calls, batches, failed, rejected, would_reject) = (zero(), zero(), zero(), zero(), zero());
-        let waiting = AtomicU32::new(0);
-        Self { shared: Arc::new(Shared { config, waiting, calls, batches, failed, rejected, would_reject }) }
+        let (waiting, settings) = (AtomicU32::new(0), Mutex::new(settings));
+        Self { shared: Arc::new(Shared { config, settings, waiting, calls, batches, failed, rejected, would_reject }) }
     }
 
     /// Batches calls to one destination, without tower.
@@ -99,13 +100,34 @@ impl Batch {
         &self.shared.config.name
     }
 
+    /// Takes over a builder's size, weight, delay, limit and dry run, for calls that come from now on. A batch that is
+    /// open keeps its time; the next call finds it full if it is, by the new limits. The builder's name, timer and
+    /// listeners are not looked at.
+    ///
+    /// # Errors
+    ///
+    /// As the builder's. Nothing has changed then.
+    ///
+    /// ```
+    /// use resilience_core::batch::Batch;
+    ///
+    /// let batch = Batch::builder().limit(100).build()?;
+    /// batch.reconfigure(Batch::builder().limit(200))?;
+    /// assert_eq!(batch.snapshot().limit, 200);
+    /// # Ok::<(), resilience_core::ConfigError>(())
+    /// ```
+    pub fn reconfigure(&self, builder: BatchBuilder) -> Result<(), ConfigError> {
+        *lock(&self.shared.settings) = builder.check()?;
+        Ok(())
+    }
+
     /// The figures.
     pub fn snapshot(&self) -> Snapshot {
         // Relaxed, here and below: statistics, and a count whose changes order nothing else.
         let shared = &*self.shared;
         Snapshot {
             waiting: shared.waiting.load(Ordering::Relaxed),
-            limit: shared.config.limit,
+            limit: self.settings().limit,
             calls: shared.calls.load(Ordering::Relaxed),
             batches: shared.batches.load(Ordering::Relaxed),
             failed: shared.failed.load(Ordering::Relaxed),
@@ -114,13 +136,18 @@ impl Batch {
         }
     }
 
+    pub(super) fn settings(&self) -> Settings {
+        *lock(&self.shared.settings)
+    }
+
     /// One more that waits, unless too many do.
-    pub(super) fn admit(&self) -> Result<Admitted, Rejected> {
+    pub(super) fn admit(&self, settings: &Settings) -> Result<Admitted, Rejected> {
         let Shared { config, waiting, rejected, would_reject, .. } = &*self.shared;
-        let admit = |waits: u32| (waits < config.limit || config.dry_run).then(|| waits.saturating_add(1));
+        let Settings { limit, dry_run, .. } = *settings;
+        let admit = |waits: u32| (waits < limit || dry_run).then(|| waits.saturating_add(1));
         match waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, admit) {
             Ok(before) => {
-                if before >= config.limit {
+                if before >= limit {
                     would_reject.fetch_add(1, Ordering::Relaxed);
                     self.emit(|| Event::WouldReject);
                 }
@@ -129,7 +156,7 @@ impl Batch {
             Err(queued) => {
                 rejected.fetch_add(1, Ordering::Relaxed);
                 self.emit(|| Event::Rejected);
-                Err(Rejected::new(config.name.clone(), Reason::Full { limit: config.limit, queued }))
+                Err(Rejected::new(config.name.clone(), Reason::Full { limit, queued }))
             }
         }
     }

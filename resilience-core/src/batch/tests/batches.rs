@@ -256,3 +256,77 @@ fn the_largest_figures_break_nothing() {
     assert!(calls.iter_mut().all(|call| call.run().is_pending()));
     assert_eq!(backend.sent(), [[1, 2]], "any weight");
 }
+
+#[test]
+fn limits_that_change_hold_for_the_next_call_and_take_no_batch_apart() {
+    let (batch, timer) = threes(|builder| builder);
+    let backend = Backend::default();
+    let squares = over(&batch, &backend);
+    let mut calls: Vec<_> = [1, 2].map(|request| Task::new(squares.call(request))).into();
+    assert!(calls.iter_mut().all(|call| call.run().is_pending()));
+    assert!(batch.reconfigure(Batch::builder().size(0)).is_err());
+    batch.reconfigure(Batch::builder().size(2).delay(20 * MILLI).limit(3)).unwrap();
+    let mut third = Task::new(squares.call(3));
+    assert!(third.run().is_pending() && calls.iter_mut().all(|call| call.run().is_pending()));
+    assert_eq!(backend.sent(), [[1, 2]], "there were two, which now is all there may be");
+    assert!(matches!(Task::new(squares.call(4)).run(), Poll::Ready(Err(Failed::Rejected(_)))));
+    timer.advance(19 * MILLI);
+    assert!(third.run().is_pending() && backend.sent().len() == 1);
+    timer.advance(MILLI);
+    assert!(third.run().is_pending());
+    assert_eq!(backend.sent()[1..], [[3]]);
+}
+
+#[test]
+fn a_deadline_of_one_ends_its_wait_and_nobody_elses() {
+    // Before the batch is sent, and after it.
+    let (batch, timer) = threes(|builder| builder);
+    let backend = Backend::default();
+    let squares = over(&batch, &backend);
+    let limit = |limit| crate::timeout::Timeout::builder().limit(limit).timer(timer.clone()).build().unwrap();
+    let hasty = |request, within: Duration| {
+        let call = squares.call(request);
+        let call = async { call.await.map_err(crate::Error::Service) };
+        Task::new(limit(within).call(call))
+    };
+    let (mut early, mut late) = (hasty(1, 5 * MILLI), hasty(2, 15 * MILLI));
+    let mut patient = Task::new(squares.call(3));
+    assert!(early.run().is_pending() && late.run().is_pending());
+    timer.advance(5 * MILLI);
+    assert!(matches!(early.run(), Poll::Ready(Err(crate::Error::Elapsed(_)))));
+    drop(early);
+    assert!(patient.run().is_pending() && late.run().is_pending());
+    timer.advance(5 * MILLI);
+    assert!(late.run().is_pending() && patient.run().is_pending());
+    assert_eq!(backend.sent(), [[2, 3]]);
+    timer.advance(5 * MILLI);
+    assert!(matches!(late.run(), Poll::Ready(Err(crate::Error::Elapsed(_)))));
+    drop(late);
+    assert!(patient.run().is_pending());
+    backend.answer();
+    assert_eq!((patient.run(), backend.sent().len()), (Poll::Ready(Ok(30)), 1));
+}
+
+#[test]
+fn a_batch_that_panics_before_it_is_a_future_fails_alike() {
+    let (batch, _) = threes(|builder| builder.size(2));
+    let squares = batch.over(|_: Vec<u32>| -> std::future::Ready<Ends> { panic!("no route") });
+    let (mut waits, mut drives) = (Task::new(squares.call(1)), Task::new(squares.call(2)));
+    assert!(waits.run().is_pending());
+    assert!(catch_unwind(AssertUnwindSafe(|| drives.run())).is_err());
+    assert_eq!(waits.run(), Poll::Ready(Err(Failed::Unanswered(Unanswered::Panicked))));
+    drop(drives);
+    assert_eq!((batch.snapshot().waiting, batch.snapshot().failed), (0, 1));
+}
+
+#[test]
+fn a_request_that_cannot_be_named_or_weighed_keeps_no_place() {
+    // The user's function panics. Whoever catches that goes on, and so must the count of those who wait.
+    let (batch, _) = threes(|builder| builder.limit(1));
+    let backend = Backend::default();
+    let to = backend.clone();
+    let shards = batch.over_groups(move |requests| to.send(requests), |request: &u32| 12 / *request, Alike);
+    let mut panics = Task::new(shards.call(0));
+    assert!(catch_unwind(AssertUnwindSafe(|| panics.run())).is_err());
+    assert!(Task::new(shards.call(1)).run().is_pending(), "the one place is free");
+}
