@@ -42,10 +42,11 @@ impl Background {
         Self { spawn: Arc::new(spawn) }
     }
 
-    /// Tasks of the tokio runtime the caller is in.
+    /// Tasks of the tokio runtime the caller is in. Outside of any, as in one that shuts down, a task is dropped: callers
+    /// are served the old answer until they may no longer be, and then make the call themselves.
     #[cfg(feature = "tokio")]
     pub fn tokio() -> Self {
-        Self::new(crate::time::spawn)
+        Self::new(crate::time::spawn_or_drop)
     }
 }
 

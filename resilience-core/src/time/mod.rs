@@ -39,7 +39,7 @@ pub use self::timestamp::{Timestamp, WallTime};
 pub use self::tokio::TokioTimer;
 #[cfg(feature = "tokio")]
 #[allow(unused_imports)] // Which patterns have tasks of their own depends on the features.
-pub(crate) use self::tokio::spawn;
+pub(crate) use self::tokio::{spawn, spawn_or_drop};
 
 /// Tells the time and wakes up sleepers, on one and the same clock.
 ///

@@ -113,3 +113,12 @@ impl Drop for Alarm {
 pub(crate) fn spawn(task: Pin<Box<dyn Future<Output = ()> + Send>>) {
     drop(tokio::spawn(task));
 }
+
+/// As [`spawn`]; outside of a runtime the task is dropped, as in one that shuts down.
+#[allow(dead_code)] // As above.
+pub(crate) fn spawn_or_drop(task: Pin<Box<dyn Future<Output = ()> + Send>>) {
+    match tokio::runtime::Handle::try_current() {
+        Ok(runtime) => drop(runtime.spawn(task)),
+        Err(_) => drop(task),
+    }
+}

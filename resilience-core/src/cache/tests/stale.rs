@@ -152,3 +152,56 @@ fn a_hot_key_that_expires_costs_one_call() {
     assert!(waiting.iter_mut().all(|caller| caller.run() == Poll::Ready(Ok(2))));
     assert_eq!(backend.calls(), 1);
 }
+
+#[test]
+fn a_refresh_under_way_when_the_old_answer_goes_is_waited_for_and_not_repeated() {
+    let (cache, timer) = revalidating();
+    let backend = Backend::default();
+    let mut refreshes = ask(&cache, &backend);
+    assert!(refreshes.run().is_pending());
+    timer.advance(2 * SECOND);
+    let (mut waits, mut waits_too) = (ask(&cache, &backend), ask(&cache, &backend));
+    assert!(waits.run().is_pending() && waits_too.run().is_pending(), "there is nothing left to serve");
+    assert_eq!(backend.calls(), 1);
+    backend.answer(Ok(2));
+    let answers = [refreshes.run(), waits.run(), waits_too.run()];
+    assert_eq!(answers, [Poll::Ready(Ok(2)); 3]);
+}
+
+#[test]
+fn an_answer_that_a_refresh_asked_for_before_an_invalidation_is_not_kept() {
+    let (cache, _) = revalidating();
+    let backend = Backend::default();
+    let mut refreshes = ask(&cache, &backend);
+    assert!(refreshes.run().is_pending());
+    assert!(cache.invalidate(&1));
+    backend.answer(Ok(2));
+    assert_eq!(refreshes.run(), Poll::Ready(Ok(2)));
+    assert_eq!(fetch(&cache, Ok(3)), Ok(3));
+}
+
+#[test]
+fn a_refresh_that_panics_leaves_the_old_answer_and_its_place() {
+    let (cache, _) = revalidating();
+    let mut panics = Task::new(cache.get_or_load(1, || -> std::future::Ready<Answer> { panic!("no route") }));
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| panics.run()));
+    assert!(panicked.is_err());
+    assert_eq!((fetch(&cache, Ok(2)), cache.snapshot().loading), (Ok(2), 0));
+}
+
+#[test]
+fn without_a_runtime_or_with_one_that_is_shut_down_callers_are_served_all_the_same() {
+    // What is to be spawned then is dropped, and must neither panic in a caller nor keep the key.
+    let (cache, timer) = revalidating();
+    let caller = || Task::new(cache.get_or_load(1, || ready(Ok(2))).in_background(Background::tokio())).run();
+    assert_eq!((caller(), cache.snapshot().loading), (Poll::Ready(Ok(1)), 0));
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let handle = runtime.handle().clone();
+    drop(runtime);
+    {
+        let _entered = handle.enter();
+        assert_eq!((caller(), cache.snapshot().loading), (Poll::Ready(Ok(1)), 0));
+    }
+    timer.advance(2 * SECOND);
+    assert_eq!(caller(), Poll::Ready(Ok(2)), "past all windows the caller makes the call");
+}
