@@ -29,15 +29,22 @@ type IsOwn<E> = Arc<dyn Fn(&E) -> bool + Send + Sync>;
 /// A configuration; checked, once `build` was through with it.
 pub(super) struct Config<K, V, E> {
     pub(super) name: Name,
-    pub(super) ttl: Ttl,
+    pub(super) settings: Settings,
     pub(super) ttl_of: Option<TtlOf<V>>,
     pub(super) negative_ttl: Option<NegativeTtl<E>>,
     pub(super) is_own: Option<IsOwn<E>>,
     pub(super) weigh: Option<Weigh<K, V>>,
+    pub(super) listeners: Listeners,
+}
+
+/// What can change while the cache is in use.
+#[derive(Clone, Copy)]
+pub(super) struct Settings {
+    pub(super) ttl: Ttl,
     pub(super) jitter: f64,
+    /// How long no call is made after one has failed.
     pub(super) calm: Duration,
     pub(super) dry_run: bool,
-    pub(super) listeners: Listeners,
 }
 
 impl<K, V, E> CacheBuilder<K, V, E> {
@@ -45,14 +52,16 @@ impl<K, V, E> CacheBuilder<K, V, E> {
         Self {
             config: Config {
                 name: Name::from_static("cache"),
-                ttl: Ttl::fresh(Duration::from_secs(60)),
+                settings: Settings {
+                    ttl: Ttl::fresh(Duration::from_secs(60)),
+                    jitter: 0.0,
+                    calm: Duration::from_secs(1),
+                    dry_run: false,
+                },
                 ttl_of: None,
                 negative_ttl: None,
                 is_own: None,
                 weigh: None,
-                jitter: 0.0,
-                calm: Duration::from_secs(1),
-                dry_run: false,
                 listeners: Listeners::default(),
             },
             capacity: 10_000,
@@ -86,7 +95,7 @@ impl<K, V, E> CacheBuilder<K, V, E> {
 
     /// How long an answer may be used. Default: 60 s, and never stale.
     pub fn ttl(mut self, ttl: impl Into<Ttl>) -> Self {
-        self.config.ttl = ttl.into();
+        self.config.settings.ttl = ttl.into();
         self
     }
 
@@ -113,19 +122,19 @@ impl<K, V, E> CacheBuilder<K, V, E> {
     /// Up to which share of its time as fresh an answer may lose, at random, so that answers that came together do not
     /// expire together. Default: 0.
     pub fn jitter(mut self, share: f64) -> Self {
-        self.config.jitter = share;
+        self.config.settings.jitter = share;
         self
     }
 
     /// How long a stale answer is served without a further try after a call for a new one has failed. Default: 1 s.
     pub fn pause_after_failure(mut self, pause: Duration) -> Self {
-        self.config.calm = pause;
+        self.config.settings.calm = pause;
         self
     }
 
     /// Keeps answers and tells what it would have served, and serves nothing. Default: off.
     pub fn dry_run(mut self, dry_run: bool) -> Self {
-        self.config.dry_run = dry_run;
+        self.config.settings.dry_run = dry_run;
         self
     }
 
@@ -166,29 +175,36 @@ impl<K, V, E> CacheBuilder<K, V, E> {
         V: Clone,
         E: Clone,
     {
-        // The map's own arithmetic overflows above.
-        const MOST: u64 = 1 << 32;
-        if !(1..=MOST).contains(&self.capacity) {
-            return Err(ConfigError::new("capacity", "must be between 1 and 2^32"));
-        }
+        self.check()?;
         let expected = self.expected.map_or(self.capacity, |expected| expected as u64);
-        if !(1..=MOST).contains(&expected) {
-            return Err(ConfigError::new("weigh.expected", "must be between 1 and 2^32"));
-        }
-        if !(0.0..=1.0).contains(&self.config.jitter) {
-            return Err(ConfigError::new("jitter", "must be between 0 and 1"));
-        }
         let timer = self.timer.ok_or(ConfigError::new("timer", "must be set without the feature `tokio`"))?;
         let mut config = self.config;
         config.listeners = config.listeners.bound("cache", &config.name);
         let rng = self.rng.unwrap_or_else(SharedRng::from_entropy);
         Ok(Cache::new(config, self.capacity, expected, rng, timer))
     }
+
+    /// What can change, if it can work: the capacity, and the rest.
+    pub(super) fn check(&self) -> Result<(u64, Settings), ConfigError> {
+        // The map's own arithmetic overflows above.
+        const MOST: u64 = 1 << 32;
+        if !(1..=MOST).contains(&self.capacity) {
+            return Err(ConfigError::new("capacity", "must be between 1 and 2^32"));
+        }
+        if self.expected.is_some_and(|expected| !(1..=MOST).contains(&(expected as u64))) {
+            return Err(ConfigError::new("weigh.expected", "must be between 1 and 2^32"));
+        }
+        let settings = self.config.settings;
+        if !(0.0..=1.0).contains(&settings.jitter) {
+            return Err(ConfigError::new("jitter", "must be between 0 and 1"));
+        }
+        Ok((self.capacity, settings))
+    }
 }
 
 impl<K, V, E> fmt::Debug for CacheBuilder<K, V, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Config { name, ttl, jitter, .. } = &self.config;
+        let Config { name, settings: Settings { ttl, jitter, .. }, .. } = &self.config;
         let mut shown = f.debug_struct("CacheBuilder");
         shown.field("name", name).field("capacity", &self.capacity).field("ttl", ttl).field("jitter", jitter);
         shown.finish_non_exhaustive()

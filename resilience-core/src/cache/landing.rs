@@ -17,12 +17,14 @@ where
     V: Clone,
     E: Clone,
 {
-    /// What is to be done with an answer that came, for whoever asked and for all who wait.
+    /// What is to be done with an answer that came, for whoever asked and for all who wait. In a dry run it is kept, and
+    /// whoever asked gets what came.
     pub(super) fn land(
         &self,
         leader: Leader<K, Outcome<V, E>>,
         answer: Result<V, E>,
         began: Timestamp,
+        is_dry: bool,
     ) -> Result<V, E> {
         let shared = &*self.shared;
         let now = shared.timer.now();
@@ -33,7 +35,7 @@ where
                 self.tell(Count::LoadFailed, 1, || Event::LoadFailed { took });
                 match shared.config.negative_ttl.as_ref().and_then(|ttl| ttl(error)) {
                     Some(ttl) => Ttl::fresh(ttl),
-                    None => return self.land_failed(leader, answer, now),
+                    None => return self.land_failed(leader, answer, now, is_dry),
                 }
             }
         };
@@ -42,6 +44,7 @@ where
         }
         let entry = self.entry(leader.key(), answer.clone(), now, ttl);
         let outcome = Outcome { answer: Arc::new(answer.clone()), is_stale: false };
+        let key = leader.key().clone();
         let (mut evicted, mut removed) = (Vec::new(), None);
         leader.land(outcome, |key| match entry.lifetime.is_stillborn(now) {
             // What is there is older than an answer that is not to be kept.
@@ -49,25 +52,34 @@ where
             false => shared.kept.insert_with_lifecycle(key.clone(), entry, &mut evicted),
         });
         drop(removed);
-        self.tell_evicted(evicted);
+        self.tell_evicted(&key, evicted);
         answer
     }
 
     /// An error that is no answer: an older answer is, if there is one that may be served.
-    fn land_failed(&self, leader: Leader<K, Outcome<V, E>>, answer: Result<V, E>, now: Timestamp) -> Result<V, E> {
+    fn land_failed(
+        &self,
+        leader: Leader<K, Outcome<V, E>>,
+        answer: Result<V, E>,
+        now: Timestamp,
+        is_dry: bool,
+    ) -> Result<V, E> {
         let shared = &*self.shared;
         let is_own = matches!((&answer, &shared.config.is_own), (Err(error), Some(is_own)) if is_own(error));
         // Looked for now and not before the call: what was invalidated meanwhile is not served.
-        let older = shared.kept.peek(leader.key()).filter(|entry| entry.lifetime.is_usable_on_error(now));
+        let is_usable = |entry: &Entry<V, E>| !is_dry && entry.lifetime.is_usable_on_error(now);
+        let older = shared.kept.peek(leader.key()).filter(is_usable);
         if is_own {
             // One of those who wait makes a call of its own.
             drop(leader);
         } else if let Some(entry) = &older {
             let outcome = Outcome { answer: Arc::new(entry.answer.clone()), is_stale: true };
-            let calm = Entry { calm_until: now + shared.config.calm, ..entry.clone() };
+            let calm = Entry { calm_until: now + shared.settings().calm, ..entry.clone() };
             // Softly: that a call has failed is no use of the answer. It may have been evicted meanwhile.
-            let not_there = leader.land(outcome, |key| shared.kept.replace(key.clone(), calm, true).err());
-            drop(not_there);
+            let mut replaced = Vec::new();
+            let keep = |key: &K| shared.kept.replace_with_lifecycle(key.clone(), calm, true, &mut replaced).err();
+            let not_there = leader.land(outcome, keep);
+            drop((replaced, not_there));
         } else {
             leader.land(Outcome { answer: Arc::new(answer.clone()), is_stale: false }, |_| ());
         }
@@ -77,13 +89,6 @@ where
                 entry.answer
             }
             None => answer,
-        }
-    }
-
-    /// Keeps an answer of a dry run. Nobody is served by it, so it need not be the newest.
-    pub(super) fn keep_unserved(&self, key: K, answer: &Result<V, E>) {
-        if let Ok(value) = answer {
-            self.insert(key, value.clone());
         }
     }
 
@@ -100,7 +105,8 @@ where
 
     pub(super) fn entry(&self, key: &K, answer: Result<V, E>, now: Timestamp, ttl: Ttl) -> Entry<V, E> {
         let Shared { config, rng, .. } = &*self.shared;
-        let shortened = if config.jitter > 0.0 { config.jitter * rng.unit() } else { 0.0 };
+        let jitter = self.shared.settings().jitter;
+        let shortened = if jitter > 0.0 { jitter * rng.unit() } else { 0.0 };
         let weight = match (&config.weigh, &answer) {
             (Some(weigh), Ok(value)) => weigh(key, value),
             _ => 1,

@@ -120,10 +120,10 @@ where
                 (Next::Lead(leader), Some(Asking { cache, load, .. })) => {
                     cache.note(Count::Missed);
                     *this.waiter = None;
-                    this.loading.set(Some(Loading::new(cache, Some(leader), None, load)));
+                    this.loading.set(Some(Loading::new(cache, Some(leader), false, load)));
                 }
                 (Next::Refresh(leader, stale), Some(Asking { cache, load, refresh, .. })) => {
-                    let loading = Loading::new(cache.clone(), Some(leader), None, load);
+                    let loading = Loading::new(cache.clone(), Some(leader), false, load);
                     match refresh.begin(Refreshing { loading }) {
                         Some(Refreshing { loading }) => {
                             cache.note(Count::Missed);
@@ -135,8 +135,8 @@ where
                         }
                     }
                 }
-                (Next::Dry, Some(Asking { cache, key, load, .. })) => {
-                    this.loading.set(Some(Loading::new(cache, None, Some(key), load)));
+                (Next::Dry(leader), Some(Asking { cache, load, .. })) => {
+                    this.loading.set(Some(Loading::new(cache, leader, true, load)));
                 }
                 (_, None) => unreachable!("a future that is not done has what it needs to ask"),
             }
@@ -155,7 +155,8 @@ enum Next<K: Hash + Eq + Clone, V, E> {
     Wait(Waiter<K, Outcome<V, E>>),
     Lead(Leader<K, Outcome<V, E>>),
     Refresh(Leader<K, Outcome<V, E>>, Result<V, E>),
-    Dry,
+    /// Make the call for its caller alone; and keep its answer, if nobody else fetches one.
+    Dry(Option<Leader<K, Outcome<V, E>>>),
 }
 
 impl<K: Hash + Eq + Clone, V: Clone, E: Clone, L, R> Asking<K, V, E, L, R> {
@@ -163,10 +164,10 @@ impl<K: Hash + Eq + Clone, V: Clone, E: Clone, L, R> Asking<K, V, E, L, R> {
         let Self { cache, key, .. } = self;
         let shared = &*cache.shared;
         let found = shared.kept.get(key).map(|entry| (entry.find(&shared.timer), entry));
-        if shared.config.dry_run {
+        if shared.is_dry_run() {
             let would_hit = found.is_some_and(|(found, _)| found != Found::Nothing);
             cache.note(if would_hit { Count::WouldHit } else { Count::Missed });
-            return Next::Dry;
+            return Next::Dry(shared.flights.lead(key, || false));
         }
         match found {
             Some((Found::Fresh, entry)) => {
@@ -209,18 +210,19 @@ pin_project! {
         L: Load,
     {
         cache: Cache<K, V, E>,
-        leader: Option<Leader<K, Outcome<V, E>>>,
-        alone: Option<K>,
-        load: Option<L>,
+        // Before the leader: dropped, what the call holds goes before another is woken to make it anew.
         #[pin]
         call: Option<L::Future>,
+        leader: Option<Leader<K, Outcome<V, E>>>,
+        is_dry: bool,
+        load: Option<L>,
         began: Timestamp,
     }
 }
 
 impl<K: Hash + Eq + Clone, V, E, L: Load> Loading<K, V, E, L> {
-    fn new(cache: Cache<K, V, E>, leader: Option<Leader<K, Outcome<V, E>>>, alone: Option<K>, load: L) -> Self {
-        Self { cache, leader, alone, load: Some(load), call: None, began: Timestamp::ORIGIN }
+    fn new(cache: Cache<K, V, E>, leader: Option<Leader<K, Outcome<V, E>>>, is_dry: bool, load: L) -> Self {
+        Self { cache, leader, is_dry, load: Some(load), call: None, began: Timestamp::ORIGIN }
     }
 }
 
@@ -251,15 +253,10 @@ where
         };
         // What the call holds goes before others hear of its answer.
         this.call.set(None);
-        let answer = match (leader, this.alone.take()) {
-            (Some(leader), _) => this.cache.land(leader, answer, *this.began),
-            (None, Some(key)) => {
-                this.cache.keep_unserved(key, &answer);
-                answer
-            }
-            (None, None) => answer,
-        };
-        Poll::Ready(answer)
+        Poll::Ready(match leader {
+            Some(leader) => this.cache.land(leader, answer, *this.began, *this.is_dry),
+            None => answer,
+        })
     }
 }
 

@@ -7,17 +7,19 @@ use std::sync::Arc;
 
 use quick_cache::{DefaultHashBuilder, OptionsBuilder};
 
-use super::config::{CacheBuilder, Config};
+use super::config::{CacheBuilder, Config, Settings};
 use super::counts::{Count, Counts};
 use super::entry::{ByWeight, Entry, Found, Handed, Kept};
 use super::event::Event;
 use super::load::GetOrLoad;
 use super::refresh::InCall;
 use super::ttl::Ttl;
-use crate::Name;
 use crate::flight::Flights;
 use crate::rng::SharedRng;
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Mutex, lock};
 use crate::time::SharedTimer;
+use crate::{ConfigError, Name};
 
 /// Keeps answers and fetches each once for all who ask; the [module](super) explains it. Clones share what is kept.
 ///
@@ -32,6 +34,9 @@ pub(super) struct Shared<K, V, E> {
     pub(super) config: Config<K, V, E>,
     pub(super) timer: SharedTimer,
     pub(super) rng: SharedRng,
+    settings: Mutex<Settings>,
+    /// That of the settings, for hits.
+    dry_run: AtomicBool,
     pub(super) kept: Kept<K, V, E>,
     pub(super) flights: Flights<K, Outcome<V, E>>,
     pub(super) counts: Counts,
@@ -93,6 +98,18 @@ pub struct Snapshot {
     pub invalidations: u64,
 }
 
+impl<K, V, E> Shared<K, V, E> {
+    pub(super) fn settings(&self) -> Settings {
+        *lock(&self.settings)
+    }
+
+    #[inline]
+    pub(super) fn is_dry_run(&self) -> bool {
+        // Relaxed, as the store: whether a call sees the change a moment later does not matter.
+        self.dry_run.load(Ordering::Relaxed)
+    }
+}
+
 impl<K, V, E> Cache<K, V, E> {
     /// Starts to set up a cache.
     pub fn builder() -> CacheBuilder<K, V, E> {
@@ -123,7 +140,8 @@ where
         let options = options.build().expect("both that it needs are set");
         let kept = Kept::with_options(options, ByWeight, DefaultHashBuilder::default(), Handed);
         let (flights, counts) = (Flights::new(), Counts::new());
-        Self { shared: Arc::new(Shared { config, timer, rng, kept, flights, counts }) }
+        let (settings, dry_run) = (Mutex::new(config.settings), AtomicBool::new(config.settings.dry_run));
+        Self { shared: Arc::new(Shared { config, timer, rng, settings, dry_run, kept, flights, counts }) }
     }
 
     /// What is kept and fresh: an answer, or an error that counts as one. Neither counted nor told.
@@ -195,7 +213,7 @@ where
             Verdict::Leave => {}
         });
         drop(removed);
-        self.tell_evicted(evicted);
+        self.tell_evicted(key, evicted);
     }
 
     /// Forgets what is kept under a key. An answer that is being fetched reaches those who wait for it and is not kept.
@@ -246,12 +264,39 @@ where
     /// # Errors
     ///
     /// If it is zero or above 2^32.
-    pub fn resize(&self, capacity: u64) -> Result<(), crate::ConfigError> {
+    pub fn resize(&self, capacity: u64) -> Result<(), ConfigError> {
         if !(1..=1 << 32).contains(&capacity) {
-            return Err(crate::ConfigError::new("capacity", "must be between 1 and 2^32"));
+            return Err(ConfigError::new("capacity", "must be between 1 and 2^32"));
         }
         self.shared.kept.set_capacity(capacity);
         Ok(())
+    }
+
+    /// Takes over a builder's times to live, jitter, pause, capacity and dry run. Its name, functions, seed, timer and
+    /// listeners are not looked at. Answers that are kept keep the times they came with.
+    ///
+    /// # Errors
+    ///
+    /// As the builder's. Nothing has changed then.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use resilience_core::cache::Cache;
+    ///
+    /// let prices = Cache::<u64, u32, ()>::builder().capacity(1_000).build()?;
+    /// prices.reconfigure(Cache::builder().capacity(5_000).ttl(Duration::from_secs(5)))?;
+    /// assert!(prices.snapshot().capacity >= 5_000); // what its parts can hold together
+    /// # Ok::<(), resilience_core::ConfigError>(())
+    /// ```
+    pub fn reconfigure(&self, builder: CacheBuilder<K, V, E>) -> Result<(), ConfigError> {
+        let (capacity, settings) = builder.check()?;
+        {
+            let mut held = lock(&self.shared.settings);
+            *held = settings;
+            // Under the lock: of two who do so at once, one has the last word for both.
+            self.shared.dry_run.store(settings.dry_run, Ordering::Relaxed);
+        }
+        if capacity == self.shared.kept.capacity() { Ok(()) } else { self.resize(capacity) }
     }
 
     /// The figures.
@@ -281,7 +326,7 @@ where
         let shared = &*self.shared;
         let entry = shared.kept.get(key)?;
         let count = match entry.find(&shared.timer) {
-            _ if shared.config.dry_run => return None,
+            _ if shared.is_dry_run() => return None,
             Found::Fresh => Count::Hit,
             Found::Calm => Count::ServedStale,
             Found::Revalidate | Found::Nothing => return None,
@@ -291,8 +336,8 @@ where
     }
 
     pub(super) fn ttl_of(&self, value: &V) -> Ttl {
-        let Config { ttl, ttl_of, .. } = &self.shared.config;
-        ttl_of.as_ref().map_or(*ttl, |ttl_of| ttl_of(value))
+        let ttl_of = &self.shared.config.ttl_of;
+        ttl_of.as_ref().map_or_else(|| self.shared.settings().ttl, |ttl_of| ttl_of(value))
     }
 
     /// Counts one of the ways in which a call can be served, and tells it.
@@ -308,8 +353,11 @@ where
         });
     }
 
-    pub(super) fn tell_evicted(&self, evicted: Vec<(K, Entry<V, E>)>) {
-        let entries = evicted.len();
+    /// Drops what had to go for an answer under `key`, outside of all locks, and tells it. What that answer took the place
+    /// of is not evicted, though the map hands it out too.
+    pub(super) fn tell_evicted(&self, key: &K, evicted: Vec<(K, Entry<V, E>)>) {
+        let entries = evicted.iter().filter(|(gone, _)| gone != key).count();
+        drop(evicted);
         if entries > 0 {
             self.tell(Count::Evicted, entries as u64, || Event::Evicted { entries });
         }

@@ -35,3 +35,28 @@ fn a_cache_of_one_keeps_one() {
     cache.insert(1, 1);
     assert_eq!((cache.get(&1), cache.snapshot().entries), (Some(Ok(1)), 1));
 }
+
+#[test]
+fn a_cache_is_told_anew_while_it_is_in_use() {
+    let (cache, timer) = prices(SECOND);
+    cache.insert(1, 1);
+    let anew = || Prices::builder().ttl(60 * SECOND).capacity(50);
+    let error = cache.reconfigure(anew().jitter(2.0)).unwrap_err();
+    assert_eq!(error.to_string(), "jitter must be between 0 and 1");
+    cache.insert(2, 2);
+    cache.reconfigure(anew()).unwrap();
+    cache.insert(3, 3);
+    timer.advance(SECOND);
+    assert_eq!(
+        (cache.get(&1), cache.get(&2), cache.get(&3)),
+        (None, None, Some(Ok(3))),
+        "each by the time it came with"
+    );
+    (0..10_000).for_each(|key| cache.insert(key, key));
+    assert!(cache.snapshot().entries <= 64, "{} entries", cache.snapshot().entries);
+    cache.reconfigure(anew().dry_run(true)).unwrap();
+    cache.insert(1, 1);
+    assert_eq!((fetch(&cache, Ok(7)), cache.snapshot().would_hit), (Ok(7), 1));
+    cache.reconfigure(anew()).unwrap();
+    assert_eq!(served(&cache), Ok(7), "what a trial fetched");
+}

@@ -1,6 +1,9 @@
 //! One call for all who ask.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Waker};
 
 use super::*;
 
@@ -235,4 +238,53 @@ fn whatever_is_meant_is_forgotten_kept_or_under_way() {
     assert_eq!((cache.get(&1), cache.get(&2), cache.get(&11), cache.get(&12)), (None, Some(Ok(2)), None, Some(Ok(0))));
     assert_eq!(cache.invalidate_all(), 6);
     assert_eq!(cache.snapshot().entries, 0);
+}
+
+#[test]
+fn what_a_call_holds_is_given_back_before_another_is_woken_to_make_it_anew() {
+    // The call holds the one permit of a bulkhead inside. Woken first, the next to lead, on another thread, is refused it.
+    struct Permit(Arc<AtomicBool>);
+    impl Drop for Permit {
+        fn drop(&mut self) {
+            self.0.store(false, Ordering::SeqCst);
+        }
+    }
+    struct Next(Arc<AtomicBool>);
+    impl std::task::Wake for Next {
+        fn wake(self: Arc<Self>) {
+            assert!(!self.0.load(Ordering::SeqCst), "the permit is still out");
+        }
+    }
+    let (cache, _) = prices(SECOND);
+    let is_out = Arc::new(AtomicBool::new(true));
+    let permit = Permit(is_out.clone());
+    let mut leads = Task::new(cache.get_or_load(1, || async move {
+        let _permit = permit;
+        pending::<Answer>().await
+    }));
+    assert!(leads.run().is_pending());
+    let mut waits = Box::pin(cache.get_or_load(1, pending::<Answer>));
+    let waker = Waker::from(Arc::new(Next(is_out)));
+    assert!(waits.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    drop(leads);
+}
+
+#[test]
+fn of_two_who_differ_in_patience_one_leaves_and_the_other_is_answered() {
+    // The deadline of the caller who makes the call is shorter than the call. It is over for that one alone.
+    let (cache, timer) = prices(SECOND);
+    let backend = Backend::default();
+    let limit = crate::timeout::Timeout::builder().limit(SECOND).timer(timer.clone()).build().unwrap();
+    let call = backend.clone();
+    let asked = cache.get_or_load(1, move || call.call());
+    let mut hasty = Task::new(limit.call(async { Ok::<_, crate::Error<&str>>(asked.await) }));
+    let mut patient = ask(&cache, &backend);
+    assert!(hasty.run().is_pending() && patient.run().is_pending());
+    timer.advance(SECOND);
+    assert!(matches!(hasty.run(), Poll::Ready(Err(crate::Error::Elapsed(_)))));
+    drop(hasty);
+    assert!(patient.run().is_pending());
+    backend.answer(Ok(1)); // nobody hears the first call any more
+    backend.answer(Ok(2));
+    assert_eq!((patient.run(), backend.calls()), (Poll::Ready(Ok(2)), 2));
 }
