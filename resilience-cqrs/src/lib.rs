@@ -14,6 +14,7 @@
 //! | [`EventStore`] | what every engine promises: [`MemoryStore`], SQLite in one file (feature `sqlite`), PostgreSQL (feature `postgres`) |
 //! | [`aggregate`] | decides commands by pure rules, at most once each if they have an id |
 //! | [`projection`] | keeps read models that take each event in exactly once |
+//! | [`conflict`] | state that nodes change without asking each other, and that merges to the same on all |
 //! | [`conformance`], [`testing`] | the promises as tests for an engine of yours, and a store that fails on request |
 //!
 //! # Example
@@ -48,6 +49,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod aggregate;
+pub mod conflict;
 pub mod conformance;
 mod log;
 pub mod memory;
