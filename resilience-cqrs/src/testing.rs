@@ -87,6 +87,11 @@ impl<S: EventStore> FaultyStore<S> {
         self.appends.load(Ordering::Relaxed)
     }
 
+    /// How many reads of any kind were asked for.
+    pub fn reads(&self) -> u64 {
+        self.reads.load(Ordering::Relaxed)
+    }
+
     fn check_read(&self) -> Result<(), ReadError> {
         // Relaxed, as below: the number must be distinct, not ordered with anything.
         match (self.on_read)(self.reads.fetch_add(1, Ordering::Relaxed) + 1) {

@@ -220,12 +220,12 @@ impl<'r, D: Decider, S: EventStore, C: EventCodec<D::Event>> Request<'r, D, S, C
 
     async fn run(&self, command: &D::Command, once: Option<&Once>) -> Result<Executed<D>, ExecuteError<D::Error>> {
         let shared = &self.repository.shared;
-        let mut loaded = self.repository.load_stream(&self.stream).await?;
-        let mut decided = loaded.state.decide(command).map_err(ExecuteError::Refused)?;
+        let (mut loaded, mut decided) = self.decide(command).await?;
         let mut attempts = 0;
         loop {
             attempts += 1;
             if decided.is_empty() {
+                self.repository.keep(&self.stream, &loaded);
                 let Loaded { state, version } = loaded;
                 return Ok(Executed { state, version, events: decided, appended: None, attempts });
             }
@@ -234,8 +234,9 @@ impl<'r, D: Decider, S: EventStore, C: EventCodec<D::Event>> Request<'r, D, S, C
                 Ok(appended) if appended.already_committed => return self.current(appended, attempts).await,
                 Ok(appended) => {
                     decided.iter().for_each(|event| loaded.state.evolve(event));
-                    let version = loaded.version.plus(decided.len() as u64);
-                    let state = loaded.state;
+                    loaded.version = loaded.version.plus(decided.len() as u64);
+                    self.repository.keep(&self.stream, &loaded);
+                    let Loaded { state, version } = loaded;
                     return Ok(Executed { state, version, events: decided, appended: Some(appended), attempts });
                 }
                 Err(AppendError::Conflict(conflict)) => conflict,
@@ -253,6 +254,29 @@ impl<'r, D: Decider, S: EventStore, C: EventCodec<D::Event>> Request<'r, D, S, C
         }
     }
 
+    /// The state to append to, and what the command leads to in it.
+    ///
+    /// A kept state may be old. That does not matter to an append, which the store checks; a refusal, or having nothing
+    /// to do, is an answer, and is only given on a state that was the latest after the command came.
+    async fn decide(&self, command: &D::Command) -> Result<(Loaded<D>, Vec<D::Event>), ExecuteError<D::Error>> {
+        let loaded = match self.repository.kept(&self.stream) {
+            None => self.repository.load_stream(&self.stream).await?,
+            Some(mut kept) => match kept.state.decide(command) {
+                Ok(decided) if !decided.is_empty() => return Ok((kept, decided)),
+                answer => {
+                    let known = kept.version;
+                    self.repository.refresh(&self.stream, &mut kept).await?;
+                    if kept.version == known {
+                        return answer.map(|decided| (kept, decided)).map_err(ExecuteError::Refused);
+                    }
+                    kept
+                }
+            },
+        };
+        let decided = loaded.state.decide(command).map_err(ExecuteError::Refused)?;
+        Ok((loaded, decided))
+    }
+
     /// Brings the state up to date, from the conflict itself if it lists all that was missed, and asks what to do.
     async fn resolve(
         &self,
@@ -265,6 +289,12 @@ impl<'r, D: Decider, S: EventStore, C: EventCodec<D::Event>> Request<'r, D, S, C
                 let decode = |recorded| self.repository.shared.codec.decode(recorded);
                 loaded.version = *actual;
                 missed.events.iter().map(decode).collect::<Result<Vec<_>, _>>()?
+            }
+            // The stream is shorter than what this program has seen of it: the log was put back to an older state.
+            Some(Violation::Stream { actual, .. }) if *actual < loaded.version => {
+                self.repository.forget(&self.stream);
+                *loaded = self.repository.load_stream(&self.stream).await?;
+                return Ok(OnConflict::Rebase);
             }
             _ => {
                 let mut missed = Vec::new();

@@ -81,6 +81,7 @@ mod execute;
 mod fixture;
 mod json;
 mod repository;
+mod states;
 #[cfg(test)]
 mod tests;
 

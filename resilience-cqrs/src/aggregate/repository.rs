@@ -1,8 +1,7 @@
 //! Aggregates of one kind, on a store.
 
 use std::fmt;
-use std::marker::PhantomData;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use resilience_core::time::SharedTimer;
 use serde::Serialize;
 
 use super::execute::{ExecuteError, Executed, Request};
+use super::states::States;
 use super::{Decider, EventCodec, Json};
 use crate::log::{CommandId, StreamId, Version};
 use crate::store::EventStore;
@@ -22,11 +22,10 @@ const PAGE: usize = 512;
 ///
 /// See the [module](super) for an example.
 pub struct Repository<D, S, C = Json> {
-    pub(super) shared: Arc<Shared<S, C>>,
-    decider: PhantomData<fn() -> D>,
+    pub(super) shared: Arc<Shared<D, S, C>>,
 }
 
-pub(super) struct Shared<S, C> {
+pub(super) struct Shared<D, S, C> {
     pub(super) store: S,
     pub(super) codec: C,
     pub(super) attempts: u32,
@@ -34,17 +33,16 @@ pub(super) struct Shared<S, C> {
     pub(super) backoff_cap: Duration,
     pub(super) timer: SharedTimer,
     pub(super) rng: SharedRng,
+    pub(super) states: Option<States<D>>,
 }
 
 /// Sets up a [`Repository`].
-#[derive(Debug)]
 pub struct RepositoryBuilder<D, S, C = Json> {
-    shared: Shared<S, C>,
-    decider: PhantomData<fn() -> D>,
+    shared: Shared<D, S, C>,
 }
 
 /// An aggregate as its events make it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Loaded<D> {
     /// The state.
     pub state: D,
@@ -68,8 +66,9 @@ impl<D: Decider, S: EventStore> Repository<D, S> {
             backoff_cap: Duration::from_millis(100),
             timer: SharedTimer::default(),
             rng: SharedRng::from_entropy(),
+            states: None,
         };
-        RepositoryBuilder { shared, decider: PhantomData }
+        RepositoryBuilder { shared }
     }
 }
 
@@ -77,9 +76,8 @@ impl<D: Decider, S: EventStore, C> RepositoryBuilder<D, S, C> {
     /// How events are written down. Default: [`Json`].
     #[must_use]
     pub fn codec<K: EventCodec<D::Event>>(self, codec: K) -> RepositoryBuilder<D, S, K> {
-        let Shared { store, attempts, backoff, backoff_cap, timer, rng, .. } = self.shared;
-        let shared = Shared { store, codec, attempts, backoff, backoff_cap, timer, rng };
-        RepositoryBuilder { shared, decider: PhantomData }
+        let Shared { store, attempts, backoff, backoff_cap, timer, rng, states, .. } = self.shared;
+        RepositoryBuilder { shared: Shared { store, codec, attempts, backoff, backoff_cap, timer, rng, states } }
     }
 
     /// How often a command is tried when others append to its stream at the same time, the first attempt included.
@@ -114,9 +112,56 @@ impl<D: Decider, S: EventStore, C> RepositoryBuilder<D, S, C> {
         self
     }
 
+    /// Keeps the latest states of this many aggregates between commands, by how often they are used. Default: none.
+    ///
+    /// A command on a kept state reads nothing: it is decided on that state and appended at that version. If somebody
+    /// else has appended since, the store says so, and what was missed is folded in as after any conflict. Only a command
+    /// that would be refused, or that has nothing to do, asks the store first whether the state is still the latest; so
+    /// an answer is never given on an old one, whoever else writes.
+    ///
+    /// ```
+    /// # use resilience_cqrs::aggregate::Decider;
+    /// # #[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq)]
+    /// # enum Event { Added { n: i64 } }
+    /// # #[derive(Clone, Debug, Default)]
+    /// # struct Counter(i64);
+    /// # impl Decider for Counter {
+    /// #     const STREAM: &'static str = "counter";
+    /// #     type Command = i64;
+    /// #     type Event = Event;
+    /// #     type Error = &'static str;
+    /// #     fn evolve(&mut self, Event::Added { n }: &Event) { self.0 += n; }
+    /// #     fn decide(&self, n: &i64) -> Result<Vec<Event>, &'static str> {
+    /// #         if self.0 + n < 0 { Err("below zero") } else { Ok(vec![Event::Added { n: *n }; usize::from(*n != 0)]) }
+    /// #     }
+    /// # }
+    /// use std::num::NonZeroUsize;
+    /// use resilience_cqrs::aggregate::Repository;
+    /// use resilience_cqrs::MemoryStore;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let store = MemoryStore::new();
+    /// let most = NonZeroUsize::new(10_000).unwrap();
+    /// let here: Repository<Counter, _> = Repository::builder(store.clone()).keep_states(most).build();
+    /// let elsewhere: Repository<Counter, _> = Repository::new(store);
+    /// here.execute("1", &1).await?;
+    /// elsewhere.execute("1", &5).await?;
+    /// // On the kept state this would be below zero.
+    /// assert_eq!(here.execute("1", &-6).await?.state.0, 0);
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn keep_states(mut self, most: NonZeroUsize) -> Self
+    where
+        D: Clone,
+    {
+        self.shared.states = Some(States::new(most, D::clone));
+        self
+    }
+
     /// The repository. Nothing that can be set is wrong.
     pub fn build(self) -> Repository<D, S, C> {
-        Repository { shared: Arc::new(self.shared), decider: PhantomData }
+        Repository { shared: Arc::new(self.shared) }
     }
 }
 
@@ -247,10 +292,43 @@ impl<D: Decider, S: EventStore, C: EventCodec<D::Event>> Repository<D, S, C> {
     }
 
     pub(super) async fn load_stream(&self, stream: &StreamId) -> Result<Loaded<D>, ExecuteError<D::Error>> {
-        let mut state = D::default();
-        let mut version = Version::EMPTY;
-        self.read_on(stream, &mut version, |event| state.evolve(&event)).await?;
-        Ok(Loaded { state, version })
+        let mut loaded = self.kept(stream).unwrap_or_default();
+        self.refresh(stream, &mut loaded).await?;
+        Ok(loaded)
+    }
+
+    /// The state as this program has last seen it, if it keeps states and has seen this one.
+    pub(super) fn kept(&self, stream: &StreamId) -> Option<Loaded<D>> {
+        self.shared.states.as_ref()?.get(stream)
+    }
+
+    /// Keeps a state for the next command.
+    pub(super) fn keep(&self, stream: &StreamId, loaded: &Loaded<D>) {
+        if let Some(states) = &self.shared.states {
+            states.put(stream, &loaded.state, loaded.version);
+        }
+    }
+
+    /// Drops what is kept: nobody knows whether it is a prefix of the stream.
+    pub(super) fn forget(&self, stream: &StreamId) {
+        if let Some(states) = &self.shared.states {
+            states.forget(stream);
+        }
+    }
+
+    /// Folds in what the stream has beyond a state.
+    pub(super) async fn refresh(
+        &self,
+        stream: &StreamId,
+        loaded: &mut Loaded<D>,
+    ) -> Result<(), ExecuteError<D::Error>> {
+        let Loaded { state, version } = loaded;
+        let known = *version;
+        self.read_on(stream, version, |event| state.evolve(&event)).await?;
+        if loaded.version > known {
+            self.keep(stream, loaded);
+        }
+        Ok(())
     }
 
     /// Hands over what came after `version`, in order, and moves it on.
@@ -275,7 +353,7 @@ impl<D: Decider, S: EventStore, C: EventCodec<D::Event>> Repository<D, S, C> {
 
 impl<D, S, C> Clone for Repository<D, S, C> {
     fn clone(&self) -> Self {
-        Self { shared: self.shared.clone(), decider: PhantomData }
+        Self { shared: self.shared.clone() }
     }
 }
 
@@ -285,8 +363,18 @@ impl<D: Decider, S: EventStore, C> fmt::Debug for Repository<D, S, C> {
     }
 }
 
-impl<S: fmt::Debug, C> fmt::Debug for Shared<S, C> {
+impl<D, S: fmt::Debug, C> fmt::Debug for Shared<D, S, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared").field("store", &self.store).field("attempts", &self.attempts).finish_non_exhaustive()
+        f.debug_struct("Shared")
+            .field("store", &self.store)
+            .field("attempts", &self.attempts)
+            .field("states", &self.states)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<D: Decider, S: fmt::Debug, C> fmt::Debug for RepositoryBuilder<D, S, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RepositoryBuilder").field("stream", &D::STREAM).field("shared", &self.shared).finish()
     }
 }

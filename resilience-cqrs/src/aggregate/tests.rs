@@ -1,3 +1,5 @@
+mod states;
+
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -21,7 +23,7 @@ enum Counted {
     Other,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Counter {
     total: i64,
 }
