@@ -13,6 +13,7 @@
 //! |---|---|
 //! | [`EventStore`] | what every engine promises: [`MemoryStore`], SQLite in one file (feature `sqlite`), PostgreSQL (feature `postgres`) |
 //! | [`aggregate`] | decides commands by pure rules, at most once each if they have an id |
+//! | [`decision`] | decides on the events of a query, whatever their streams, with that query as the boundary of consistency |
 //! | [`projection`] | keeps read models that take each event in exactly once |
 //! | [`conflict`] | state that nodes change without asking each other, and that merges to the same on all |
 //! | [`conformance`], [`testing`] | the promises as tests for an engine of yours, and a store that fails on request |
@@ -51,13 +52,16 @@
 pub mod aggregate;
 pub mod conflict;
 pub mod conformance;
+pub mod decision;
 mod log;
 pub mod memory;
+mod pace;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 pub mod projection;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+mod states;
 mod store;
 pub mod testing;
 

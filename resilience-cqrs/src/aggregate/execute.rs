@@ -1,7 +1,6 @@
 //! One command: load, decide, append; and again if somebody was faster.
 
 use std::fmt;
-use std::time::Duration;
 
 use resilience_core::context::Context;
 use serde::Serialize;
@@ -24,9 +23,10 @@ pub struct Request<'r, D, S, C> {
 }
 
 /// What a command is recognised by on a second attempt.
-struct Once {
-    id: CommandId,
-    content: Vec<u8>,
+#[derive(Clone)]
+pub(super) struct Once {
+    pub(super) id: CommandId,
+    pub(super) content: Vec<u8>,
 }
 
 /// A command that was executed.
@@ -211,10 +211,20 @@ impl<'r, D: Decider, S: EventStore, C: EventCodec<D::Event>> Request<'r, D, S, C
     {
         let content = serde_json::to_vec(&(self.stream.as_str(), command))
             .map_err(|error| CodecError::Encode(BoxError::from(error)))?;
-        let once = Once { id: id.into(), content };
-        match self.done_before(&once).await? {
-            Some(done) => Ok(done),
-            None => self.run(command, Some(&once)).await,
+        self.dispatch(command, Some(&Once { id: id.into(), content })).await
+    }
+
+    pub(super) async fn dispatch(
+        self,
+        command: &D::Command,
+        once: Option<&Once>,
+    ) -> Result<Executed<D>, ExecuteError<D::Error>> {
+        match once {
+            Some(known) => match self.done_before(known).await? {
+                Some(done) => Ok(done),
+                None => self.run(command, once).await,
+            },
+            None => self.run(command, None).await,
         }
     }
 
@@ -242,7 +252,7 @@ impl<'r, D: Decider, S: EventStore, C: EventCodec<D::Event>> Request<'r, D, S, C
                 Err(AppendError::Conflict(conflict)) => conflict,
                 Err(error) => return Err(ExecuteError::Append(error)),
             };
-            if attempts >= shared.attempts {
+            if attempts >= shared.pace.attempts {
                 return Err(ExecuteError::Conflict { conflict, attempts });
             }
             match self.resolve(&mut loaded, &decided, &conflict).await? {
@@ -250,7 +260,7 @@ impl<'r, D: Decider, S: EventStore, C: EventCodec<D::Event>> Request<'r, D, S, C
                 OnConflict::Rebase => decided = loaded.state.decide(command).map_err(ExecuteError::Refused)?,
                 OnConflict::Reject => return Err(ExecuteError::Conflict { conflict, attempts }),
             }
-            shared.timer.sleep(self.wait(attempts)).await;
+            shared.pace.wait(attempts).await;
         }
     }
 
@@ -317,7 +327,7 @@ impl<'r, D: Decider, S: EventStore, C: EventCodec<D::Event>> Request<'r, D, S, C
         let shared = &self.repository.shared;
         let metadata = match &self.metadata {
             Some(metadata) => metadata.clone(),
-            None => Metadata::from_context(&Context::capture(&shared.timer)),
+            None => Metadata::from_context(&Context::capture(&shared.pace.timer)),
         };
         let events = decided.iter().map(|event| {
             let encoded = shared.codec.encode(event)?;
@@ -345,12 +355,6 @@ impl<'r, D: Decider, S: EventStore, C: EventCodec<D::Event>> Request<'r, D, S, C
     async fn current(&self, appended: Appended, attempts: u32) -> Result<Executed<D>, ExecuteError<D::Error>> {
         let Loaded { state, version } = self.repository.load_stream(&self.stream).await?;
         Ok(Executed { state, version, events: Vec::new(), appended: Some(appended), attempts })
-    }
-
-    fn wait(&self, attempts: u32) -> Duration {
-        let shared = &self.repository.shared;
-        let doubled = shared.backoff.saturating_mul(1_u32.checked_shl(attempts - 1).unwrap_or(u32::MAX));
-        doubled.min(shared.backoff_cap).mul_f64(shared.rng.unit())
     }
 }
 

@@ -77,17 +77,18 @@
 //! ```
 
 mod codec;
+mod dispatch;
 mod execute;
 mod fixture;
 mod json;
 mod repository;
-mod states;
 #[cfg(test)]
 mod tests;
 
 use crate::log::Tag;
 
 pub use self::codec::{CodecError, EventCodec, Json};
+pub use self::dispatch::{ByExecution, Dispatch, DispatchFuture};
 pub use self::execute::{ExecuteError, Executed, Request};
 pub use self::fixture::{Given, Outcome, given};
 pub use self::repository::{Loaded, Repository, RepositoryBuilder};

@@ -10,9 +10,10 @@ use resilience_core::time::SharedTimer;
 use serde::Serialize;
 
 use super::execute::{ExecuteError, Executed, Request};
-use super::states::States;
 use super::{Decider, EventCodec, Json};
 use crate::log::{CommandId, StreamId, Version};
+use crate::pace::Pace;
+use crate::states::States;
 use crate::store::EventStore;
 
 /// Events read at once while loading.
@@ -28,12 +29,8 @@ pub struct Repository<D, S, C = Json> {
 pub(super) struct Shared<D, S, C> {
     pub(super) store: S,
     pub(super) codec: C,
-    pub(super) attempts: u32,
-    pub(super) backoff: Duration,
-    pub(super) backoff_cap: Duration,
-    pub(super) timer: SharedTimer,
-    pub(super) rng: SharedRng,
-    pub(super) states: Option<States<D>>,
+    pub(super) pace: Pace,
+    pub(super) states: Option<States<StreamId, Loaded<D>>>,
 }
 
 /// Sets up a [`Repository`].
@@ -58,17 +55,7 @@ impl<D: Decider, S: EventStore> Repository<D, S> {
 
     /// Sets up a repository.
     pub fn builder(store: S) -> RepositoryBuilder<D, S> {
-        let shared = Shared {
-            store,
-            codec: Json,
-            attempts: 5,
-            backoff: Duration::from_millis(2),
-            backoff_cap: Duration::from_millis(100),
-            timer: SharedTimer::default(),
-            rng: SharedRng::from_entropy(),
-            states: None,
-        };
-        RepositoryBuilder { shared }
+        RepositoryBuilder { shared: Shared { store, codec: Json, pace: Pace::default(), states: None } }
     }
 }
 
@@ -76,8 +63,8 @@ impl<D: Decider, S: EventStore, C> RepositoryBuilder<D, S, C> {
     /// How events are written down. Default: [`Json`].
     #[must_use]
     pub fn codec<K: EventCodec<D::Event>>(self, codec: K) -> RepositoryBuilder<D, S, K> {
-        let Shared { store, attempts, backoff, backoff_cap, timer, rng, states, .. } = self.shared;
-        RepositoryBuilder { shared: Shared { store, codec, attempts, backoff, backoff_cap, timer, rng, states } }
+        let Shared { store, pace, states, .. } = self.shared;
+        RepositoryBuilder { shared: Shared { store, codec, pace, states } }
     }
 
     /// How often a command is tried when others append to its stream at the same time, the first attempt included.
@@ -85,7 +72,7 @@ impl<D: Decider, S: EventStore, C> RepositoryBuilder<D, S, C> {
     /// Default: 5. Of n writers on one stream one wins each round, so a stream that needs more has a problem of design.
     #[must_use]
     pub fn attempts(mut self, attempts: NonZeroU32) -> Self {
-        self.shared.attempts = attempts.get();
+        self.shared.pace.set_attempts(attempts);
         self
     }
 
@@ -93,22 +80,22 @@ impl<D: Decider, S: EventStore, C> RepositoryBuilder<D, S, C> {
     /// from zero to it ("full jitter", Brooker, "Exponential Backoff And Jitter", 2015). Default: 2 ms, 100 ms.
     #[must_use]
     pub fn backoff(mut self, base: Duration, cap: Duration) -> Self {
-        self.shared.backoff = base;
-        self.shared.backoff_cap = cap;
+        self.shared.pace.base = base;
+        self.shared.pace.cap = cap;
         self
     }
 
     /// What the waits are made of. Default: tokio's clock.
     #[must_use]
     pub fn timer(mut self, timer: impl Into<SharedTimer>) -> Self {
-        self.shared.timer = timer.into();
+        self.shared.pace.timer = timer.into();
         self
     }
 
     /// Fixes the randomness of the waits, for tests.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
-        self.shared.rng = SharedRng::seeded(seed);
+        self.shared.pace.rng = SharedRng::seeded(seed);
         self
     }
 
@@ -155,7 +142,7 @@ impl<D: Decider, S: EventStore, C> RepositoryBuilder<D, S, C> {
     where
         D: Clone,
     {
-        self.shared.states = Some(States::new(most, D::clone));
+        self.shared.states = Some(States::new(most, |loaded: &Loaded<D>| loaded.clone()));
         self
     }
 
@@ -283,7 +270,7 @@ impl<D: Decider, S: EventStore, C: EventCodec<D::Event>> Repository<D, S, C> {
     /// assert_eq!(Repository::<Counter, MemoryStore>::stream("7"), "counter-7");
     /// ```
     pub fn stream(id: &str) -> StreamId {
-        StreamId::from(format!("{}-{id}", D::STREAM))
+        Repository::<D, ()>::stream_of(id)
     }
 
     /// The store it is on.
@@ -305,7 +292,7 @@ impl<D: Decider, S: EventStore, C: EventCodec<D::Event>> Repository<D, S, C> {
     /// Keeps a state for the next command.
     pub(super) fn keep(&self, stream: &StreamId, loaded: &Loaded<D>) {
         if let Some(states) = &self.shared.states {
-            states.put(stream, &loaded.state, loaded.version);
+            states.put(stream, loaded, loaded.version.get());
         }
     }
 
@@ -351,6 +338,12 @@ impl<D: Decider, S: EventStore, C: EventCodec<D::Event>> Repository<D, S, C> {
     }
 }
 
+impl<D: Decider> Repository<D, ()> {
+    pub(super) fn stream_of(id: &str) -> StreamId {
+        StreamId::from(format!("{}-{id}", D::STREAM))
+    }
+}
+
 impl<D, S, C> Clone for Repository<D, S, C> {
     fn clone(&self) -> Self {
         Self { shared: self.shared.clone() }
@@ -367,7 +360,7 @@ impl<D, S: fmt::Debug, C> fmt::Debug for Shared<D, S, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shared")
             .field("store", &self.store)
-            .field("attempts", &self.attempts)
+            .field("pace", &self.pace)
             .field("states", &self.states)
             .finish_non_exhaustive()
     }

@@ -1,3 +1,4 @@
+mod dispatch;
 mod states;
 
 use std::num::NonZeroU32;

@@ -18,7 +18,7 @@ use super::{EventType, Position, Tag};
 /// assert!(!capacity_and_my_enrolments.matches(&"CapacitySet".into(), &["student:s1".into()]));
 /// assert!(Query::all().matches(&"Anything".into(), &[]));
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Query {
     items: Vec<QueryItem>,
 }
@@ -101,7 +101,7 @@ impl Query {
 }
 
 /// One alternative of a [`Query`]: any of the types, and all of the tags.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct QueryItem {
     /// The types, any of which an event must have; empty means any type.
     pub types: Vec<EventType>,
