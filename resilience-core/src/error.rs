@@ -90,6 +90,19 @@ impl<E> Error<E> {
         matches!(self, Self::Rejected(_))
     }
 
+    /// Whether a circuit refused the call: open, opened by hand, or half-open with all its probes under way.
+    ///
+    /// ```
+    /// use resilience_core::{Error, Reason, Rejected};
+    ///
+    /// let open: Error<std::io::Error> = Rejected::new("stock", Reason::Open).into();
+    /// let full: Error<std::io::Error> = Rejected::new("stock", Reason::Full { limit: 8, queued: 0 }).into();
+    /// assert!(open.is_open() && !full.is_open());
+    /// ```
+    pub fn is_open(&self) -> bool {
+        matches!(self, Self::Rejected(rejected) if rejected.reason().is_open())
+    }
+
     /// Whether the call ran out of time.
     pub fn is_elapsed(&self) -> bool {
         matches!(self, Self::Elapsed(_))

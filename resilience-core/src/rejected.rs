@@ -142,6 +142,11 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Whether a circuit refused: open, opened by hand, or half-open with all its probes under way.
+    pub const fn is_open(self) -> bool {
+        matches!(self, Self::Open | Self::Probing | Self::Isolated)
+    }
+
     /// The reason as a label for metrics: few values, never data.
     pub const fn label(self) -> &'static str {
         match self {
