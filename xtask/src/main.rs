@@ -4,9 +4,11 @@
 //! a part by hand knows how.
 
 mod claims;
+mod laws;
 mod needs;
 mod rules;
 mod run;
+mod scenarios;
 mod steps;
 mod tally;
 mod tools;

@@ -7,7 +7,7 @@ use std::fmt;
 use std::fs;
 use std::path::Path;
 
-use crate::claims;
+use crate::{claims, laws, scenarios};
 
 /// What code may not name, and where it may after all.
 struct Rule {
@@ -93,13 +93,13 @@ impl fmt::Display for Breach {
     }
 }
 
-/// Reads every source file below `root`, and looks up what the overview documents claim.
+/// Reads every source file below `root`, and looks up what the documents claim and which layers were tried.
 pub(crate) fn check(root: &Path) -> Result<(), String> {
     let mut files = Vec::new();
     collect(root, root, &mut files).map_err(|error| format!("the sources cannot be read: {error}"))?;
     files.sort();
     let mut broken = Vec::new();
-    let mut sources = String::new();
+    let mut sources = Vec::new();
     for path in &files {
         let text = fs::read_to_string(root.join(path)).map_err(|error| format!("{path}: {error}"))?;
         let lines = text.lines().count();
@@ -107,9 +107,12 @@ pub(crate) fn check(root: &Path) -> Result<(), String> {
             println!("    {path} has {lines} lines; about {LONG} is the aim");
         }
         broken.extend(breaches(path, &text).iter().map(|breach| format!("{path}:{breach}")));
-        sources.push_str(&text);
+        sources.push((path.as_str(), text));
     }
-    broken.extend(claims::check(root, &sources).err());
+    let each = sources.iter().map(|(path, text)| (*path, text.as_str()));
+    broken.extend(claims::check(root, &each.clone().map(|(_, text)| text).collect::<String>()).err());
+    broken.extend(laws::check(each).err());
+    broken.extend(scenarios::check(root).err());
     println!("    {} files read", files.len());
     if broken.is_empty() { Ok(()) } else { Err(broken.join("\n")) }
 }
