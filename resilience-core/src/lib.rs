@@ -97,7 +97,7 @@ pub mod cache;
 pub mod chaos;
 pub mod circuit_breaker;
 mod classify;
-#[cfg(feature = "serde")]
+#[cfg(all(feature = "serde", not(loom)))]
 pub mod config;
 pub mod context;
 pub mod control;

@@ -136,6 +136,13 @@ impl Batch {
         }
     }
 
+    /// A way to this policy that does not keep it alive.
+    #[cfg(not(loom))]
+    pub(crate) fn weak(&self) -> Result<impl Fn() -> Option<Self> + Send + Sync + 'static, ConfigError> {
+        let weak = Arc::downgrade(&self.shared);
+        Ok(move || weak.upgrade().map(|shared| Self { shared }))
+    }
+
     pub(super) fn settings(&self) -> Settings {
         *lock(&self.shared.settings)
     }

@@ -184,6 +184,17 @@ impl<K, V, E> CacheBuilder<K, V, E> {
         Ok(Cache::new(config, self.capacity, expected, rng, timer))
     }
 
+    #[cfg(feature = "serde")]
+    pub(crate) fn preset_ttl(&self) -> Ttl {
+        self.config.settings.ttl
+    }
+
+    /// Whether it could be built, given a timer.
+    #[cfg(feature = "serde")]
+    pub(crate) fn can_work(&self) -> Result<(), ConfigError> {
+        self.check().map(drop)
+    }
+
     /// What can change, if it can work: the capacity, and the rest.
     pub(super) fn check(&self) -> Result<(u64, Settings), ConfigError> {
         // The map's own arithmetic overflows above.

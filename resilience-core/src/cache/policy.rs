@@ -299,6 +299,12 @@ where
         if capacity == self.shared.kept.capacity() { Ok(()) } else { self.resize(capacity) }
     }
 
+    /// A way to this cache that does not keep it alive.
+    pub(crate) fn weak(&self) -> impl Fn() -> Option<Self> + use<K, V, E> {
+        let weak = Arc::downgrade(&self.shared);
+        move || weak.upgrade().map(|shared| Self { shared })
+    }
+
     /// The figures.
     pub fn snapshot(&self) -> Snapshot {
         let Shared { kept, flights, counts, .. } = &*self.shared;

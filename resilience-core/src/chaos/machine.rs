@@ -19,13 +19,13 @@ use crate::time::Timestamp;
 /// assert_eq!((bad_day.error, bad_day.delay), (0.3, 0.5));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
+#[cfg_attr(all(feature = "serde", not(loom)), derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(all(feature = "serde", not(loom)), serde(default, deny_unknown_fields))]
 pub struct Faults {
     /// A delay before the call.
     pub delay: f64,
     /// How long a delay is: at least and at most, drawn evenly between.
-    #[cfg_attr(feature = "serde", serde(with = "spans"))]
+    #[cfg_attr(all(feature = "serde", not(loom)), serde(with = "spans"))]
     pub delay_for: (Duration, Duration),
     /// An error instead of the call.
     pub error: f64,
@@ -218,7 +218,7 @@ impl Script {
     }
 }
 
-#[cfg(feature = "serde")]
+#[cfg(all(feature = "serde", not(loom)))]
 mod spans {
     //! Two spans with units, as in the other settings.
 

@@ -1,5 +1,8 @@
 //! A configuration applied to policies that are in use.
 
+#[cfg(feature = "cache")]
+use crate::registry::Managed;
+
 use super::{Config, PipelineConfig, Pipelines, Policy, PolicyConfig, Problem, Problems, RetryConfig};
 
 impl Pipelines {
@@ -31,6 +34,9 @@ impl Pipelines {
 
 /// What stays as it was built.
 const FIXED: &str = "cannot change while running";
+
+/// What is told of settings that belong to another pattern.
+pub(crate) const OTHER_PATTERN: &str = "are settings of another pattern";
 
 /// What cannot be applied.
 fn differences(before: &Config, after: &Config) -> Vec<Problem> {
@@ -98,7 +104,11 @@ impl PolicyConfig {
             (Self::AdmissionControl(before), Self::AdmissionControl(after)) => {
                 (before.window != after.window).then(|| Problem::new("window", FIXED))
             }
-            (Self::QueueShed(_), Self::QueueShed(_)) | (Self::SignalShed(_), Self::SignalShed(_)) => None,
+            (Self::QueueShed(_), Self::QueueShed(_))
+            | (Self::SignalShed(_), Self::SignalShed(_))
+            | (Self::Batch(_), Self::Batch(_)) => None,
+            #[cfg(feature = "cache")]
+            (Self::Cache(_), Self::Cache(_)) => None,
             _ => Some(Problem::new("", "cannot become another pattern while running")),
         }
     }
@@ -162,7 +172,10 @@ impl Policy {
             }
             (Self::QueueShed(shed), PolicyConfig::QueueShed(config)) => shed.reconfigure(config.builder())?,
             (Self::SignalShed(shed), PolicyConfig::SignalShed(config)) => shed.reconfigure(config.builder())?,
-            _ => return Err(Problem::new("", "are settings of another pattern")),
+            (Self::Batch(batch), PolicyConfig::Batch(config)) => batch.reconfigure(config.builder())?,
+            #[cfg(feature = "cache")]
+            (Self::Cache(cache), PolicyConfig::Cache(_)) => Managed::reconfigure(cache, config)?,
+            _ => return Err(Problem::new("", OTHER_PATTERN)),
         }
         Ok(())
     }

@@ -177,7 +177,10 @@ impl PolicyConfig {
             | Self::ClientThrottle(_)
             | Self::AdmissionControl(_)
             | Self::QueueShed(_)
-            | Self::SignalShed(_) => {}
+            | Self::SignalShed(_)
+            | Self::Batch(_) => {}
+            #[cfg(feature = "cache")]
+            Self::Cache(_) => {}
         }
         layer
     }
@@ -198,6 +201,9 @@ impl PolicyConfig {
             Self::QueueShed(config) => config.builder().timer(timer()).build().map(drop),
             Self::SignalShed(config) => config.builder().timer(timer()).build().map(drop),
             Self::RateLimit(config) => config.builder().timer(timer()).build().map(drop),
+            Self::Batch(config) => config.builder().timer(timer()).build().map(drop),
+            #[cfg(feature = "cache")]
+            Self::Cache(config) => return config.check(),
         };
         built.map_err(Problem::from)
     }

@@ -7,7 +7,7 @@ use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, Vis
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::{
-    AdaptiveLimitConfig, AdmissionControlConfig, BudgetConfig, BulkheadConfig, CircuitBreakerConfig,
+    AdaptiveLimitConfig, AdmissionControlConfig, BatchConfig, BudgetConfig, BulkheadConfig, CircuitBreakerConfig,
     ClientThrottleConfig, FallbackConfig, HedgeConfig, PartitionedBulkheadConfig, QueueShedConfig, RateLimitConfig,
     RetryConfig, SignalShedConfig, TimeoutConfig,
 };
@@ -46,21 +46,21 @@ pub struct PipelineConfig {
 const LAYERS: &str = "layers";
 
 macro_rules! policies {
-    ($($(#[$doc:meta])* $variant:ident($config:ty) = $pattern:literal,)+) => {
+    ($($(#[$doc:meta])* $([$feature:literal])? $variant:ident($config:ty) = $pattern:literal,)+) => {
         /// One policy as data, with its pattern.
         #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
         #[serde(rename_all = "snake_case")]
         #[non_exhaustive]
         #[allow(clippy::large_enum_variant)] // There are a few dozen in a program.
         pub enum PolicyConfig {
-            $($(#[$doc])* $variant($config),)+
+            $($(#[$doc])* $(#[cfg(feature = $feature)])? $variant($config),)+
         }
 
         impl PolicyConfig {
             /// The pattern's noun, as in its module.
             pub const fn pattern(&self) -> &'static str {
                 match self {
-                    $(Self::$variant(_) => $pattern,)+
+                    $($(#[cfg(feature = $feature)])? Self::$variant(_) => $pattern,)+
                 }
             }
         }
@@ -71,7 +71,7 @@ macro_rules! policies {
 
             fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<PolicyConfig, D::Error> {
                 match self.0 {
-                    $($pattern => <$config>::deserialize(deserializer).map(PolicyConfig::$variant),)+
+                    $($(#[cfg(feature = $feature)])? $pattern => <$config>::deserialize(deserializer).map(PolicyConfig::$variant),)+
                     _ => PolicyConfig::deserialize(deserializer),
                 }
             }
@@ -81,7 +81,7 @@ macro_rules! policies {
         impl Serialize for Settings<'_> {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 match self.0 {
-                    $(PolicyConfig::$variant(config) => config.serialize(serializer),)+
+                    $($(#[cfg(feature = $feature)])? PolicyConfig::$variant(config) => config.serialize(serializer),)+
                 }
             }
         }
@@ -119,6 +119,10 @@ policies! {
     SignalShed(SignalShedConfig) = "signal_shed",
     /// A limit on the calls in a time.
     RateLimit(RateLimitConfig) = "rate_limit",
+    /// Many calls as one.
+    Batch(BatchConfig) = "batch",
+    /// Answers that are kept.
+    ["cache"] Cache(super::CacheConfig) = "cache",
 }
 
 impl PipelineConfig {

@@ -94,6 +94,8 @@
 //! | adaptive_limit | all but where it began | the limit within new bounds; what its rule has learned |
 //! | client_throttle, admission_control | all but the window | what is counted |
 //! | queue_shed, signal_shed | all | what was found; the signal |
+//! | batch | all | calls that wait |
+//! | cache | all | what is kept, with the time it was given; at the end of a dry run nothing |
 //! | rate_limit | quota, burst, dry run; the longest wait to another | what was taken |
 //!
 //! The rest, and which layers there are, needs a new stack, and is refused with its path. An unchanged file changes
@@ -110,8 +112,11 @@
 //! [`Problems`]: everything that is wrong at once, each [`Problem`] with its path, its rule and, in a text, its line.
 
 mod adaptive;
+mod batch;
 mod breaker;
 mod budget;
+#[cfg(feature = "cache")]
+mod cache;
 mod change;
 mod check;
 mod file;
@@ -127,13 +132,18 @@ mod read;
 mod retry;
 mod shed;
 mod span;
+mod template;
 
 pub use self::adaptive::{AdaptiveLimitConfig, ByCriticality, FigureConfig, RuleConfig, WindowConfig};
+pub use self::batch::BatchConfig;
 pub use self::breaker::{
     AbandonedConfig, CircuitBreakerConfig, EvaluateConfig, IgnoredConfig, LateConfig, ProfileConfig, RampConfig,
     SlowCallsConfig, UndecidedConfig,
 };
 pub use self::budget::{BudgetConfig, BudgetRule};
+#[cfg(feature = "cache")]
+pub use self::cache::CacheConfig;
+pub(crate) use self::change::OTHER_PATTERN;
 pub use self::file::{Config, PipelineConfig, PolicyConfig};
 pub use self::hedge::{DelayConfig, FallbackConfig, HedgeConfig, QuantileConfig};
 pub use self::partitioned::PartitionedBulkheadConfig;
@@ -145,6 +155,7 @@ pub use self::shed::{
     AdmissionControlConfig, ClientThrottleConfig, CohortConfig, QueueShedConfig, SignalShedConfig, ThrottleConfig,
 };
 pub use self::span::{Span, SpanError};
+pub use self::template::Template;
 
-#[cfg(all(test, not(loom), feature = "toml", feature = "json", feature = "tokio"))]
+#[cfg(all(test, feature = "cache", feature = "toml", feature = "json", feature = "tokio"))]
 mod tests;

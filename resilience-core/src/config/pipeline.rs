@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use super::{BudgetChoice, BudgetConfig, Config, PipelineConfig, PolicyConfig, Problem, Problems};
+use super::{BudgetChoice, BudgetConfig, Config, PipelineConfig, PolicyConfig, Problem, Problems, Template};
 use crate::adaptive_limit::AdaptiveLimit;
+use crate::batch::Batch;
 use crate::bulkhead::Bulkhead;
 use crate::bulkhead::partitioned::PartitionedBulkhead;
 use crate::circuit_breaker::CircuitBreaker;
@@ -22,8 +23,8 @@ use crate::timeout::Timeout;
 #[derive(Clone, Default)]
 #[must_use]
 pub struct Setup {
-    timer: Option<SharedTimer>,
-    listeners: Vec<Arc<dyn Sink>>,
+    pub(super) timer: Option<SharedTimer>,
+    pub(super) listeners: Vec<Arc<dyn Sink>>,
 }
 
 impl Setup {
@@ -44,6 +45,22 @@ impl Setup {
         self
     }
 }
+
+/// A builder with what a file does not hold.
+macro_rules! furnish {
+    ($builder:expr, $name:expr, $setup:expr) => {{
+        let setup: &$crate::config::Setup = $setup;
+        let mut builder = $builder.name($name);
+        if let Some(timer) = &setup.timer {
+            builder = builder.timer(timer.clone());
+        }
+        for sink in &setup.listeners {
+            builder = builder.listener(sink.clone());
+        }
+        builder
+    }};
+}
+pub(super) use furnish;
 
 impl fmt::Debug for Setup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -81,6 +98,11 @@ pub enum Policy {
     SignalShed(SignalShed),
     /// A limit on the calls in a time.
     RateLimit(RateLimiter),
+    /// Many calls as one.
+    Batch(Batch),
+    /// Answers that are kept.
+    #[cfg(feature = "cache")]
+    Cache(Template<super::CacheConfig>),
 }
 
 /// The policies in front of one dependency, made by [`PipelineConfig::build`] or [`Config::build`]. Clones share them.
@@ -159,15 +181,16 @@ impl BudgetConfig {
 impl PolicyConfig {
     fn build(&self, name: String, setup: &Setup, budgets: &BTreeMap<String, RetryBudget>) -> Result<Policy, Problem> {
         macro_rules! build {
-            ($builder:expr) => {{
-                let mut builder = $builder.name(name);
-                if let Some(timer) = &setup.timer {
-                    builder = builder.timer(timer.clone());
+            ($builder:expr) => {
+                furnish!($builder, name, setup).build()?
+            };
+        }
+        macro_rules! template {
+            ($variant:ident($config:ident): $type:ty) => {{
+                fn pick(settings: &PolicyConfig) -> Option<&$type> {
+                    if let PolicyConfig::$variant(config) = settings { Some(config) } else { None }
                 }
-                for sink in &setup.listeners {
-                    builder = builder.listener(sink.clone());
-                }
-                builder.build()?
+                Policy::$variant(Template::new(name, self.pattern(), pick, setup, $config))
             }};
         }
         macro_rules! paid {
@@ -200,6 +223,9 @@ impl PolicyConfig {
             Self::Retry(config) => Policy::Retry(build!(paid!(config.rules()?))),
             Self::Hedge(config) => Policy::Hedge(build!(paid!(config.rules()))),
             Self::Fallback(config) => Policy::Fallback(build!(config.builder())),
+            Self::Batch(config) => Policy::Batch(build!(config.builder())),
+            #[cfg(feature = "cache")]
+            Self::Cache(config) => template!(Cache(config): super::CacheConfig),
         })
     }
 }
@@ -227,9 +253,10 @@ impl Pipelines {
 }
 
 macro_rules! accessors {
-    ($($(#[$doc:meta])* $accessor:ident: $variant:ident($policy:ty),)+) => {
+    ($($(#[$doc:meta])* $([$feature:literal])? $accessor:ident: $variant:ident($policy:ty),)+) => {
         impl Pipeline {
             $($(#[$doc])*
+            $(#[cfg(feature = $feature)])?
             pub fn $accessor(&self, entry: &str) -> Option<&$policy> {
                 match self.policy(entry) {
                     Some(Policy::$variant(policy)) => Some(policy),
@@ -323,4 +350,8 @@ accessors! {
     signal_shed: SignalShed(SignalShed),
     /// The rate limiter of that name.
     rate_limit: RateLimit(RateLimiter),
+    /// The batch of that name.
+    batch: Batch(Batch),
+    /// What the cache of that name is built from.
+    ["cache"] cache: Cache(Template<super::CacheConfig>),
 }

@@ -58,6 +58,7 @@
 //! | `fallback-inside` | what the fallback answers looks like success, so nothing is retried and no circuit opens | put the fallback outermost |
 //! | `cache-inside-retry` | each hit goes through the retry, and what misses together is repeated by each who waits | put the cache outside of the retry |
 //! | `cache-inside-breaker` | what is in the cache cannot be had while the circuit is open | put the cache outside of the breaker |
+//! | `cache-inside-limit` | a hit takes a slot or a permit that it does not need | put the cache outside of the limit |
 //!
 //! All warn unless told otherwise.
 
@@ -108,6 +109,8 @@ pub enum Lint {
     CacheInsideRetry,
     /// `cache-inside-breaker`
     CacheInsideBreaker,
+    /// `cache-inside-limit`
+    CacheInsideLimit,
 }
 
 /// What is done about a lint.
@@ -125,7 +128,7 @@ pub enum Level {
 
 impl Lint {
     /// All of them, in the order of the table.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::NoTotalTimeout,
         Self::NoAttemptTimeout,
         Self::AttemptTimeoutTooLong,
@@ -144,6 +147,7 @@ impl Lint {
         Self::FallbackInside,
         Self::CacheInsideRetry,
         Self::CacheInsideBreaker,
+        Self::CacheInsideLimit,
     ];
 
     /// What it is called where it is allowed or denied.
@@ -262,6 +266,11 @@ impl Lint {
                 "cache-inside-breaker",
                 "what is in the cache cannot be had while the circuit is open",
                 "put the cache outside of the breaker",
+            ),
+            Self::CacheInsideLimit => (
+                "cache-inside-limit",
+                "a hit takes a slot or a permit that it does not need",
+                "put the cache outside of the limit",
             ),
         }
     }

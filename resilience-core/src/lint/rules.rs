@@ -36,6 +36,9 @@ pub(super) fn all(stack: &str, layers: &[Layer]) -> Vec<Finding> {
             if holds_slots(outer) && inner.retries() {
                 tell(Lint::BulkheadOutsideRetry, outer, Some(inner));
             }
+            if (holds_slots(outer) || outer.is("rate_limit")) && inner.is("cache") {
+                tell(Lint::CacheInsideLimit, outer, Some(inner));
+            }
             if holds_slots(outer) && (inner.is("queue_shed") || inner.is("signal_shed")) {
                 tell(Lint::ShedInsideBulkhead, outer, Some(inner));
             }

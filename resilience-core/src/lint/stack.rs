@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Finding;
 use crate::adaptive_limit::AdaptiveLimit;
+use crate::batch::Batch;
 use crate::bulkhead::Bulkhead;
 use crate::bulkhead::partitioned::PartitionedBulkhead;
 use crate::circuit_breaker::CircuitBreaker;
@@ -131,6 +132,19 @@ impl Describe for QueueShed {
 impl Describe for SignalShed {
     fn describe(&self) -> Layer {
         Layer::new("signal_shed", self.name().as_str())
+    }
+}
+
+impl Describe for Batch {
+    fn describe(&self) -> Layer {
+        Layer::new("batch", self.name().as_str())
+    }
+}
+
+#[cfg(feature = "cache")]
+impl<K, V, E> Describe for crate::cache::Cache<K, V, E> {
+    fn describe(&self) -> Layer {
+        Layer::new("cache", self.name().as_str())
     }
 }
 

@@ -76,6 +76,8 @@ fn each_wrong_order_is_found_and_its_reverse_is_not() {
         ("adaptive_limit", "signal_shed", "shed-inside-bulkhead"),
         ("circuit_breaker", "fallback", "fallback-inside"),
         ("circuit_breaker", "cache", "cache-inside-breaker"),
+        ("partitioned_bulkhead", "cache", "cache-inside-limit"),
+        ("rate_limit", "cache", "cache-inside-limit"),
     ] {
         assert_eq!(found(&[plain(outer), plain(inner)]), [lint]);
         assert_eq!(found(&[plain(inner), plain(outer)]), [""; 0], "{lint}");

@@ -61,6 +61,7 @@ mod managed;
 mod policies;
 mod registered;
 mod snapshot;
+mod typed;
 
 pub use self::managed::{Control, ControlError, Handle, Managed, Register};
 pub use self::registered::Registry;

@@ -2,6 +2,7 @@
 
 use super::{Control, ControlError, Figure, Handle, Managed, Register};
 use crate::adaptive_limit::AdaptiveLimit;
+use crate::batch::Batch;
 use crate::bulkhead::Bulkhead;
 use crate::bulkhead::partitioned::PartitionedBulkhead;
 use crate::circuit_breaker::CircuitBreaker;
@@ -51,6 +52,7 @@ fn shedding(share: f64) -> Status {
 macro_rules! figures {
     ($($name:ident: $figure:expr),* $(,)?) => { vec![$((stringify!($name), $figure)),*] };
 }
+pub(super) use figures;
 
 managed! {
     Timeout, "timeout", config::Timeout, {
@@ -124,6 +126,21 @@ managed! {
                 failed_too: Figure::Count(seen.failed_too),
                 withheld: Figure::Count(seen.withheld),
                 would_fall_back: Figure::Count(seen.would_fall_back),
+            )
+        }
+    }
+
+    Batch, "batch", config::Batch, {
+        fn figures(&self) -> Vec<(&'static str, Figure)> {
+            let seen = self.snapshot();
+            figures!(
+                limit: Figure::Count(seen.limit.into()),
+                waiting: Figure::Count(seen.waiting.into()),
+                calls: Figure::Count(seen.calls),
+                batches: Figure::Count(seen.batches),
+                failed: Figure::Count(seen.failed),
+                rejected: Figure::Count(seen.rejected),
+                would_reject: Figure::Count(seen.would_reject),
             )
         }
     }
@@ -349,6 +366,9 @@ impl Register for crate::config::Policy {
             Self::QueueShed(policy) => policy.handle(),
             Self::SignalShed(policy) => policy.handle(),
             Self::RateLimit(policy) => policy.handle(),
+            Self::Batch(policy) => policy.handle(),
+            #[cfg(feature = "cache")]
+            Self::Cache(policy) => policy.handle(),
         }
     }
 }

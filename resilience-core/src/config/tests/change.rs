@@ -239,3 +239,41 @@ client_throttle = { rule.k = 2.0 }
         assert_eq!(told(&mut pipelines, &text.replace(from, to)), [fixed]);
     }
 }
+
+const STORE: &str = r#"
+[pipelines.shop]
+layers = ["prices", "batch"]
+prices.cache = { ttl = "10s", capacity = 100 }
+batch = { size = 100, limit = 2 }
+"#;
+
+#[test]
+fn what_was_built_from_a_file_follows_it_and_keeps_what_it_holds() {
+    let timer = ManualTimer::new();
+    let mut pipelines = Config::from_toml(STORE).unwrap().build(&Setup::new().timer(timer.clone())).unwrap();
+    let shop = pipelines.pipeline("shop").unwrap().clone();
+    let template = shop.cache("prices").unwrap();
+    let prices = template.build::<u32, u32, ()>(|cache| cache).unwrap();
+    let names = template.build::<u32, String, ()>(|cache| cache).unwrap();
+    prices.insert(1, 499);
+    let waiting = shop.batch("batch").unwrap().snapshot().waiting;
+    let text = STORE.replace("10s", "20s").replace("capacity = 100", "capacity = 50").replace("limit = 2", "limit = 7");
+    pipelines.reconfigure(&Config::from_toml(&text).unwrap()).unwrap();
+    assert_eq!((prices.snapshot().capacity, names.snapshot().capacity, prices.get(&1)), (50, 50, Some(Ok(499))));
+    let batch = shop.batch("batch").unwrap().snapshot();
+    assert_eq!((batch.limit, batch.waiting), (7, waiting));
+    prices.insert(2, 1);
+    timer.advance(Duration::from_secs(15));
+    assert_eq!((prices.get(&1), prices.get(&2)), (None, Some(Ok(1))), "what is kept keeps the time it was given");
+    // What is built later is as the others are, and what is gone is not asked any more.
+    let later = template.build::<u8, u8, ()>(|cache| cache).unwrap();
+    assert_eq!(later.snapshot().capacity, 50);
+    drop(names);
+    let registry = crate::registry::Registry::new();
+    registry.add_all(&pipelines).unwrap();
+    let seen = registry.snapshots();
+    assert_eq!(seen[0].figure("built"), Some(crate::registry::Figure::Count(2)));
+    assert_eq!(seen[0].figure("entries"), Some(crate::registry::Figure::Count(2)));
+    registry.control("shop.prices", crate::registry::Control::Reset).unwrap();
+    assert_eq!(prices.get(&2), None);
+}

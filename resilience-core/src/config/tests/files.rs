@@ -160,6 +160,14 @@ fn every_mistake_in_a_file_is_told_with_its_line_and_path() {
             "layers = ['front']\nfront.queue_shed = { target = '1s', interval = '1s' }",
             "line 3: pipelines.payments.front.queue_shed.target: must be below interval",
         ),
+        (
+            "layers = ['batch']\nbatch = { size = 9, delay = '0s' }",
+            "line 3: pipelines.payments.batch.delay: must be above zero",
+        ),
+        (
+            "layers = ['prices']\nprices.cache = { ttl = 'forever', jitter = nan }",
+            "line 3: pipelines.payments.prices.cache.jitter: must be between 0 and 1",
+        ),
         ("layers = ['retry']", "line 2: pipelines.payments.layers: there is no policy \"retry\" in this pipeline"),
         ("layers = []\nretry = {}", "line 3: pipelines.payments.retry: must be listed in `layers`"),
         ("layers = ['retry', 'retry']\nretry = {}", "line 2: pipelines.payments.layers: \"retry\" must be listed once"),

@@ -1,4 +1,5 @@
 mod change;
 mod figures;
 mod files;
+mod given;
 mod spans;
