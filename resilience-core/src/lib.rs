@@ -133,6 +133,7 @@ pub mod registry;
 mod rejected;
 pub mod retry;
 pub mod rng;
+mod spread;
 #[allow(dead_code, unused_imports, unreachable_pub)] // A façade: which half a build uses depends on its features.
 mod sync;
 pub mod time;

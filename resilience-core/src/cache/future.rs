@@ -39,7 +39,8 @@ pin_project! {
         K: Clone,
     {
         Found { answer: Option<Result<S::Response, S::Error>> },
-        Asked { #[pin] answer: GetOrLoad<K, S::Response, S::Error, CallInner<S, Req>, R> },
+        // In a box, because a hit would move it about unused, and so would every layer outside; a miss allocates anyway.
+        Asked { answer: Pin<Box<GetOrLoad<K, S::Response, S::Error, CallInner<S, Req>, R>>> },
         Passing { #[pin] oneshot: Oneshot<S, Req> },
     }
 }
@@ -51,7 +52,7 @@ impl<S: Service<Req>, Req, K: Hash + Eq + Clone, R> ResponseFuture<S, Req, K, R>
     }
 
     pub(super) fn ask(cache: Cache<K, S::Response, S::Error>, key: K, call: CallInner<S, Req>, refresh: R) -> Self {
-        Self { call: Call::Asked { answer: GetOrLoad::ask(cache, key, call, refresh) } }
+        Self { call: Call::Asked { answer: Box::pin(GetOrLoad::ask(cache, key, call, refresh)) } }
     }
 
     pub(super) fn passing(oneshot: Oneshot<S, Req>) -> Self {
@@ -75,7 +76,7 @@ where
             CallProjection::Found { answer } => {
                 Poll::Ready(answer.take().expect("a future is not polled after it is done"))
             }
-            CallProjection::Asked { answer } => answer.poll(cx),
+            CallProjection::Asked { answer } => answer.as_mut().poll(cx),
             CallProjection::Passing { oneshot } => oneshot.poll(cx),
         }
     }

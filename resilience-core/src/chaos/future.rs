@@ -30,21 +30,41 @@ pin_project! {
     #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<F, Res, E> {
         #[pin]
-        inner: Option<F>,
-        plan: Option<Box<Plan<Res, E>>>,
+        course: Course<F, Res, E>,
+    }
+}
+
+pin_project! {
+    // What a call that is spared carries is the call and a tag.
+    #[project = CourseProjection]
+    enum Course<F, Res, E> {
+        Spared {
+            #[pin]
+            call: F,
+        },
+        Meets {
+            #[pin]
+            call: Option<F>,
+            plan: Box<Plan<Res, E>>,
+        },
     }
 }
 
 impl<F, Res, E> ResponseFuture<F, Res, E> {
     #[inline]
-    pub(super) const fn new(inner: F, plan: Option<Box<Plan<Res, E>>>) -> Self {
-        Self { inner: Some(inner), plan }
+    pub(super) fn new(call: F, plan: Option<Box<Plan<Res, E>>>) -> Self {
+        let course = match plan {
+            None => Course::Spared { call },
+            Some(plan) => Course::Meets { call: Some(call), plan },
+        };
+        Self { course }
     }
 
     /// Without a call.
     #[cfg(feature = "tower")]
+    #[cold]
     pub(super) const fn instead(plan: Box<Plan<Res, E>>) -> Self {
-        Self { inner: None, plan: Some(plan) }
+        Self { course: Course::Meets { call: None, plan } }
     }
 }
 
@@ -56,27 +76,39 @@ where
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        if let Some(plan) = this.plan {
-            if let Some(disturbance) = &mut plan.disturbance {
-                ready!(disturbance.as_mut().poll(cx));
-                plan.disturbance = None;
-            }
-            if let Some(delay) = &mut plan.delay {
-                ready!(Pin::new(delay).poll(cx));
-                plan.delay = None;
-            }
-            if let Some(outcome) = plan.outcome.take() {
-                return Poll::Ready(outcome);
-            }
-            *this.plan = None;
+        match self.project().course.project() {
+            CourseProjection::Spared { call } => call.poll(cx),
+            CourseProjection::Meets { call, plan } => plan.poll(call, cx),
         }
-        this.inner.as_pin_mut().expect("a future is not polled after it is done").poll(cx)
+    }
+}
+
+impl<Res, E> Plan<Res, E> {
+    /// What is to happen, and then the call if there is one.
+    #[cold]
+    fn poll<F>(&mut self, call: Pin<&mut Option<F>>, cx: &mut Context<'_>) -> Poll<Result<Res, E>>
+    where
+        F: Future<Output = Result<Res, E>>,
+    {
+        if let Some(disturbance) = &mut self.disturbance {
+            ready!(disturbance.as_mut().poll(cx));
+            self.disturbance = None;
+        }
+        if let Some(delay) = &mut self.delay {
+            ready!(Pin::new(delay).poll(cx));
+            self.delay = None;
+        }
+        if let Some(outcome) = self.outcome.take() {
+            return Poll::Ready(outcome);
+        }
+        call.as_pin_mut().expect("a future is not polled after it is done").poll(cx)
     }
 }
 
 impl<F, Res, E> fmt::Debug for ResponseFuture<F, Res, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("chaos::ResponseFuture").field("meets_a_fault", &self.plan.is_some()).finish_non_exhaustive()
+        f.debug_struct("chaos::ResponseFuture")
+            .field("meets_a_fault", &matches!(self.course, Course::Meets { .. }))
+            .finish_non_exhaustive()
     }
 }

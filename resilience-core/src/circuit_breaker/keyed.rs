@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::fmt;
-use std::hash::{BuildHasher, Hash};
+use std::hash::Hash;
 
 use super::config::Config;
 use super::control::ManualControl;
@@ -13,6 +13,7 @@ use super::policy::CircuitBreaker;
 use super::shared::{Shared, Window};
 use super::state::State;
 use super::word::Word;
+use crate::spread::Spread;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, lock};
 use crate::{Name, Rejected};
@@ -46,7 +47,7 @@ pub struct KeyedCircuitBreaker<K> {
 
 pub(super) struct Keyed<K> {
     shards: Box<[Shard<K>]>,
-    hasher: RandomState,
+    spread: Spread,
     config: Config,
     controls: Vec<ManualControl>,
     unwatched: AtomicU64,
@@ -100,9 +101,12 @@ impl<K> KeyedCircuitBreaker<K> {
             }))
         };
         let shards = (0..count).map(shard).collect();
-        // A key's calls seldom come on all cores at once, and there are many keys.
-        let config = Config { shards: 1, ..config };
-        Self { shared: Arc::new(Keyed { shards, hasher, config, controls, unwatched: AtomicU64::new(0) }) }
+        // A key's calls seldom come on all cores at once, and there are many keys. Whether one of them can go is seen by
+        // its share count, which a thread's kept share would blur.
+        let config = Config { shards: 1, is_kept: false, ..config };
+        Self {
+            shared: Arc::new(Keyed { shards, spread: Spread::new(), config, controls, unwatched: AtomicU64::new(0) }),
+        }
     }
 
     /// The name in refusals and events.
@@ -152,9 +156,8 @@ impl<K: Hash + Eq> KeyedCircuitBreaker<K> {
     }
 
     fn shard<Q: Hash + ?Sized>(&self, key: &Q) -> &Shard<K> {
-        // The bits the maps use least.
-        let hash = self.shared.hasher.hash_one(key) >> 32;
-        &self.shared.shards[hash as usize % self.shared.shards.len()]
+        let shards = &self.shared.shards;
+        &shards[self.shared.spread.index(key, shards.len())]
     }
 
     #[cold]

@@ -204,7 +204,10 @@ impl Shared {
             late: config.late,
             ignored: config.ignored,
             dry_run: AtomicBool::new(config.dry_run),
-            is_own: config.listeners.is_empty() && config.timer.is_own() && config.rules.waits.generator.is_none(),
+            is_own: config.is_kept
+                && config.listeners.is_empty()
+                && config.timer.is_own()
+                && config.rules.waits.generator.is_none(),
             name: config.name.clone(),
             timer: config.timer.clone(),
             listeners: config.listeners.clone(),

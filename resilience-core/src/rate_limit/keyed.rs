@@ -4,12 +4,13 @@ use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::collections::hash_map::{Entry, RandomState};
 use std::fmt;
-use std::hash::{BuildHasher, Hash};
+use std::hash::Hash;
 use std::time::Duration;
 
 use super::Event;
 use super::config::Config;
 use super::machine::{self, Rule};
+use crate::spread::Spread;
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{Arc, Mutex, lock};
 use crate::time::Timestamp;
@@ -57,7 +58,7 @@ pub struct KeyedSnapshot {
 
 struct Shared<K> {
     shards: Box<[Mutex<Shard<K>>]>,
-    hasher: RandomState,
+    spread: Spread,
     epoch: Timestamp,
     config: Config,
     /// When the next shard is looked after that nobody may be calling any more, and which.
@@ -112,7 +113,7 @@ impl<K> KeyedRateLimiter<K> {
         let shared = Shared {
             shards: (0..count).map(|index| Mutex::new(shard(index))).collect(),
             epoch: config.timer.now(),
-            hasher,
+            spread: Spread::new(),
             config,
             sweep_at: AtomicU64::new(0),
             sweep_next: AtomicUsize::new(0),
@@ -212,9 +213,8 @@ impl<K: Hash + Eq> KeyedRateLimiter<K> {
     }
 
     fn shard<Q: Hash + ?Sized>(&self, key: &Q) -> &Mutex<Shard<K>> {
-        // The bits the maps use least.
-        let hash = self.shared.hasher.hash_one(key) >> 32;
-        &self.shared.shards[hash as usize % self.shared.shards.len()]
+        let shards = &self.shared.shards;
+        &shards[self.shared.spread.index(key, shards.len())]
     }
 
     /// Looks after one shard now and then, so that those nobody calls any more forget their keys too.

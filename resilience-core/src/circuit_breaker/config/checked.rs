@@ -44,6 +44,8 @@ pub(crate) struct Config {
     pub(crate) dry_run: bool,
     /// For how many threads at once there are cells of their own.
     pub(crate) shards: usize,
+    /// Whether threads may keep a share; see [`held`](crate::held).
+    pub(crate) is_kept: bool,
     pub(crate) rng: SharedRng,
     pub(crate) timer: SharedTimer,
     pub(crate) listeners: Listeners,
@@ -75,6 +77,7 @@ impl CircuitBreakerBuilder {
             exact: self.exact,
             dry_run: self.dry_run,
             shards: shards::count(),
+            is_kept: true,
             rng: self.seed.map_or_else(SharedRng::from_entropy, SharedRng::seeded),
             timer,
             listeners,
