@@ -9,6 +9,7 @@ use crate::{Class, Reason};
 mod clocks;
 mod keyed;
 mod machine;
+mod model;
 mod options;
 mod rate;
 mod slow;
