@@ -6,6 +6,7 @@ use crate::event::{Event as Heard, Sink};
 use crate::time::ManualTimer;
 use crate::{Class, Reason};
 
+mod boundaries;
 mod clocks;
 mod keyed;
 mod machine;
