@@ -215,12 +215,11 @@ impl Machine {
 
     /// A stage of the ramp is over.
     fn end_stage(&mut self, now: Timestamp) -> Option<Transition> {
-        let answered = self.succeeded > 0 || self.failed > 0;
         if self.is_bad() {
             return Some(self.fall_back(None, now));
         }
-        if !answered && self.in_flight > 0 {
-            // Calls were let through, and none came back. They get as long as probes would.
+        if self.succeeded == 0 && self.in_flight > 0 {
+            // Calls were let through, and none came back; failures alone are bad. They get as long as probes would.
             return (now >= self.since + self.rules.half_open_for).then(|| self.fall_back(None, now));
         }
         let next = self.stage.map_or(0, |stage| stage + 1);

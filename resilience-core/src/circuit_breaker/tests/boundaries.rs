@@ -62,9 +62,14 @@ fn an_answer_of_a_generation_before_the_wrap_does_not_empty_the_ring_after_it() 
 #[test]
 fn a_call_of_a_generation_before_the_wrap_does_not_clear_the_calls_that_run() {
     let at = |millis: u64| Timestamp::from_nanos(millis * 1_000_000);
-    for (is_at, call_is_of, is_newer) in
-        [(5, 6, true), (5, 4, false), (HALF, HALF + 1, true), (0, u32::MAX, false), (0, HALF, true), (0, HALF + 1, false)]
-    {
+    for (is_at, call_is_of, is_newer) in [
+        (5, 6, true),
+        (5, 4, false),
+        (HALF, HALF + 1, true),
+        (0, u32::MAX, false),
+        (0, HALF, true),
+        (0, HALF + 1, false),
+    ] {
         let mut calls = InFlight::new(Duration::from_millis(80));
         calls.begin(is_at, at(0));
         calls.begin(call_is_of, at(1));

@@ -192,7 +192,10 @@ fn rules(model: &Model) -> Rules {
         failure_rate: 0.5,
         half_open_for: millis(HALF_OPEN),
         undecided: if model.closes_undecided { Target::Closed } else { Target::Open },
-        ramp: Ramp { shares: model.quarters.iter().map(|quarter| *quarter as f64 / 4.0).collect(), stage: millis(STAGE) },
+        ramp: Ramp {
+            shares: model.quarters.iter().map(|quarter| *quarter as f64 / 4.0).collect(),
+            stage: millis(STAGE),
+        },
     }
 }
 
