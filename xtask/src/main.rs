@@ -5,6 +5,7 @@
 
 mod claims;
 mod laws;
+mod mutants;
 mod needs;
 mod rules;
 mod run;
@@ -61,9 +62,10 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
-    /// Breaks the code on purpose and looks whether a test notices (needs cargo-mutants).
+    /// Breaks the rules of each pattern on purpose and looks whether its tests notice (needs cargo-mutants).
     Mutants {
-        /// Passed on to `cargo mutants`, such as `-f '**/machine.rs'`.
+        /// Only these patterns, such as `circuit_breaker`; all when none is named. What begins with a dash, and whatever
+        /// follows, is passed on to `cargo mutants`: `--list`, `--shard 0/4`.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
@@ -91,7 +93,7 @@ fn main() -> ExitCode {
         Command::Loom { filter } => steps::loom(&filter),
         Command::Bench { args } => tools::bench(&args),
         Command::Peers { args } => tools::peers(&args),
-        Command::Mutants { args } => tools::mutants(&args),
+        Command::Mutants { args } => mutants::mutants(&args),
         Command::Fuzz { targets, seconds } => tools::fuzz(&targets, seconds),
         Command::Deny => tools::deny(),
         Command::Api { check } => tools::api(check),

@@ -16,12 +16,6 @@ pub(crate) fn peers(args: &[String]) -> Result<(), String> {
     Cargo::new("bench --manifest-path benches/peers/Cargo.toml").args(args).run()
 }
 
-pub(crate) fn mutants(args: &[String]) -> Result<(), String> {
-    require("cargo-mutants")?;
-    let runner = if needs::find("cargo-nextest").is_some() { "nextest" } else { "cargo" };
-    Cargo::new("mutants").args(["--test-tool", runner]).args(args).run()
-}
-
 pub(crate) fn fuzz(targets: &[String], seconds: u32) -> Result<(), String> {
     require("cargo-fuzz")?;
     // Not `+nightly`: only rustup's own cargo knows that, and this one may be started by another.
@@ -71,7 +65,7 @@ pub(crate) fn api(check: bool) -> Result<(), String> {
     }
 }
 
-fn require(tool: &str) -> Result<(), String> {
+pub(crate) fn require(tool: &str) -> Result<(), String> {
     match needs::find(tool) {
         Some(_) => Ok(()),
         None => Err(format!("`{tool}` is not installed: `cargo install --locked {tool}`")),
