@@ -209,13 +209,16 @@ impl Hedge {
     pub fn reconfigure(&self, builder: HedgeBuilder) -> Result<(), ConfigError> {
         let rules = builder.checked()?;
         let shared = &*self.shared;
+        // Held throughout: of two changes at once, one is what all read in the end, and no call that has still seen the
+        // older rule publishes what it makes of the latencies after this has.
+        let known = lock(&shared.latencies);
         if let Delay::Quantile(quantile) = &rules.delay {
-            let known = lock(&shared.latencies);
             shared.learn(known.as_ref().and_then(|latencies| latencies.estimate(quantile)));
         }
         // Relaxed: a hint for the way in. A call that saw the older one is decided by the rules it finds later.
         shared.entry.store(Entry::new(&rules).0, Ordering::Relaxed);
         shared.rules.store(std::sync::Arc::new(rules));
+        drop(known);
         Ok(())
     }
 
@@ -294,9 +297,13 @@ impl Shared {
 
     /// Takes note of how long a primary took.
     pub(super) fn record(&self, latency: Duration, known: Known) {
+        if !matches!(self.rules().delay, Delay::Quantile(_)) {
+            return;
+        }
+        let mut latencies = lock(&self.latencies);
+        // Read anew under the lock, with which they are changed.
         let rules = self.rules();
         let Delay::Quantile(quantile) = &rules.delay else { return };
-        let mut latencies = lock(&self.latencies);
         let latencies = latencies.get_or_insert_with(Latencies::new);
         if latencies.record(quantile, latency, known) {
             self.learn(latencies.estimate(quantile));

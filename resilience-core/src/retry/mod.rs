@@ -152,5 +152,7 @@ pub use self::run::Run;
 #[cfg(feature = "tower")]
 pub use self::service::RetryService;
 
+#[cfg(all(test, loom))]
+mod loom_tests;
 #[cfg(all(test, not(loom), feature = "tower"))]
 mod tests;

@@ -6,8 +6,8 @@ use arc_swap::{ArcSwap, Guard};
 
 use crate::event::Listeners;
 use crate::rng::SharedRng;
-use crate::sync::Arc;
 use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use crate::sync::{Arc, Mutex, lock};
 use crate::time::SharedTimer;
 use crate::{AsRejected, ByResult, Classify, ConfigError, Name};
 
@@ -48,6 +48,8 @@ pub(super) struct Shared {
     /// What is read of the rules on the way of a call that succeeds: copies that change with them.
     attempts: AtomicU32,
     is_timed: AtomicBool,
+    /// Held while the rules and their copies change, so that of two changes at once one is what all read in the end.
+    changing: Mutex<()>,
     pub(super) budget: Option<RetryBudget>,
     pub(super) rng: SharedRng,
     pub(super) timer: SharedTimer,
@@ -75,8 +77,20 @@ impl Retry {
         let (retries, recovered, gave_up) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
         let (attempts, is_timed) = (AtomicU32::new(rules.attempts), AtomicBool::new(rules.max_elapsed.is_some()));
         let rules = ArcSwap::from_pointee(rules);
-        let shared =
-            Shared { name, rules, attempts, is_timed, budget, rng, timer, listeners, retries, recovered, gave_up };
+        let shared = Shared {
+            name,
+            rules,
+            attempts,
+            is_timed,
+            changing: Mutex::new(()),
+            budget,
+            rng,
+            timer,
+            listeners,
+            retries,
+            recovered,
+            gave_up,
+        };
         Self { shared: Arc::new(shared) }
     }
 
@@ -164,10 +178,14 @@ impl Retry {
     /// ```
     pub fn reconfigure(&self, builder: RetryBuilder) -> Result<(), ConfigError> {
         let rules = builder.checked()?;
+        let changing = lock(&self.shared.changing);
         // Relaxed: hints for the way in. A call that saw the older ones is decided by the rules it finds later.
         self.shared.attempts.store(rules.attempts, Ordering::Relaxed);
         self.shared.is_timed.store(rules.max_elapsed.is_some(), Ordering::Relaxed);
-        self.shared.rules.store(std::sync::Arc::new(rules));
+        let old = self.shared.rules.swap(std::sync::Arc::new(rules));
+        drop(changing);
+        // Outside of the lock: what the user gave to the older rules may do anything when it goes.
+        drop(old);
         Ok(())
     }
 

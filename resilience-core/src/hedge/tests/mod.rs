@@ -4,6 +4,7 @@
 mod budgets;
 mod delays;
 mod laws;
+mod machine;
 mod winners;
 
 use std::sync::{Arc, Mutex};
