@@ -111,5 +111,7 @@ fn class(criticality: crate::context::Criticality) -> usize {
     }
 }
 
+#[cfg(all(test, loom))]
+mod loom_tests;
 #[cfg(all(test, feature = "tokio", not(loom)))]
 mod tests;

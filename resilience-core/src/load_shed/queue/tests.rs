@@ -8,6 +8,8 @@ use crate::context::{Context, Criticality};
 use crate::rng::Rng;
 use crate::time::{ManualTimer, Timer};
 
+mod machine;
+
 fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }

@@ -24,7 +24,8 @@ pub struct SignalShed {
 struct Shared {
     config: Config,
     rules: ArcSwap<Rules>,
-    /// How often the signal had been set when it was last seen to have been, and when that was.
+    /// One more than how often the signal had been set when it was last seen to have been, and when that was. Zero: never
+    /// looked at.
     seen: AtomicU64,
     seen_at: AtomicU64,
     rejected: AtomicU64,
@@ -49,8 +50,7 @@ impl SignalShed {
     }
 
     pub(super) fn new(config: Config, rules: Rules) -> Self {
-        // Never set is fresh: it asks for nothing.
-        let (seen, seen_at, rejected) = (AtomicU64::new(u64::MAX), AtomicU64::new(0), AtomicU64::new(0));
+        let (seen, seen_at, rejected) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
         let rules = ArcSwap::from_pointee(rules);
         Self { shared: Arc::new(Shared { config, rules, seen, seen_at, rejected }) }
     }
@@ -132,13 +132,16 @@ impl SignalShed {
         if fresh_for == Duration::MAX {
             return true;
         }
-        let (now, writes) = (config.timer.now(), config.signal.writes());
-        // Acquire pairs with the Release below: who sees the count sees a time no earlier than that of its first sight.
-        if seen.load(Ordering::Acquire) == writes {
+        // Acquire pairs with the Release below: who sees the count sees a time no earlier than that of its first sight, and
+        // reads a number of writes that is no lower.
+        let before = seen.load(Ordering::Acquire);
+        let (now, count) = (config.timer.now(), config.signal.writes().saturating_add(1));
+        if before == count {
             return now.since(Timestamp::from_nanos(seen_at.load(Ordering::Relaxed))) <= fresh_for;
         }
-        seen_at.store(now.as_nanos(), Ordering::Relaxed);
-        seen.store(writes, Ordering::Release);
+        // Neither goes back: one that saw fewer writes and comes late would make an old one look new.
+        seen_at.fetch_max(now.as_nanos(), Ordering::Relaxed);
+        seen.fetch_max(count, Ordering::Release);
         true
     }
 }
