@@ -108,13 +108,11 @@ pub mod fallback;
 mod flight;
 #[cfg(feature = "http")]
 pub mod grpc;
-#[cfg(not(loom))]
 pub mod health;
 pub mod hedge;
 mod held;
 #[cfg(feature = "http")]
 pub mod http;
-#[cfg(not(loom))]
 mod json;
 pub mod lease;
 #[cfg(feature = "tower")]
@@ -128,7 +126,6 @@ mod oneshot;
 #[cfg(feature = "tower")]
 mod prototype;
 pub mod rate_limit;
-#[cfg(not(loom))]
 pub mod registry;
 mod rejected;
 pub mod retry;

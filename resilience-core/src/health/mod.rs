@@ -133,5 +133,7 @@ pub enum Probe {
     All,
 }
 
-#[cfg(all(test, feature = "tokio"))]
+#[cfg(all(test, loom))]
+mod loom_tests;
+#[cfg(all(test, not(loom), feature = "tokio"))]
 mod tests;

@@ -58,6 +58,7 @@
 //! With the feature `serde`, `Registry::reconfigure` changes the settings of any policy that can change; see `config`.
 
 mod managed;
+#[cfg(not(loom))] // Its weak references are to what loom counts.
 mod policies;
 mod registered;
 mod snapshot;
@@ -67,5 +68,7 @@ pub use self::managed::{Control, ControlError, Handle, Managed, Register};
 pub use self::registered::Registry;
 pub use self::snapshot::{Figure, Snapshot};
 
-#[cfg(all(test, feature = "tokio"))]
+#[cfg(all(test, loom))]
+mod loom_tests;
+#[cfg(all(test, not(loom), feature = "tokio"))]
 mod tests;
