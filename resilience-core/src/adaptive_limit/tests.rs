@@ -3,6 +3,7 @@
 mod congestion;
 mod gate;
 mod machine;
+mod model;
 mod simulation;
 
 use std::time::Duration;
