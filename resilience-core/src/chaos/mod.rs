@@ -117,5 +117,7 @@ pub use self::policy::{Chaos, Snapshot};
 #[cfg(feature = "tower")]
 pub use self::service::ChaosService;
 
+#[cfg(all(test, loom))]
+mod loom_tests;
 #[cfg(all(test, not(loom)))]
 mod tests;

@@ -188,6 +188,53 @@ fn nonsense_is_refused_by_name() {
     drop(chaos().faults(longest).build().unwrap().call(&1, async { Ok(1) }));
 }
 
+#[test]
+fn rates_that_are_one_together_are_taken_and_those_above_it_are_not() {
+    let check = |error, response, behaviour| Faults { error, response, behaviour, ..Faults::NONE }.check();
+    // Written as decimals, these miss 1 by a bit to either side.
+    assert_eq!(check(0.1, 0.2, 0.7), Ok(()));
+    assert_eq!(check(0.6, 0.3, 0.1), Ok(()));
+    assert_eq!(check(0.0, 0.0, 1.0), Ok(()));
+    for (error, response, behaviour) in [(0.5, 0.0, 0.6), (0.5, 0.6, 0.0), (0.0, 0.5, 0.6), (0.4, 0.4, 0.4)] {
+        assert_eq!(check(error, response, behaviour).unwrap_err().field(), "faults");
+    }
+    assert_eq!(Faults { delay_for: (SECOND, SECOND), ..Faults::NONE }.check(), Ok(()));
+    assert!(Phase::lasting(Duration::ZERO, Faults::NONE).check().is_err());
+    assert!(Phase::lasting(SECOND, Faults { error: 2.0, ..Faults::NONE }).check().is_err());
+    assert_eq!(Phase::calls(1, Faults::OUTAGE).check(), Ok(()));
+}
+
+#[test]
+fn what_is_never_to_happen_needs_no_maker() {
+    let each = [
+        (Kind::Delay, Faults::slow(0.1, SECOND)),
+        (Kind::Error, Faults { error: 0.1, ..Faults::NONE }),
+        (Kind::Response, Faults { response: 0.1, ..Faults::NONE }),
+        (Kind::Behaviour, Faults { behaviour: 0.1, ..Faults::NONE }),
+    ];
+    for (at, (kind, faults)) in each.iter().enumerate() {
+        assert!(faults.needs(*kind) && !Faults::NONE.needs(*kind));
+        assert!(each.iter().enumerate().all(|(other, (kind, _))| other == at || !faults.needs(*kind)), "{kind:?}");
+    }
+    assert_eq!(Faults::slow(0.1, SECOND).delay_for, (SECOND, SECOND));
+}
+
+#[test]
+fn a_delay_is_drawn_evenly_between_its_bounds() {
+    let faults = Faults { delay: 1.0, delay_for: (2 * SECOND, 4 * SECOND), ..Faults::NONE };
+    let delays: Vec<_> = (0..1_000).map(|call| faults.decide(5, call).delay.unwrap()).collect();
+    for quarter in 0..4 {
+        let from = 2 * SECOND + quarter * SECOND / 2;
+        let within = delays.iter().filter(|delay| (from..from + SECOND / 2).contains(*delay)).count();
+        assert!((190..310).contains(&within), "{within} from {from:?}");
+    }
+}
+
+#[test]
+fn a_script_without_phases_is_over_before_it_begins() {
+    assert_eq!(Script::new([], true).faults(Timestamp::ORIGIN), None);
+}
+
 proptest! {
     /// Against a list of phases that is walked through call by call.
     #[test]
@@ -202,14 +249,52 @@ proptest! {
         }
     }
 
+    /// Against phases that are walked through one by one, however many rounds a silence takes.
+    #[test]
+    fn a_script_of_times_and_calls_is_what_its_phases_are_one_by_one(
+        phases in proptest::collection::vec((any::<bool>(), 1u64..50), 1..5),
+        repeats: bool,
+        gaps in proptest::collection::vec(prop_oneof![4 => 0u64..20, 1 => 0u64..500], 0..60),
+    ) {
+        let faults = |phase: usize| Faults { error: phase as f64 / 10.0, ..Faults::NONE };
+        let nanos = Duration::from_nanos;
+        let made = phases.iter().enumerate().map(|(at, (by_time, length))| match by_time {
+            true => Phase::lasting(nanos(*length), faults(at)),
+            false => Phase::calls(*length, faults(at)),
+        });
+        let mut script = Script::new(made, repeats);
+        let (mut at, mut calls, mut began, mut now) = (0, 0, None, 7);
+        for gap in gaps {
+            now += gap;
+            let mut since = began.unwrap_or(now);
+            let expected = loop {
+                if at == phases.len() && repeats {
+                    at = 0;
+                }
+                let Some((by_time, length)) = phases.get(at) else { break None };
+                if if *by_time { now < since + length } else { calls < *length } {
+                    calls += 1;
+                    break Some(faults(at));
+                }
+                since = if *by_time { since + length } else { now };
+                (at, calls) = (at + 1, 0);
+            };
+            began = Some(since);
+            prop_assert_eq!(script.faults(Timestamp::from_nanos(now)), expected);
+        }
+    }
+
     /// Whatever the rates, faults come as often as they should.
     #[test]
-    fn faults_come_as_often_as_they_should(seed: u64, error in 0.0..0.5, response in 0.0..0.5, delay in 0.0..1.0) {
-        let faults = Faults { error, response, delay, delay_for: (SECOND, 2 * SECOND), ..Faults::NONE };
+    fn faults_come_as_often_as_they_should(
+        seed: u64, error in 0.0..0.4, response in 0.0..0.3, behaviour in 0.0..0.3, delay in 0.0..1.0,
+    ) {
+        let faults = Faults { error, response, behaviour, delay, delay_for: (SECOND, 2 * SECOND) };
         let decisions: Vec<_> = (0..4000).map(|call| faults.decide(seed, call)).collect();
         let share = |is: fn(&Decision) -> bool| decisions.iter().filter(|it| is(it)).count() as f64 / 4000.0;
         prop_assert!((share(|it| it.fault == Some(Kind::Error)) - error).abs() < 0.05);
         prop_assert!((share(|it| it.fault == Some(Kind::Response)) - response).abs() < 0.05);
+        prop_assert!((share(|it| it.fault == Some(Kind::Behaviour)) - behaviour).abs() < 0.05);
         prop_assert!((share(|it| it.delay.is_some()) - delay).abs() < 0.05);
         prop_assert!(decisions.iter().filter_map(|it| it.delay).all(|it| (SECOND..=2 * SECOND).contains(&it)));
     }

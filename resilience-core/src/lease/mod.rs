@@ -135,5 +135,7 @@ pub use self::memory::MemoryLeases;
 pub use self::ownership::{Ownership, OwnershipBuilder};
 pub use self::store::{Acquired, Lease, Leases};
 
+#[cfg(all(test, loom))]
+mod loom_tests;
 #[cfg(all(test, not(loom), feature = "tokio", feature = "tower"))]
 mod tests;

@@ -122,24 +122,36 @@ where
 
     fn call(&mut self, request: Req) -> Self::Future {
         let call = context::Context::capture(&self.timer).scope(self.inner.call(request));
-        let letter = Arc::new(Mutex::new(Letter { output: None, reader: None }));
-        (self.spawn)(Box::pin(Task { call, letter: letter.clone() }));
-        DetachedFuture { letter }
+        let letter = Arc::new(Mutex::new(Letter::empty()));
+        (self.spawn)(Box::pin(Task::new(call, letter.clone())));
+        DetachedFuture::of(letter)
     }
 }
 
 /// Where a task leaves what came of the call.
-struct Letter<T> {
+pub(super) struct Letter<T> {
     output: Option<Result<T, Box<dyn Any + Send>>>,
     reader: Option<Waker>,
 }
 
+impl<T> Letter<T> {
+    pub(super) const fn empty() -> Self {
+        Self { output: None, reader: None }
+    }
+}
+
 pin_project! {
     /// A call, its panics caught.
-    struct Task<F, T> {
+    pub(super) struct Task<F, T> {
         #[pin]
         call: F,
         letter: Arc<Mutex<Letter<T>>>,
+    }
+}
+
+impl<F, T> Task<F, T> {
+    pub(super) const fn new(call: F, letter: Arc<Mutex<Letter<T>>>) -> Self {
+        Self { call, letter }
     }
 }
 
@@ -169,6 +181,12 @@ impl<F: Future<Output = T>, T> Future for Task<F, T> {
 #[must_use = "an answer nobody waits for is lost"]
 pub struct DetachedFuture<T> {
     letter: Arc<Mutex<Letter<T>>>,
+}
+
+impl<T> DetachedFuture<T> {
+    pub(super) const fn of(letter: Arc<Mutex<Letter<T>>>) -> Self {
+        Self { letter }
+    }
 }
 
 impl<T> Future for DetachedFuture<T> {

@@ -125,5 +125,7 @@ pub use self::readiness::{ReadinessFuture, ReadinessLayer, ReadinessService};
 #[cfg(feature = "tower")]
 pub use self::service::TimeoutService;
 
+#[cfg(all(test, loom, feature = "tower"))]
+mod loom_tests;
 #[cfg(all(test, not(loom), feature = "tokio", feature = "tower"))]
 mod tests;

@@ -89,5 +89,7 @@ pub use self::policy::{DistributedRateLimiter, DistributedRateLimiterBuilder, Sn
 pub use self::service::{DistributedRateLimiterLayer, DistributedRateLimiterService, ResponseFuture};
 pub use self::store::{LocalStore, PermitStore, Quota, Taken};
 
+#[cfg(all(test, loom))]
+mod loom_tests;
 #[cfg(all(test, not(loom), feature = "tokio"))]
 mod tests;
