@@ -73,3 +73,23 @@ fn loom_two_calls_that_end_an_interval_at_once_end_it_once_and_are_both_in_the_n
         assert_eq!(shed.snapshot().wait, Duration::from_millis(10));
     });
 }
+
+#[test]
+fn loom_of_two_changes_at_once_the_queue_goes_by_one() {
+    // The bounds of a wait and the hint lie beside the machine. With the interval of one change and the target of the
+    // other, nobody's rules hold.
+    model(|| {
+        let timer = ManualTimer::new();
+        let settings = |target: u64, interval: u64| {
+            let builder = QueueShed::builder().target(Duration::from_millis(target)).timer(ManualTimer::new());
+            builder.interval(Duration::from_millis(interval))
+        };
+        let shed = settings(5, 100).timer(timer).build().unwrap();
+        let other = shed.clone();
+        let theirs = thread::spawn(move || other.reconfigure(settings(10, 200)).unwrap());
+        shed.reconfigure(settings(20, 400)).unwrap();
+        theirs.join().unwrap();
+        let [ruled, machine] = shed.goes_by();
+        assert_eq!(ruled, machine);
+    });
+}

@@ -52,6 +52,11 @@ impl Machine {
         }
     }
 
+    #[cfg(all(test, loom))]
+    pub(super) fn goes_by(&self) -> (Duration, Duration) {
+        (self.target, self.interval)
+    }
+
     /// A call is taken up after it waited for so long.
     pub(super) fn take_up(&mut self, waited: Duration, now: Timestamp) -> Verdict {
         if now >= self.ends {

@@ -114,8 +114,11 @@ impl QueueShed {
     /// As the builder's. Nothing has changed then.
     pub fn reconfigure(&self, builder: QueueShedBuilder) -> Result<(), ConfigError> {
         let rules = builder.checked()?;
-        lock(&self.shared.machine).set(rules.target, rules.interval);
+        // Held until both have changed: of two changes at once, one is what all read in the end.
+        let mut machine = lock(&self.shared.machine);
+        machine.set(rules.target, rules.interval);
         self.shared.rules.store(rules.into());
+        drop(machine);
         Ok(())
     }
 
@@ -141,6 +144,13 @@ impl QueueShed {
     pub(crate) fn weak(&self) -> Result<impl Fn() -> Option<Self> + Send + Sync + 'static, ConfigError> {
         let weak = Arc::downgrade(&self.shared);
         Ok(move || weak.upgrade().map(|shared| Self { shared }))
+    }
+
+    /// Target and interval, as the rules have them and as the machine does.
+    #[cfg(all(test, loom))]
+    pub(in crate::load_shed) fn goes_by(&self) -> [(Duration, Duration); 2] {
+        let rules = self.shared.rules.load();
+        [(rules.target, rules.interval), lock(&self.shared.machine).goes_by()]
     }
 
     #[cfg(feature = "tower")]
