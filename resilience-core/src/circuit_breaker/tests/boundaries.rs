@@ -93,6 +93,15 @@ fn calls_that_hang_are_told_of_once_and_again_when_more_do() {
 }
 
 #[test]
+fn a_call_is_overdue_when_the_last_that_began_with_it_is_and_not_a_moment_later() {
+    let at = |nanos: i64| Timestamp::from_nanos((90_000_000 + nanos) as u64);
+    let mut calls = InFlight::new(Duration::from_millis(80));
+    calls.begin(0, Timestamp::from_nanos(0));
+    // Its part is ten milliseconds long.
+    assert_eq!((calls.overdue(0, at(-1)), calls.overdue(0, at(0))), (0, 1));
+}
+
+#[test]
 fn a_wait_of_years_keeps_its_nanosecond_where_nothing_grows() {
     // A float has no room for it, so it must not go through one.
     let base = Duration::new(40_000_000, 1);
@@ -112,9 +121,10 @@ fn a_circuit_opened_by_hand_asks_no_rule_how_long() {
     let closed = machine.force(State::Closed, now, Timestamp::NEVER);
     assert!(machine.question(&closed, None).is_none());
     let tripped = machine.trip(machine.generation(), CAUSE, None, now).unwrap();
-    let (_, opening, unit) = machine.question(&tripped, Some(SECOND)).unwrap();
+    let (asked, opening, unit) = machine.question(&tripped, Some(SECOND)).unwrap();
     assert_eq!((opening.attempt, opening.cause, opening.hint), (0, CAUSE, Some(SECOND)));
     assert!((0.0..1.0).contains(&unit));
+    assert_eq!(format!("{:?}", asked.generator), "Some(Generator)", "a rule that is a closure can be shown");
     machine.set_rules(rules(waits(SECOND, 1.0)));
     assert!(machine.question(&tripped, None).is_none(), "there is no rule to ask");
 }
