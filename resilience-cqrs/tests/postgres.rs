@@ -104,6 +104,21 @@ fn a_store_of_another_process_sees_commits_and_conflicts_with_them() {
     });
 }
 
+/// A deployment starts all its programs at the same moment, in front of an empty database. `CREATE SCHEMA IF NOT EXISTS`
+/// lets two see that there is none, and refuses one of them.
+#[test]
+fn programs_that_start_at_once_all_find_their_tables() {
+    for _ in 0..5 {
+        let schema = new_schema();
+        runtime().block_on(async {
+            let opening = (0..8).map(|_| PostgresStore::builder().schema(schema.as_str()).open(shared_server()));
+            for opened in futures::future::join_all(opening).await {
+                opened.expect("the store opens").close().await;
+            }
+        });
+    }
+}
+
 #[test]
 fn writers_in_many_stores_leave_no_hole_and_lose_no_increment() {
     const STORES: u64 = 4;

@@ -46,7 +46,7 @@ mod event;
 mod listen;
 mod open;
 mod read;
-mod schema;
+pub(crate) mod schema;
 mod write;
 mod writer;
 

@@ -3,8 +3,8 @@
 use std::str::FromStr;
 use std::sync::Arc;
 
+use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, watch};
 
@@ -24,13 +24,8 @@ pub(super) async fn open(config: PostgresStoreBuilder, url: &str) -> Result<Post
         )));
     }
     let mut options = PgConnectOptions::from_str(url).map_err(OpenError::Url)?;
-    if let Some(schema) = &config.schema {
-        let quoted = format!("\"{}\"", schema.replace('"', "\"\""));
-        let mut conn = options.connect().await?;
-        // The name is quoted; a statement that makes a schema takes no parameters.
-        sqlx::query(AssertSqlSafe(format!("CREATE SCHEMA IF NOT EXISTS {quoted}"))).execute(&mut conn).await?;
-        conn.close().await?;
-        options = options.options([("search_path", quoted)]);
+    if let Some(name) = &config.schema {
+        options = schema::of_its_own(options, name).await?;
     }
     let mut conn = options.connect().await?;
     schema::prepare(&mut conn).await?;

@@ -1,6 +1,7 @@
 //! The tables, and what an existing database must look like.
 
-use sqlx::{Connection, PgConnection, Row};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, Row};
 
 use super::error::OpenError;
 
@@ -12,6 +13,10 @@ const OLDEST_SERVER: i32 = 150_000;
 
 /// Makes two programs that start at once make the tables one after the other.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtextextended('resilience_log:' || current_schema(), 0))";
+
+/// Makes two programs that start at once make the schema one after the other: `IF NOT EXISTS` alone lets both see that it
+/// is not there, and refuses one.
+const SCHEMA_LOCK: &str = "SELECT pg_advisory_xact_lock(hashtextextended('resilience_schema', 0))";
 
 /// Names compare by bytes: the order of a log must not depend on a server's locale.
 const TABLES: &str = r#"
@@ -69,6 +74,19 @@ CREATE TABLE log_command (
 INSERT INTO log_head (position) VALUES (0);
 INSERT INTO log_meta (name, value) VALUES ('version', 1);
 "#;
+
+/// The same connection, for tables in this schema; made if it is not there.
+pub(crate) async fn of_its_own(options: PgConnectOptions, schema: &str) -> Result<PgConnectOptions, sqlx::Error> {
+    let quoted = format!("\"{}\"", schema.replace('"', "\"\""));
+    let mut conn = options.connect().await?;
+    let mut tx = conn.begin().await?;
+    sqlx::query(SCHEMA_LOCK).execute(&mut *tx).await?;
+    // The name is quoted; a statement that makes a schema takes no parameters.
+    sqlx::query(AssertSqlSafe(format!("CREATE SCHEMA IF NOT EXISTS {quoted}"))).execute(&mut *tx).await?;
+    tx.commit().await?;
+    conn.close().await?;
+    Ok(options.options([("search_path", quoted)]))
+}
 
 /// Brings the layout, or checks the one that is there. May be run by any number of programs at once.
 pub(super) async fn prepare(conn: &mut PgConnection) -> Result<(), OpenError> {
