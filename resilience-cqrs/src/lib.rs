@@ -16,6 +16,7 @@
 //! | [`decision`] | decides on the events of a query, whatever their streams, with that query as the boundary of consistency |
 //! | [`projection`] | keeps read models that take each event in exactly once |
 //! | [`conflict`] | state that nodes change without asking each other, and that merges to the same on all |
+//! | [`lease`] | says which of several processes may act, by the database's clock (with `sqlite` or `postgres`) |
 //! | [`conformance`], [`testing`] | the promises as tests for an engine of yours, and a store that fails on request |
 //!
 //! # Example
@@ -53,6 +54,8 @@ pub mod aggregate;
 pub mod conflict;
 pub mod conformance;
 pub mod decision;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub mod lease;
 mod log;
 pub mod memory;
 mod pace;
