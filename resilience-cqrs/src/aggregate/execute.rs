@@ -235,7 +235,7 @@ impl<'r, D: Decider, S: EventStore, C: EventCodec<D::Event>> Request<'r, D, S, C
         loop {
             attempts += 1;
             if decided.is_empty() {
-                self.repository.keep(&self.stream, &loaded);
+                self.repository.keep(&self.stream, loaded.version, &loaded);
                 let Loaded { state, version } = loaded;
                 return Ok(Executed { state, version, events: decided, appended: None, attempts });
             }
@@ -244,8 +244,9 @@ impl<'r, D: Decider, S: EventStore, C: EventCodec<D::Event>> Request<'r, D, S, C
                 Ok(appended) if appended.already_committed => return self.current(appended, attempts).await,
                 Ok(appended) => {
                     decided.iter().for_each(|event| loaded.state.evolve(event));
-                    loaded.version = loaded.version.plus(decided.len() as u64);
-                    self.repository.keep(&self.stream, &loaded);
+                    let before = loaded.version;
+                    loaded.version = before.plus(decided.len() as u64);
+                    self.repository.keep(&self.stream, before, &loaded);
                     let Loaded { state, version } = loaded;
                     return Ok(Executed { state, version, events: decided, appended: Some(appended), attempts });
                 }

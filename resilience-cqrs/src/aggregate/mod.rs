@@ -81,7 +81,9 @@ mod dispatch;
 mod execute;
 mod fixture;
 mod json;
+mod past;
 mod repository;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 
@@ -91,7 +93,9 @@ pub use self::codec::{CodecError, EventCodec, Json};
 pub use self::dispatch::{ByExecution, Dispatch, DispatchFuture};
 pub use self::execute::{ExecuteError, Executed, Request};
 pub use self::fixture::{Given, Outcome, given};
+pub use self::past::Entry;
 pub use self::repository::{Loaded, Repository, RepositoryBuilder};
+pub use self::snapshot::{SnapshotCounts, Snapshots};
 
 /// The rules of one kind of aggregate; a value of it is the state of one of them.
 ///

@@ -8,8 +8,10 @@ use std::time::Duration;
 use resilience_core::rng::SharedRng;
 use resilience_core::time::SharedTimer;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::execute::{ExecuteError, Executed, Request};
+use super::snapshot::{Keeper, SnapshotCounts, Snapshots};
 use super::{Decider, EventCodec, Json};
 use crate::log::{CommandId, StreamId, Version};
 use crate::pace::Pace;
@@ -17,7 +19,7 @@ use crate::states::States;
 use crate::store::EventStore;
 
 /// Events read at once while loading.
-const PAGE: usize = 512;
+pub(super) const PAGE: usize = 512;
 
 /// The aggregates of one kind: loads them, and executes commands on them. Clones share everything.
 ///
@@ -31,6 +33,7 @@ pub(super) struct Shared<D, S, C> {
     pub(super) codec: C,
     pub(super) pace: Pace,
     pub(super) states: Option<States<StreamId, Loaded<D>>>,
+    pub(super) snapshots: Option<Keeper<D>>,
 }
 
 /// Sets up a [`Repository`].
@@ -55,7 +58,9 @@ impl<D: Decider, S: EventStore> Repository<D, S> {
 
     /// Sets up a repository.
     pub fn builder(store: S) -> RepositoryBuilder<D, S> {
-        RepositoryBuilder { shared: Shared { store, codec: Json, pace: Pace::default(), states: None } }
+        RepositoryBuilder {
+            shared: Shared { store, codec: Json, pace: Pace::default(), states: None, snapshots: None },
+        }
     }
 }
 
@@ -63,8 +68,8 @@ impl<D: Decider, S: EventStore, C> RepositoryBuilder<D, S, C> {
     /// How events are written down. Default: [`Json`].
     #[must_use]
     pub fn codec<K: EventCodec<D::Event>>(self, codec: K) -> RepositoryBuilder<D, S, K> {
-        let Shared { store, pace, states, .. } = self.shared;
-        RepositoryBuilder { shared: Shared { store, codec, pace, states } }
+        let Shared { store, pace, states, snapshots, .. } = self.shared;
+        RepositoryBuilder { shared: Shared { store, codec, pace, states, snapshots } }
     }
 
     /// How often a command is tried when others append to its stream at the same time, the first attempt included.
@@ -143,6 +148,16 @@ impl<D: Decider, S: EventStore, C> RepositoryBuilder<D, S, C> {
         D: Clone,
     {
         self.shared.states = Some(States::new(most, |loaded: &Loaded<D>| loaded.clone()));
+        self
+    }
+
+    /// Writes states down now and then, and folds on from them. Default: never.
+    #[must_use]
+    pub fn snapshots(mut self, snapshots: Snapshots) -> Self
+    where
+        D: Serialize + DeserializeOwned,
+    {
+        self.shared.snapshots = Some(Keeper::new(&snapshots, D::STREAM));
         self
     }
 
@@ -273,13 +288,25 @@ impl<D: Decider, S: EventStore, C: EventCodec<D::Event>> Repository<D, S, C> {
         Repository::<D, ()>::stream_of(id)
     }
 
+    /// What has become of snapshots so far; nothing if there are to be none.
+    pub fn snapshots(&self) -> SnapshotCounts {
+        self.shared.snapshots.as_ref().map(Keeper::counts).unwrap_or_default()
+    }
+
     /// The store it is on.
     pub fn store(&self) -> &S {
         &self.shared.store
     }
 
     pub(super) async fn load_stream(&self, stream: &StreamId) -> Result<Loaded<D>, ExecuteError<D::Error>> {
-        let mut loaded = self.kept(stream).unwrap_or_default();
+        let mut loaded = match (self.kept(stream), &self.shared.snapshots) {
+            (Some(kept), _) => kept,
+            (None, Some(snapshots)) => {
+                let written = snapshots.read(&self.shared.store, stream).await.map_err(ExecuteError::Read)?;
+                written.unwrap_or_default()
+            }
+            (None, None) => Loaded::default(),
+        };
         self.refresh(stream, &mut loaded).await?;
         Ok(loaded)
     }
@@ -289,8 +316,11 @@ impl<D: Decider, S: EventStore, C: EventCodec<D::Event>> Repository<D, S, C> {
         self.shared.states.as_ref()?.get(stream)
     }
 
-    /// Keeps a state for the next command.
-    pub(super) fn keep(&self, stream: &StreamId, loaded: &Loaded<D>) {
+    /// Keeps a state that has grown from version `before`, for the next command or the next program.
+    pub(super) fn keep(&self, stream: &StreamId, before: Version, loaded: &Loaded<D>) {
+        if let Some(snapshots) = &self.shared.snapshots {
+            snapshots.grown(&self.shared.store, stream, before, loaded);
+        }
         if let Some(states) = &self.shared.states {
             states.put(stream, loaded, loaded.version.get());
         }
@@ -313,7 +343,7 @@ impl<D: Decider, S: EventStore, C: EventCodec<D::Event>> Repository<D, S, C> {
         let known = *version;
         self.read_on(stream, version, |event| state.evolve(&event)).await?;
         if loaded.version > known {
-            self.keep(stream, loaded);
+            self.keep(stream, known, loaded);
         }
         Ok(())
     }
@@ -362,6 +392,7 @@ impl<D, S: fmt::Debug, C> fmt::Debug for Shared<D, S, C> {
             .field("store", &self.store)
             .field("pace", &self.pace)
             .field("states", &self.states)
+            .field("snapshots", &self.snapshots)
             .finish_non_exhaustive()
     }
 }

@@ -1,4 +1,6 @@
 mod dispatch;
+mod past;
+mod snapshots;
 mod states;
 
 use std::num::NonZeroU32;
