@@ -129,6 +129,44 @@ fn a_hit_in_a_cache_allocates_nothing() {
     });
 }
 
+#[test]
+fn a_batch_allocates_for_itself_and_next_to_nothing_for_each_of_its_calls() {
+    use resilience_core::batch::{Batch, Call, Unanswered};
+    #[derive(Clone, Debug, PartialEq)]
+    struct Lost;
+    impl From<Unanswered> for Lost {
+        fn from(_: Unanswered) -> Self {
+            Self
+        }
+    }
+    in_a_runtime(|| {
+        let cost = |calls: u32| {
+            let batch = Batch::builder().size(calls as usize).build().unwrap();
+            let echo = batch.over(|requests: Vec<u32>| {
+                ready(Ok::<Vec<Result<u32, Error<Lost>>>, _>(requests.into_iter().map(Ok).collect()))
+            });
+            let round = || {
+                let mut calls: Vec<Call<_, _>> = (0..calls).map(|request| echo.call(request)).collect();
+                let (cost, ()) = allocations(|| {
+                    let ready = calls.iter_mut().rev().filter_map(|call| match poll_once(pin!(call)) {
+                        Poll::Ready(answer) => Some(answer),
+                        Poll::Pending => None,
+                    });
+                    assert_eq!(ready.count(), 1, "who fills it");
+                });
+                assert!(calls.iter_mut().skip(1).all(|call| poll_once(pin!(call)).is_ready()));
+                cost.count
+            };
+            round();
+            round()
+        };
+        // The batch, its relay, its call, its timer; and the lists of seats, requests, answers and wakers.
+        let (alone, hundred) = (cost(1), cost(100));
+        assert!(alone <= 12, "{alone} for one");
+        assert!(hundred <= alone + 30, "{hundred} for a hundred");
+    });
+}
+
 fn timeout() -> TimeoutLayer {
     TimeoutLayer::new(Duration::from_secs(60))
 }

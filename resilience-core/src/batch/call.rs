@@ -1,14 +1,14 @@
 //! One call on its way through a batch.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use super::config::Settings;
 use super::dispatch::{Alike, Dispatch, GroupBy, Together, Weigh};
 use super::error::Unanswered;
 use super::group::{Arrival, Group, Seated};
+use super::open::Open;
 use super::policy::{Admitted, Batch};
 use crate::Rejected;
 use crate::sync::{Arc, Mutex, lock};
@@ -24,14 +24,12 @@ pub(super) struct Destination<Req, D: Dispatch<Req>, G: GroupBy<Req>, W> {
     group_by: G,
     weigh: W,
     /// The batches others may join. Locked before the state of any of them.
-    pub(super) open: Mutex<Open<G::Key, Req, D>>,
+    pub(super) open: Mutex<Open<G, Req, D>>,
 }
-
-type Open<K, Req, D> = HashMap<K, Arc<Group<Req, D>>>;
 
 impl<Req, D: Dispatch<Req>, G: GroupBy<Req>, W> Batched<Req, D, G, W> {
     pub(super) fn new(batch: Batch, dispatch: D, group_by: G, weigh: W) -> Self {
-        let open = Mutex::new(HashMap::new());
+        let open = Mutex::new(Open::new());
         Self { shared: Arc::new(Destination { batch, dispatch, group_by, weigh, open }) }
     }
 
@@ -59,32 +57,36 @@ impl<Req, D: Dispatch<Req>, G: GroupBy<Req>, W: Weigh<Req>> Batched<Req, D, G, W
         let weight = destination.weigh.weight(&request).max(1);
         let arrival = Arrival { request, weight, waker: cx.waker().clone(), limits: settings.limits };
         let now = destination.batch.shared.config.timer.now();
-        let (group, seat, overtaken, closed);
+        let (group, seat, gone);
+        // Whose batch goes without them.
+        let mut wakers = [None, None];
         {
             let mut open = lock(&destination.open);
-            (overtaken, closed) = match open.get(&key) {
-                Some(group) => match group.make_room(weight, settings.limits) {
-                    None => (None, None),
-                    // Too heavy for this one, which goes as it is.
-                    Some(driver) => (driver, open.remove_entry(&key)),
-                },
-                None => (None, None),
-            };
+            // Too heavy for the one that is open, which goes as it is.
+            let overtaken = open.get(&key).and_then(|group| group.make_room(weight, settings.limits));
+            let closed = overtaken.map(|driver| {
+                wakers[0] = driver;
+                open.remove(&key)
+            });
             let joined = open.get(&key).cloned();
             let is_new = joined.is_none();
             group = joined.unwrap_or_else(|| Arc::new(Group::new(now + settings.delay, now)));
             let is_due;
             (seat, is_due) = group.sit(arrival);
+            let mut full = None;
             if is_due {
-                open.remove(&key);
+                full = open.remove(&key);
             } else if is_new {
+                if open.len() >= settings.keys {
+                    full = open.remove_oldest();
+                    wakers[1] = full.as_ref().and_then(|oldest| oldest.group.close());
+                }
                 open.insert(key.clone(), group.clone());
             }
+            gone = (closed, full);
         }
-        drop(closed);
-        if let Some(driver) = overtaken {
-            driver.wake();
-        }
+        drop(gone);
+        wakers.into_iter().flatten().for_each(Waker::wake);
         Seated::new(self.clone(), group, key, seat, admitted)
     }
 }

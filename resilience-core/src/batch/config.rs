@@ -16,6 +16,7 @@ pub struct BatchBuilder {
     size: usize,
     weight: u64,
     delay: Duration,
+    keys: usize,
     limit: u32,
     dry_run: bool,
     timer: Option<SharedTimer>,
@@ -27,6 +28,7 @@ pub struct BatchBuilder {
 pub(super) struct Settings {
     pub(super) limits: Limits,
     pub(super) delay: Duration,
+    pub(super) keys: usize,
     pub(super) limit: u32,
     pub(super) dry_run: bool,
 }
@@ -45,6 +47,7 @@ impl BatchBuilder {
             size: 100,
             weight: u64::MAX,
             delay: Duration::from_millis(2),
+            keys: 1_000,
             limit: 10_000,
             dry_run: false,
             timer: SharedTimer::preset(),
@@ -77,6 +80,13 @@ impl BatchBuilder {
         self
     }
 
+    /// Of how many keys batches may be open at once, where calls are grouped; one more sends the oldest on its way before
+    /// its time. Default: 1,000.
+    pub fn keys(mut self, keys: usize) -> Self {
+        self.keys = keys;
+        self
+    }
+
     /// How many calls may wait at once, for their batch to be sent or to be answered; one more is refused. Default: 10,000.
     pub fn limit(mut self, limit: u32) -> Self {
         self.limit = limit;
@@ -105,7 +115,7 @@ impl BatchBuilder {
     ///
     /// # Errors
     ///
-    /// If `size`, `weight`, `delay` or `limit` is zero, or there is no `timer`.
+    /// If `size`, `weight`, `delay`, `keys` or `limit` is zero, or there is no `timer`.
     ///
     /// ```
     /// use resilience_core::batch::Batch;
@@ -122,15 +132,16 @@ impl BatchBuilder {
 
     /// What can change, if it can work.
     pub(super) fn check(&self) -> Result<Settings, ConfigError> {
-        for (field, is_zero) in [("size", self.size == 0), ("weight", self.weight == 0), ("limit", self.limit == 0)] {
+        let Self { size, weight, delay, keys, limit, dry_run, .. } = *self;
+        let counts = [("size", size == 0), ("weight", weight == 0), ("keys", keys == 0), ("limit", limit == 0)];
+        for (field, is_zero) in counts {
             if is_zero {
                 return Err(ConfigError::new(field, "must be at least 1"));
             }
         }
-        if self.delay.is_zero() {
+        if delay.is_zero() {
             return Err(ConfigError::new("delay", "must be above zero"));
         }
-        let Self { size, weight, delay, limit, dry_run, .. } = *self;
-        Ok(Settings { limits: Limits { size, weight }, delay, limit, dry_run })
+        Ok(Settings { limits: Limits { size, weight }, delay, keys, limit, dry_run })
     }
 }

@@ -71,6 +71,11 @@ impl<Req, D: Dispatch<Req>> Group<Req, D> {
         if roster.has_room(weight, limits) { None } else { Some(roster.close()) }
     }
 
+    /// Closes it before its time; who is to send it.
+    pub(super) fn close(&self) -> Option<Waker> {
+        lock(&self.state).roster.close()
+    }
+
     /// A seat, and whether the batch is full with it.
     pub(super) fn sit(&self, arrival: Arrival<Req>) -> (u64, bool) {
         let Arrival { request, weight, waker, limits } = arrival;
@@ -176,8 +181,7 @@ impl<Req, D: Dispatch<Req>, G: GroupBy<Req>, W> Seated<Req, D, G, W> {
             let mut state = lock(&self.group.state);
             // It is the driver who closes it, and it is awake.
             own = if state.roster.stage() == Stage::Open { state.roster.close() } else { None };
-            let is_current = open.get(&self.key).is_some_and(|current| Arc::ptr_eq(current, &self.group));
-            gone = if is_current { open.remove_entry(&self.key) } else { None };
+            gone = open.remove_exactly(&self.key, &self.group);
         }
         drop((gone, own));
     }
@@ -190,8 +194,7 @@ impl<Req, D: Dispatch<Req>, G: GroupBy<Req>, W> Drop for Seated<Req, D, G, W> {
             let mut open = lock(&self.destination.shared.open);
             let mut state = lock(&self.group.state);
             left = state.roster.leave(self.seat);
-            let is_current = open.get(&self.key).is_some_and(|current| Arc::ptr_eq(current, &self.group));
-            gone = if left.is_empty && is_current { open.remove_entry(&self.key) } else { None };
+            gone = if left.is_empty { open.remove_exactly(&self.key, &self.group) } else { None };
             // Nobody waits for it any more.
             call = if left.is_empty { state.call.take() } else { None };
         }

@@ -90,3 +90,41 @@ fn loom_a_caller_that_leaves_is_in_the_batch_or_out_of_it() {
         assert_eq!(batch.snapshot().waiting, 0);
     });
 }
+
+#[test]
+fn loom_a_batch_that_makes_way_for_another_is_sent_by_who_waits_or_gone_with_him() {
+    // Of one key only may a batch be open. The driver of the one that has to go may be looking at it, or leaving it.
+    let keyed = |keys| {
+        let batch = Batch::builder().size(2).keys(keys).timer(ManualTimer::new()).build().unwrap();
+        batch.over_groups(twice, |request: &u32| *request, super::Alike)
+    };
+    for leaves in [false, true] {
+        model(move || {
+            let calls = keyed(1);
+            let mut first = calls.call(1);
+            let mut poll = || std::pin::Pin::new(&mut first).poll(&mut Context::from_waker(Waker::noop()));
+            assert!(poll().is_pending());
+            let theirs = {
+                let calls = calls.clone();
+                thread::spawn(move || {
+                    let mut second = calls.call(2);
+                    let polled = std::pin::Pin::new(&mut second).poll(&mut Context::from_waker(Waker::noop()));
+                    assert!(polled.is_pending());
+                    second
+                })
+            };
+            let polled = poll();
+            if leaves {
+                drop(first);
+            } else if polled.is_pending() {
+                let second = theirs.join().unwrap();
+                assert_eq!(poll(), Poll::Ready(Ok(2)), "it had to go");
+                drop((second, first));
+                assert_eq!(calls.batch().snapshot().waiting, 0);
+                return;
+            }
+            drop(theirs.join().unwrap());
+            assert!(format!("{calls:?}").contains("open: 0"), "{calls:?}");
+        });
+    }
+}

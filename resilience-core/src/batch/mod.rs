@@ -8,8 +8,8 @@
 //! timer nobody holds any more, an answer too few is handed out one off, and a batch that was sent is sent again since
 //! the one who sent it is gone. Here
 //!
-//! - a batch is sent when it is **full** (by size or weight) or when its **time** is over, whichever comes first, its
-//!   calls in the order in which they came;
+//! - a batch is sent when it is **full** (by size or weight), when its **time** is over, or when too many others are open,
+//!   whichever comes first, its calls in the order in which they came;
 //! - it needs **no task of its own**: one of those who wait drives it, and when that one leaves, another goes on, with
 //!   the timer as with the call under way, which is never made anew;
 //! - who leaves before it is sent is **not in it**; when all have left, the call is dropped;
@@ -52,9 +52,19 @@
 //! | [`weight`](BatchBuilder::weight) | any | each request weighs 1 unless [`weigh`](BatchLayer::weigh) says otherwise |
 //! | [`limit`](BatchBuilder::limit) | 10,000 calls that wait | bounded memory; above what a destination that is well ever sees |
 //! | [`group_by`](BatchLayer::group_by) | all together | |
+//! | [`keys`](BatchBuilder::keys) | 1,000 | more shards than most have; by a key that anybody can vary, batches go early and are small, and nothing grows |
 //! | [`dry_run`](BatchBuilder::dry_run) | off | for the limit |
 //!
 //! # Behaviour
+//!
+//! ```text
+//! call 1 ●───────────────┐                         ┌─▶ answer 1
+//! call 2     ●───────────┤                         ├─▶ answer 2
+//! call 3          ●── left                         │
+//! call 4               ●─┴──▶ one call of three ───┴─▶ answer 4
+//!        ├──── delay ────┤
+//!        open            due, sent                 done
+//! ```
 //!
 //! A batch's time begins with its first call. A call that makes it too heavy sends it on its way and begins the next; one
 //! that is too heavy for any goes alone. The call of a batch belongs to many and has the [context](crate::context) of
@@ -92,6 +102,7 @@ mod error;
 mod event;
 mod group;
 mod machine;
+mod open;
 mod policy;
 #[cfg(feature = "tower")]
 mod service;

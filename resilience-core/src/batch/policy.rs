@@ -100,7 +100,7 @@ impl Batch {
         &self.shared.config.name
     }
 
-    /// Takes over a builder's size, weight, delay, limit and dry run, for calls that come from now on. A batch that is
+    /// Takes over a builder's size, weight, delay, keys, limit and dry run, for calls that come from now on. A batch that is
     /// open keeps its time; the next call finds it full if it is, by the new limits. The builder's name, timer and
     /// listeners are not looked at.
     ///

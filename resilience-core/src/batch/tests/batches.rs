@@ -239,13 +239,16 @@ fn what_cannot_be_is_refused_with_its_field() {
     let refused = |builder: BatchBuilder| builder.build().unwrap_err().to_string();
     assert_eq!(refused(Batch::builder().size(0)), "size must be at least 1");
     assert_eq!(refused(Batch::builder().weight(0)), "weight must be at least 1");
+    assert_eq!(refused(Batch::builder().keys(0)), "keys must be at least 1");
     assert_eq!(refused(Batch::builder().limit(0)), "limit must be at least 1");
     assert_eq!(refused(Batch::builder().delay(Duration::ZERO)), "delay must be above zero");
 }
 
 #[test]
 fn the_largest_figures_break_nothing() {
-    let most = |builder: BatchBuilder| builder.size(usize::MAX).weight(u64::MAX).delay(Duration::MAX).limit(u32::MAX);
+    let most = |builder: BatchBuilder| {
+        builder.size(usize::MAX).weight(u64::MAX).delay(Duration::MAX).keys(usize::MAX).limit(u32::MAX)
+    };
     let (batch, timer) = threes(most);
     let backend = Backend::default();
     let to = backend.clone();
@@ -329,4 +332,45 @@ fn a_request_that_cannot_be_named_or_weighed_keeps_no_place() {
     let mut panics = Task::new(shards.call(0));
     assert!(catch_unwind(AssertUnwindSafe(|| panics.run())).is_err());
     assert!(Task::new(shards.call(1)).run().is_pending(), "the one place is free");
+}
+
+#[test]
+fn by_a_key_that_anybody_can_vary_batches_go_early_and_nothing_grows() {
+    let (batch, timer) = threes(|builder| builder.keys(2));
+    let backend = Backend::default();
+    let to = backend.clone();
+    let tenants = batch.over_groups(move |requests| to.send(requests), |request: &u32| request % 10, Alike);
+    let mut calls: Vec<_> = [1, 2, 11].map(|request| Task::new(tenants.call(request))).into();
+    assert!(calls.iter_mut().all(|call| call.run().is_pending()));
+    assert_eq!(backend.sent().len(), 0);
+    let mut third = Task::new(tenants.call(3));
+    assert!(third.run().is_pending());
+    assert!(calls.iter_mut().all(|call| call.run().is_pending()));
+    assert_eq!(backend.sent(), [[1, 11]], "the oldest, and whole");
+    assert!(format!("{tenants:?}").contains("open: 2"), "{tenants:?}");
+    // What goes at once takes nobody's place.
+    let mut full: Vec<_> = [22, 32].map(|request| Task::new(tenants.call(request))).into();
+    assert!(full.iter_mut().all(|call| call.run().is_pending()));
+    assert_eq!(backend.sent()[1..], [[2, 22, 32]]);
+    timer.advance(10 * MILLI);
+    assert!(third.run().is_pending());
+    assert_eq!(backend.sent()[2..], [[3]]);
+    assert!(format!("{tenants:?}").contains("open: 0"), "{tenants:?}");
+}
+
+#[test]
+fn who_leaves_gives_its_weight_back() {
+    let (batch, timer) = threes(|builder| builder.weight(10));
+    let backend = Backend::default();
+    let to = backend.clone();
+    let rows = batch.over_groups(move |requests| to.send(requests), Together, |rows: &u32| u64::from(*rows));
+    let (mut leaves, mut stays) = (Task::new(rows.call(6)), Task::new(rows.call(3)));
+    assert!(leaves.run().is_pending() && stays.run().is_pending());
+    drop(leaves);
+    let mut third = Task::new(rows.call(5));
+    assert!(third.run().is_pending() && stays.run().is_pending());
+    assert_eq!(backend.sent().len(), 0, "there is room for it");
+    timer.advance(10 * MILLI);
+    assert!(third.run().is_pending() && stays.run().is_pending());
+    assert_eq!(backend.sent(), [[3, 5]]);
 }
