@@ -9,6 +9,7 @@ use testkit::wakes::Task;
 use super::*;
 use crate::time::ManualTimer;
 
+mod behind;
 mod life;
 mod machine;
 mod settings;

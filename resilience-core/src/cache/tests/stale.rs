@@ -75,6 +75,19 @@ fn an_answer_past_its_time_is_served_when_the_call_fails_within_its_own_window()
 }
 
 #[test]
+fn past_the_window_in_which_nobody_waits_too_a_backend_that_is_down_is_asked_once_a_pause() {
+    let (cache, timer) = prices(Ttl::fresh(SECOND).stale_if_error(10 * SECOND));
+    cache.insert(1, 1);
+    timer.advance(SECOND);
+    assert_eq!(fetch(&cache, Err("down")), Ok(1));
+    timer.advance(SECOND - NANO);
+    assert_eq!(served(&cache), Ok(1), "whoever asks in the pause does not wait for the backend");
+    timer.advance(NANO);
+    assert_eq!(fetch(&cache, Err("down")), Ok(1));
+    assert_eq!((cache.snapshot().failures, cache.snapshot().stale), (2, 1));
+}
+
+#[test]
 fn what_was_declared_wrong_during_a_call_is_not_served_when_the_call_fails() {
     let (cache, timer) = prices(Ttl::fresh(SECOND).stale_if_error(10 * SECOND));
     cache.insert(1, 1);

@@ -57,8 +57,11 @@
 //!
 //! # Limits
 //!
-//! What a [`WriteBehind`] has not written dies with the process: it is for what can be lost. Neither orders writes of
-//! different keys. Other processes that write to the store are not noticed before an answer expires.
+//! What a [`WriteBehind`] has not written dies with the process: it is for what can be lost. A shutdown takes as long as
+//! the store does, retries included; put a time limit around it, and
+//! [`unsaved`](WriteSnapshot::unsaved) says what was left. Neither orders writes of different keys. A write through that
+//! its caller gives up may reach the store after the cache has forgotten the key, and after somebody has read the old
+//! value. Other processes that write to the store are not noticed before an answer expires.
 
 mod behind;
 pub(super) mod queue;
