@@ -1,4 +1,7 @@
 //! The probes in front of a service, under tower's laws: whatever is no probe passes as if they were not there.
+//!
+//! The service has to be one that can be cloned, since a probe must not wait for one that is not ready; so this is not
+//! undemanding.
 #![cfg(all(feature = "tower", feature = "tokio", feature = "http"))]
 
 use http::{Request, Response};

@@ -13,6 +13,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{Health, Probe, Report, Reporting, Status};
+use crate::oneshot::Oneshot;
 
 /// Which path asks what: the names Kubernetes' own components use.
 const PATHS: [(&str, Probe); 4] = [
@@ -74,7 +75,9 @@ impl<B> HealthService<B> {
 
 /// Answers probes in front of a service; all other requests go to it. See [`HealthService`] for paths and answers.
 ///
-/// Probes wait until the service behind is ready, as any request does: put this outside of everything that queues.
+/// It is always ready, and reserves nothing of the service behind: a probe that waited for a service with too much to do
+/// would have a process restarted that works, and a place reserved for what then is a probe is one another request
+/// lacks. Any other request is handed to a clone, which is made ready inside the call.
 ///
 /// ```
 /// use http::{Request, Response, StatusCode};
@@ -226,21 +229,24 @@ impl<B: From<String>, Req> Service<Request<Req>> for HealthService<B> {
 
 impl<S, Req, B> Service<Request<Req>> for InFront<S>
 where
-    S: Service<Request<Req>, Response = Response<B>>,
+    S: Service<Request<Req>, Response = Response<B>> + Clone,
     B: From<String>,
 {
     type Response = Response<B>;
     type Error = S::Error;
-    type Future = ResponseFuture<S::Future>;
+    type Future = ResponseFuture<Oneshot<S, Request<Req>>>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: Request<Req>) -> Self::Future {
         match probe_at(request.uri().path()) {
             Some(probe) => ResponseFuture::probe(&self.health, self.errors, probe, request.method()),
-            None => ResponseFuture { stage: Stage::Inner { inner: self.inner.call(request) }, errors: false },
+            None => {
+                let inner = Oneshot::new(self.inner.clone(), request);
+                ResponseFuture { stage: Stage::Inner { inner }, errors: false }
+            }
         }
     }
 }

@@ -7,11 +7,12 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{self, Poll, Wake, Waker};
 use std::time::Duration;
 
 use super::check::Check;
 use super::machine::{Memory, Run};
+use crate::context::Context;
 use crate::sync::{Mutex, lock};
 use crate::time::{SharedTimer, Timestamp};
 use crate::timeout::Timeout;
@@ -104,11 +105,12 @@ impl Dependency {
     /// One run, as a future that neither hangs nor panics.
     fn run(&self) -> Answer {
         let panicked = || "panicked".to_owned();
-        match catch_unwind(AssertUnwindSafe(|| (self.check.ask)())) {
+        // For all who wait, and so in the context of none: it is nobody's deadline that ends it.
+        match catch_unwind(AssertUnwindSafe(|| Context::new().run(|| (self.check.ask)()))) {
             Err(_) => Box::pin(std::future::ready(Err(panicked()))),
             Ok(answer) => {
-                let limited = self.timeout.call(async move { answer.await.map_err(Failed) });
-                let mut limited = Box::pin(limited);
+                let limited = Context::new().run(|| self.timeout.call(async move { answer.await.map_err(Failed) }));
+                let mut limited = Box::pin(Context::new().scope(limited));
                 Box::pin(std::future::poll_fn(move |cx| {
                     match catch_unwind(AssertUnwindSafe(|| limited.as_mut().poll(cx))) {
                         Ok(poll) => poll.map_err(|Failed(why)| why),
@@ -178,12 +180,12 @@ impl Asking {
         Some((answer, wakers))
     }
 
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll(&mut self, cx: &mut task::Context<'_>) -> Poll<()> {
         let Some((answer, wakers)) = self.join(cx.waker()) else { return Poll::Ready(()) };
         // Somebody else polls it right now, and everybody is woken when there is more to do.
         let Some(mut answer) = answer else { return Poll::Pending };
         let waker = Waker::from(wakers.clone());
-        match answer.as_mut().poll(&mut Context::from_waker(&waker)) {
+        match answer.as_mut().poll(&mut task::Context::from_waker(&waker)) {
             Poll::Pending => {
                 if let Some(flight) = &mut lock(&self.dependency.state).flight {
                     flight.future = Some(answer);

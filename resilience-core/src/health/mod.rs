@@ -67,7 +67,8 @@
 //! # HTTP
 //!
 //! With the features `http` and `tower`: `HealthService` answers probes by path with 200 or 503 and the report as JSON,
-//! `HealthLayer` does so in front of another service.
+//! `HealthLayer` does so in front of another service, and does not wait for it: what has too much to do is asked by its
+//! liveness probe too, and should not be restarted for it.
 //!
 //! # Do and don't
 //!
@@ -79,8 +80,10 @@
 //!
 //! # Limits
 //!
-//! Nothing runs in the background: what is never asked for is never checked. A check that blocks its thread blocks who
-//! asked. What is told to a prober may be read by anybody who can reach it; leave errors out where that matters.
+//! Nothing runs in the background: what is never asked for is never checked. A run belongs to all who wait for it and
+//! has the [context](crate::context) of none: no prober's deadline ends it, no prober's trace shows in it. A check that
+//! blocks its thread blocks who asked. What is told to a prober may be read by anybody who can reach it; leave errors
+//! out where that matters.
 
 mod check;
 #[cfg(all(feature = "http", feature = "tower"))]
@@ -95,6 +98,8 @@ pub use self::check::Check;
 pub use self::endpoint::{HealthLayer, HealthService, InFront, ResponseFuture};
 pub use self::policy::{Health, HealthBuilder, Reporting};
 pub use self::report::{Checked, Report};
+#[cfg(all(feature = "http", feature = "tower"))]
+pub use crate::oneshot::Oneshot;
 
 /// How something is. Ordered: what is worse is greater.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

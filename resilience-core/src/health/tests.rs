@@ -130,6 +130,18 @@ async fn a_run_goes_on_when_the_prober_that_began_it_leaves() {
     assert_eq!(runs.load(Ordering::Relaxed), 1);
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_deadline_of_the_prober_that_began_a_run_is_not_that_of_the_run() {
+    // A prober gives up after 100 ms and says so in its context. The check takes 500 ms, which is well for all others.
+    let health = Health::builder().check(Check::new("database", || sleeping(500))).build().unwrap();
+    let deadline = SharedTimer::default().now() + Duration::from_millis(100);
+    let hasty = crate::context::Context::new().with_deadline(deadline);
+    let hasty = tokio::spawn(hasty.scope(health.report(Probe::Readiness)));
+    tokio::task::yield_now().await;
+    let patient = health.report(Probe::Readiness).await;
+    assert_eq!((patient.status, hasty.await.unwrap().status), (Status::Up, Status::Up));
+}
+
 #[test]
 fn a_wake_up_given_to_a_prober_that_leaves_passes_on_to_the_next() {
     // The run's wake-up reaches both probers. The second polls while the first is at it, finds nothing to poll and goes
@@ -326,38 +338,4 @@ async fn a_report_is_json_whatever_checks_are_called_and_say() {
 }
 
 #[cfg(all(feature = "http", feature = "tower"))]
-mod over_http {
-    use http::{Method, Request, StatusCode};
-    use tower::ServiceExt;
-
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn probes_are_answered_by_path_and_nothing_else_is() {
-        let check = Check::new("database", || async { Err::<(), _>("password hunter2 refused") });
-        let health = Health::builder().check(check).build().unwrap();
-        let ask = |method: Method, path: &str, errors: bool| {
-            let endpoint = HealthService::<String>::new(health.clone());
-            let endpoint = if errors { endpoint } else { endpoint.without_errors() };
-            let request = Request::builder().method(method).uri(path.to_owned()).body(()).unwrap();
-            async move {
-                let response = endpoint.oneshot(request).await.unwrap();
-                assert!(
-                    response.status() == 404
-                        || response.status() == 405
-                        || response.headers()["cache-control"] == "no-store"
-                );
-                (response.status().as_u16(), response.into_body())
-            }
-        };
-        assert_eq!(ask(Method::GET, "/livez", true).await.0, 200);
-        assert_eq!(ask(Method::GET, "/startupz?verbose", true).await.0, 200);
-        let (status, body) = ask(Method::GET, "/readyz", true).await;
-        assert!(status == 503 && body.contains("hunter2"), "{body}");
-        let (status, body) = ask(Method::GET, "/readyz", false).await;
-        assert!(status == 503 && !body.contains("hunter2"), "{body}");
-        assert_eq!(ask(Method::HEAD, "/healthz", true).await, (503, String::new()));
-        assert_eq!(ask(Method::POST, "/healthz", true).await, (405, String::new()));
-        assert_eq!(ask(Method::GET, "/healthzz", true).await.0, StatusCode::NOT_FOUND.as_u16());
-    }
-}
+mod over_http;
