@@ -1,5 +1,8 @@
 //! Keeping a lease alive.
 
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::Poll;
 use std::time::Duration;
 
 use super::{Acquired, Lease, Leases, Ownership};
@@ -17,7 +20,8 @@ impl Ownership {
     ///
     /// It never completes; drop it to stop. Then this process owns nothing any more, and the engine finds out when the
     /// lease runs out; to hand over at once, [release](Leases::release) the [lease](Self::lease) first. An engine that
-    /// cannot be reached is asked again after a third of `ttl`, and the ownership lasts as long as its lease.
+    /// cannot be reached is asked again after a third of `ttl`, and one that does not answer for so long is asked anew,
+    /// and the ownership lasts as long as its lease.
     ///
     /// ```
     /// use std::time::Duration;
@@ -61,36 +65,48 @@ impl Ownership {
     /// How long to wait before the next step; `None` for as long as usual.
     async fn acquire<L: Leases>(&self, leases: &L, resource: &str, owner: &str, ttl: Duration) -> Option<Duration> {
         let asked = self.timer().now();
-        match leases.acquire(resource, owner, ttl).await {
-            Ok(Acquired::Granted(lease)) => {
+        match self.within(ttl / RENEW_AFTER, leases.acquire(resource, owner, ttl)).await {
+            Some(Ok(Acquired::Granted(lease))) => {
                 self.grant(since(&lease, asked, ttl));
                 None
             }
             // Whoever has it may give it up early, so it is worth asking more often than it ends.
-            Ok(Acquired::Held { retry_after, .. }) => retry_after.map(|wait| wait.min(ttl / RENEW_AFTER).max(A_MOMENT)),
-            Err(_) => None,
+            Some(Ok(Acquired::Held { retry_after, .. })) => {
+                retry_after.map(|wait| wait.min(ttl / RENEW_AFTER).max(A_MOMENT))
+            }
+            Some(Err(_)) => None,
+            None => Some(A_MOMENT),
         }
     }
 
     async fn renew<L: Leases>(&self, leases: &L, lease: &Lease, ttl: Duration) -> Option<Duration> {
         let asked = self.timer().now();
-        match leases.renew(lease, ttl).await {
-            Ok(Some(renewed)) => {
-                self.grant(since(&renewed, asked, ttl));
-                None
-            }
+        let answer = self.within(ttl / RENEW_AFTER, leases.renew(lease, ttl)).await;
+        // Waited for long enough already, if there was no answer.
+        let wait = if answer.is_none() { Some(A_MOMENT) } else { None };
+        match answer {
+            Some(Ok(Some(renewed))) => self.grant(since(&renewed, asked, ttl)),
             // Lost => ask for it again at once.
-            Ok(None) => {
+            Some(Ok(None)) => {
                 self.revoke();
-                Some(Duration::ZERO)
+                return Some(Duration::ZERO);
             }
             // Unknown => it lasts until its time is over, by this clock; and then it is lost.
-            Err(_) if asked >= lease.until() => {
-                self.revoke();
-                None
-            }
-            Err(_) => None,
+            Some(Err(_)) | None if self.timer().now() >= lease.until() => self.revoke(),
+            Some(Err(_)) | None => {}
         }
+        wait
+    }
+
+    /// What the engine answers, or `None` if it takes longer: a connection that is dead and does not say so must not end
+    /// a lease for good.
+    async fn within<T>(&self, limit: Duration, question: impl Future<Output = T>) -> Option<T> {
+        let (mut question, mut late) = (pin!(question), self.timer().sleep(limit.max(A_MOMENT)));
+        poll_fn(|cx| match question.as_mut().poll(cx) {
+            Poll::Ready(answer) => Poll::Ready(Some(answer)),
+            Poll::Pending => Pin::new(&mut late).poll(cx).map(|()| None),
+        })
+        .await
     }
 }
 

@@ -114,6 +114,53 @@ fn an_owner_that_is_cut_off_stops_when_its_lease_does_and_comes_back_with_a_new_
 }
 
 #[test]
+fn a_question_that_is_never_answered_does_not_end_the_keeping() {
+    // The connection is dead, and nobody has told this side: without a limit the one question is waited for until the
+    // process ends, and the resource with it.
+    struct Deaf(MemoryLeases, AtomicBool);
+    impl Deaf {
+        async fn hear(&self) {
+            if self.1.load(Ordering::Relaxed) {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+    impl Leases for Deaf {
+        type Error = Infallible;
+        async fn acquire(&self, resource: &str, owner: &str, ttl: Duration) -> Result<Acquired, Infallible> {
+            self.hear().await;
+            self.0.acquire(resource, owner, ttl).await
+        }
+        async fn renew(&self, lease: &Lease, ttl: Duration) -> Result<Option<Lease>, Infallible> {
+            self.hear().await;
+            self.0.renew(lease, ttl).await
+        }
+        async fn release(&self, lease: &Lease) -> Result<bool, Infallible> {
+            self.0.release(lease).await
+        }
+    }
+    let (timer, heard) = (ManualTimer::new(), std::sync::Arc::new(Heard::default()));
+    let engine = Deaf(MemoryLeases::new(timer.clone()), AtomicBool::new(false));
+    let ownership = Ownership::builder().timer(timer.clone()).listener(heard.clone()).build().unwrap();
+    let mut keep = pin!(ownership.keep(&engine, "relay", "node-1", TTL));
+    let seen: Vec<_> = (0..60)
+        .map(|second| {
+            // Deaf for a moment in which a lease survives, and later for one in which it does not.
+            engine.1.store((3..5).contains(&second) || (20..40).contains(&second), Ordering::Relaxed);
+            assert!(keep.as_mut().poll(&mut std::task::Context::from_waker(Waker::noop())).is_pending());
+            let token = ownership.token().map(FencingToken::get);
+            timer.advance(Duration::from_secs(1));
+            token
+        })
+        .collect();
+    assert_eq!(seen[..20], [Some(1); 20]);
+    assert!(seen[30..40].iter().all(Option::is_none), "{seen:?}");
+    assert!(seen[45..].iter().all(|token| *token > Some(1)), "{seen:?}");
+    let lost = Event::Lost { token: FencingToken::new(1) };
+    assert!(heard.0.lock().unwrap().contains(&lost));
+}
+
+#[test]
 fn two_nodes_never_believe_at_once_and_the_second_takes_over() {
     let stage = Stage::new();
     let second = Ownership::builder().timer(stage.timer.clone()).build().unwrap();
