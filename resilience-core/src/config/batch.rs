@@ -30,6 +30,9 @@ pub struct BatchConfig {
     /// How long a batch waits for others after its first call.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delay: Option<Span>,
+    /// Of how many keys batches may be open at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keys: Option<usize>,
     /// How many calls may wait at once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
@@ -43,7 +46,7 @@ impl BatchConfig {
     pub fn builder(&self) -> BatchBuilder {
         let mut builder = Batch::builder();
         set!(builder, self.size => size, self.weight => weight, self.delay => delay);
-        set!(builder, self.limit => limit, self.dry_run => dry_run);
+        set!(builder, self.keys => keys, self.limit => limit, self.dry_run => dry_run);
         builder
     }
 }

@@ -256,11 +256,12 @@ fn loads() -> BoxedStrategy<PolicyConfig> {
 }
 
 fn batches() -> BoxedStrategy<BatchConfig> {
-    (counts(), any::<Option<u32>>(), spans(), counts(), any::<Option<bool>>())
-        .prop_map(|(size, weight, delay, limit, dry_run)| BatchConfig {
+    (counts(), any::<Option<u32>>(), spans(), counts(), counts(), any::<Option<bool>>())
+        .prop_map(|(size, weight, delay, keys, limit, dry_run)| BatchConfig {
             size: size.map(|size| size as usize),
             weight: weight.map(u64::from),
             delay,
+            keys: keys.map(|keys| keys as usize),
             limit,
             dry_run,
         })
