@@ -21,6 +21,8 @@
 //! assert_eq!(timer.now().since(start), Duration::from_secs(5));
 //! ```
 
+#[cfg(feature = "coarse-clock")]
+mod coarse;
 mod manual;
 mod timestamp;
 #[cfg(feature = "tokio")]
@@ -32,6 +34,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+#[cfg(feature = "coarse-clock")]
+pub use self::coarse::CoarseTimer;
 pub use self::manual::ManualTimer;
 pub(crate) use self::timestamp::saturating_nanos;
 pub use self::timestamp::{Timestamp, WallTime};
@@ -99,6 +103,8 @@ pub struct SharedTimer(Repr);
 enum Repr {
     #[cfg(feature = "tokio")]
     Tokio(TokioTimer),
+    #[cfg(feature = "coarse-clock")]
+    Coarse(CoarseTimer),
     Shared(Arc<dyn Timer>),
 }
 
@@ -108,6 +114,8 @@ impl SharedTimer {
         match &self.0 {
             #[cfg(feature = "tokio")]
             Repr::Tokio(timer) => timer.now(),
+            #[cfg(feature = "coarse-clock")]
+            Repr::Coarse(timer) => timer.now(),
             Repr::Shared(timer) => timer.now(),
         }
     }
@@ -117,6 +125,8 @@ impl SharedTimer {
         match &self.0 {
             #[cfg(feature = "tokio")]
             Repr::Tokio(timer) => timer.sleep_until(at),
+            #[cfg(feature = "coarse-clock")]
+            Repr::Coarse(timer) => timer.sleep_until(at),
             Repr::Shared(timer) => timer.sleep_until(at),
         }
     }
@@ -131,11 +141,13 @@ impl SharedTimer {
         match &self.0 {
             #[cfg(feature = "tokio")]
             Repr::Tokio(timer) => timer.wall(),
+            #[cfg(feature = "coarse-clock")]
+            Repr::Coarse(timer) => timer.wall(),
             Repr::Shared(timer) => timer.wall(),
         }
     }
 
-    /// The timer for which [`is_own`](Self::is_own) holds.
+    /// The timer for which [`is_preset`](Self::is_preset) holds.
     pub(crate) fn own() -> Self {
         #[cfg(feature = "tokio")]
         return Self(Repr::Tokio(TokioTimer));
@@ -145,6 +157,11 @@ impl SharedTimer {
 
     /// Whether it is one of this crate's own, which nobody waits to see dropped.
     pub(crate) fn is_own(&self) -> bool {
+        !matches!(self.0, Repr::Shared(_))
+    }
+
+    /// Whether it is the one that builders start with.
+    pub(crate) fn is_preset(&self) -> bool {
         #[cfg(feature = "tokio")]
         return matches!(self.0, Repr::Tokio(_));
         #[cfg(not(feature = "tokio"))]
@@ -174,6 +191,13 @@ impl From<TokioTimer> for SharedTimer {
     }
 }
 
+#[cfg(feature = "coarse-clock")]
+impl From<CoarseTimer> for SharedTimer {
+    fn from(timer: CoarseTimer) -> Self {
+        Self(Repr::Coarse(timer))
+    }
+}
+
 impl From<ManualTimer> for SharedTimer {
     fn from(timer: ManualTimer) -> Self {
         Self(Repr::Shared(Arc::new(timer)))
@@ -191,6 +215,8 @@ impl fmt::Debug for SharedTimer {
         match &self.0 {
             #[cfg(feature = "tokio")]
             Repr::Tokio(_) => f.write_str("TokioTimer"),
+            #[cfg(feature = "coarse-clock")]
+            Repr::Coarse(_) => f.write_str("CoarseTimer"),
             Repr::Shared(_) => f.write_str("SharedTimer"),
         }
     }

@@ -41,6 +41,13 @@ fn origin() -> Instant {
     })
 }
 
+/// The time on the clock that `tokio::time::pause` does not stop.
+#[cfg(feature = "coarse-clock")]
+#[allow(clippy::disallowed_methods)] // As above.
+pub(super) fn real_now() -> Timestamp {
+    Timestamp::ORIGIN + Instant::now().saturating_duration_since(origin())
+}
+
 #[allow(clippy::disallowed_methods)] // As above.
 impl Timer for TokioTimer {
     fn now(&self) -> Timestamp {

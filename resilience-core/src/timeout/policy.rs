@@ -88,7 +88,7 @@ impl Timeout {
         listeners: &Listeners,
         dry_run: bool,
     ) -> Self {
-        let special = (!listeners.is_empty() || !timer.is_own() || dry_run).then(|| {
+        let special = (!listeners.is_empty() || !timer.is_preset() || dry_run).then(|| {
             let trial = dry_run.then(Counters::default);
             Arc::new(Special { listeners: listeners.bound("timeout", &name), name: name.clone(), timer, trial })
         });
