@@ -15,6 +15,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::Rejected;
+use crate::time::saturating_nanos;
 
 /// No answer came in time. Whether the call took effect is unknown.
 ///
@@ -28,24 +29,25 @@ use crate::Rejected;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Elapsed {
-    limit: Duration,
+    /// In nanoseconds: with a word for each way to fail, an answer that is a word itself comes back in two registers.
+    limit: u64,
 }
 
 impl Elapsed {
-    /// No answer came within `limit`.
+    /// No answer came within `limit`, which is kept up to 584 years.
     pub const fn new(limit: Duration) -> Self {
-        Self { limit }
+        Self { limit: saturating_nanos(limit) }
     }
 
     /// The limit that passed.
     pub const fn limit(&self) -> Duration {
-        self.limit
+        Duration::from_nanos(self.limit)
     }
 }
 
 impl fmt::Display for Elapsed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "no answer within {:?}", self.limit)
+        write!(f, "no answer within {:?}", self.limit())
     }
 }
 

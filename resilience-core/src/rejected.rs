@@ -1,5 +1,6 @@
 //! A refusal: who, why, and when to come back.
 
+use std::cell::Cell;
 use std::error::Error as StdError;
 use std::fmt;
 use std::time::Duration;
@@ -16,11 +17,30 @@ use crate::time::saturating_nanos;
 /// let refused = Rejected::new("payments", Reason::Open).with_retry_after(Duration::from_secs(3));
 /// assert_eq!(refused.to_string(), "refused by payments: circuit is open, retry after 3s");
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rejected {
+///
+/// It is one word long, because whatever may be refused has room for it in its answer and in its future, and both are
+/// moved at every layer. What it says lies behind that word, in memory that the thread uses again for the next refusal:
+/// once there have been as many at once, a refusal allocates nothing.
+pub struct Rejected(
+    /// Always there until the drop.
+    Option<Box<Refusal>>,
+);
+
+#[derive(Debug)]
+struct Refusal {
     policy: Name,
     reason: Reason,
     retry_after: Wait,
+    /// While it is spare: the rest of the thread's spare ones, and how many they are with this one.
+    next: Option<Box<Refusal>>,
+    spare: u32,
+}
+
+/// Pieces of memory a thread keeps: 5 KiB at most.
+const SPARE: u32 = 64;
+
+thread_local! {
+    static SPARES: Cell<Option<Box<Refusal>>> = const { Cell::new(None) };
 }
 
 /// A wait, or none, in one word.
@@ -48,7 +68,26 @@ impl fmt::Debug for Wait {
 impl Rejected {
     /// A refusal by `policy`, without a hint when to come back.
     pub fn new(policy: impl Into<Name>, reason: Reason) -> Self {
-        Self { policy: policy.into(), reason, retry_after: Wait::NONE }
+        Self::make(policy.into(), reason, Wait::NONE)
+    }
+
+    /// Written field by field to where it stays, and so not a function that is handed a name in memory.
+    #[inline(always)]
+    fn make(policy: Name, reason: Reason, retry_after: Wait) -> Self {
+        Self(Some(match spare() {
+            Some(mut spare) => {
+                (spare.policy, spare.reason, spare.retry_after) = (policy, reason, retry_after);
+                spare
+            }
+            None => Box::new(Refusal { policy, reason, retry_after, next: None, spare: 0 }),
+        }))
+    }
+
+    fn refusal(&self) -> &Refusal {
+        match &self.0 {
+            Some(refusal) => refusal,
+            None => unreachable!("a refusal is taken once, by what hands it on or by its drop"),
+        }
     }
 
     /// Adds when a new call has a chance.
@@ -64,29 +103,94 @@ impl Rejected {
     /// ```
     #[must_use]
     pub fn with_retry_after(mut self, wait: Duration) -> Self {
-        self.retry_after = Wait::new(wait);
+        if let Some(refusal) = &mut self.0 {
+            refusal.retry_after = Wait::new(wait);
+        }
         self
     }
 
     /// The policy that refused.
     pub fn policy(&self) -> &Name {
-        &self.policy
+        &self.refusal().policy
     }
 
     /// Why it refused.
     pub fn reason(&self) -> Reason {
-        self.reason
+        self.refusal().reason
     }
 
     /// How long to wait before a new call has a chance; `None` if the policy cannot know.
     pub fn retry_after(&self) -> Option<Duration> {
-        self.retry_after.known()
+        self.refusal().retry_after.known()
+    }
+}
+
+impl Drop for Rejected {
+    fn drop(&mut self) {
+        if let Some(refusal) = self.0.take() {
+            keep(refusal);
+        }
+    }
+}
+
+/// Memory that was kept; `None` also while the thread is being torn down.
+#[inline(never)]
+fn spare() -> Option<Box<Refusal>> {
+    let spare = SPARES.try_with(|spares| {
+        let mut first = spares.take()?;
+        spares.set(first.next.take());
+        Some(first)
+    });
+    spare.ok().flatten()
+}
+
+/// Keeps a refusal's memory for the thread's next one. What it holds of the user's, a name, is dropped first.
+#[inline(never)]
+fn keep(mut refusal: Box<Refusal>) {
+    refusal.policy = Name::from_static("");
+    // While the thread is being torn down there is no such place, and the memory is freed.
+    let _torn_down = SPARES.try_with(|spares| {
+        let next = spares.take();
+        let more = next.as_ref().map_or(0, |next| next.spare);
+        if more < SPARE {
+            (refusal.spare, refusal.next) = (more + 1, next);
+            spares.set(Some(refusal));
+        } else {
+            spares.set(next);
+        }
+    });
+}
+
+impl Clone for Rejected {
+    fn clone(&self) -> Self {
+        let Refusal { policy, reason, retry_after, .. } = self.refusal();
+        Self::make(policy.clone(), *reason, *retry_after)
+    }
+}
+
+impl PartialEq for Rejected {
+    fn eq(&self, other: &Self) -> bool {
+        let told = |rejected: &Self| (rejected.reason(), rejected.retry_after());
+        told(self) == told(other) && self.policy() == other.policy()
+    }
+}
+
+impl Eq for Rejected {}
+
+impl fmt::Debug for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Refusal { policy, reason, retry_after, .. } = self.refusal();
+        f.debug_struct("Rejected")
+            .field("policy", policy)
+            .field("reason", reason)
+            .field("retry_after", retry_after)
+            .finish()
     }
 }
 
 impl fmt::Display for Rejected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "refused by {}: {}", self.policy, self.reason)?;
+        write!(f, "refused by {}: {}", self.policy(), self.reason())?;
         match self.retry_after() {
             Some(wait) => write!(f, ", retry after {wait:?}"),
             None => Ok(()),
