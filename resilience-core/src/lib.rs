@@ -133,6 +133,8 @@ pub mod rng;
 mod spread;
 #[allow(dead_code, unused_imports, unreachable_pub)] // A façade: which half a build uses depends on its features.
 mod sync;
+#[allow(dead_code)] // As above.
+mod tally;
 pub mod time;
 pub mod timeout;
 mod unwind;

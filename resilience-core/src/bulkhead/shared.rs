@@ -10,6 +10,7 @@ use crate::Reason;
 use crate::held::keep;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use crate::tally::Tally;
 use crate::time::saturating_nanos;
 
 mod line;
@@ -52,7 +53,7 @@ const NO_LIMIT: u64 = u64::MAX;
 #[derive(Default)]
 struct Counters {
     queued: AtomicU64,
-    full: AtomicU64,
+    full: Tally,
     queue_timeout: AtomicU64,
     deadline: AtomicU64,
     queue_delay: AtomicU64,
@@ -105,7 +106,7 @@ impl Shared {
     }
 
     /// Takes a free slot without the lock.
-    #[inline]
+    #[inline(always)]
     pub(super) fn try_take(&self) -> Result<(), Word> {
         let mut word = self.word();
         loop {
@@ -180,7 +181,7 @@ impl Shared {
     }
 
     /// Gives a slot back, to the next in the queue if there is one.
-    #[inline]
+    #[inline(always)]
     pub(super) fn release(&self) {
         let mut word = self.word();
         while let Release::Freed(next) = word.release() {

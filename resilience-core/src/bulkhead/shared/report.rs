@@ -13,7 +13,7 @@ impl Shared {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Totals {
             queued: read(&self.counters.queued),
-            full: read(&self.counters.full),
+            full: self.counters.full.sum(),
             queue_timeout: read(&self.counters.queue_timeout),
             deadline: read(&self.counters.deadline),
             queue_delay: read(&self.counters.queue_delay),
@@ -37,7 +37,7 @@ impl Shared {
     /// Counts and reports a refusal for want of slot and place.
     #[inline]
     pub(in crate::bulkhead) fn count_full(&self, word: Word) {
-        self.counters.full.fetch_add(1, Ordering::Relaxed);
+        self.counters.full.add_one();
         if self.is_watched {
             self.emit(|| Event::Rejected { reason: full(word) });
         }
@@ -50,13 +50,16 @@ impl Shared {
 
     fn note_refused(&self, reason: Reason) {
         let counter = match reason {
-            Reason::QueueTimeout => &self.counters.queue_timeout,
-            Reason::Deadline => &self.counters.deadline,
-            Reason::QueueDelay => &self.counters.queue_delay,
-            Reason::Displaced => &self.counters.displaced,
-            _ => &self.counters.full,
+            Reason::QueueTimeout => Some(&self.counters.queue_timeout),
+            Reason::Deadline => Some(&self.counters.deadline),
+            Reason::QueueDelay => Some(&self.counters.queue_delay),
+            Reason::Displaced => Some(&self.counters.displaced),
+            _ => None,
         };
-        counter.fetch_add(1, Ordering::Relaxed);
+        match counter {
+            Some(counter) => _ = counter.fetch_add(1, Ordering::Relaxed),
+            None => self.counters.full.add_one(),
+        }
         self.emit(|| Event::Rejected { reason });
     }
 
