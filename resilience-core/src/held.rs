@@ -41,7 +41,7 @@ impl<T> Places<T> {
         Self([const { std::cell::Cell::new(None) }; PLACES])
     }
 
-    #[inline]
+    #[inline(always)]
     fn of<'a>(&'a self, share: &Arc<T>) -> &'a std::cell::Cell<Option<Arc<T>>> {
         // Policies are a few hundred bytes long; the bits above tell them apart.
         let address = Arc::as_ptr(share) as usize;
@@ -53,13 +53,13 @@ impl<T> Places<T> {
 macro_rules! keep {
     ($shared:ty) => {
         impl crate::held::Keep for $shared {
-            #[inline]
+            #[inline(always)]
             fn is_own(&self) -> bool {
                 self.is_own
             }
 
             #[cfg(not(loom))]
-            #[inline]
+            #[inline(always)]
             fn with_places<R>(body: impl FnOnce(&crate::held::Places<Self>) -> R) -> Option<R> {
                 thread_local! {
                     static PLACES: crate::held::Places<$shared> = const { crate::held::Places::new() };
@@ -79,7 +79,7 @@ pub(crate) struct Held<T: Keep>(
 
 impl<T: Keep> Held<T> {
     /// A share in what `share` is a share in.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn of(share: &Arc<T>) -> Self {
         #[cfg(not(loom))]
         if share.is_own()
@@ -110,7 +110,7 @@ impl<T: Keep> From<Arc<T>> for Held<T> {
 impl<T: Keep> Deref for Held<T> {
     type Target = T;
 
-    #[inline]
+    #[inline(always)]
     fn deref(&self) -> &T {
         match &self.0 {
             Some(shared) => shared,
@@ -120,7 +120,7 @@ impl<T: Keep> Deref for Held<T> {
 }
 
 impl<T: Keep> Drop for Held<T> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
         let Some(share) = self.0.take() else { return };
         if !share.is_own() {

@@ -83,6 +83,12 @@ impl Rejected {
         }))
     }
 
+    /// The refusal out of a future that ends with it.
+    pub(crate) fn taken(&mut self) -> Self {
+        assert!(self.0.is_some(), "a future is not polled after it is done");
+        Self(self.0.take())
+    }
+
     fn refusal(&self) -> &Refusal {
         match &self.0 {
             Some(refusal) => refusal,

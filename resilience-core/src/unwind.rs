@@ -22,6 +22,7 @@ pub(crate) fn ending<T, R>(held: &mut T, end: fn(&mut T), work: impl FnOnce() ->
 }
 
 /// The end of what is held in an `Option`: it is dropped.
+#[cfg_attr(not(feature = "tower"), allow(dead_code))] // For what only services hold.
 pub(crate) fn drop_held<T>(held: &mut Option<T>) {
     drop(held.take());
 }

@@ -7,10 +7,7 @@ use std::task::{Context, Poll};
 use pin_project_lite::pin_project;
 
 use super::Permit;
-use super::machine::Word;
-use super::shared::Shared;
 use crate::Rejected;
-use crate::held::Held;
 
 pin_project! {
     /// The answer of a [`BulkheadService`](super::BulkheadService).
@@ -28,8 +25,7 @@ pin_project! {
     enum Stage<F> {
         // The call is declared, and so dropped, before the permit: what it holds is free when the next one starts.
         Running { #[pin] inner: F, permit: Permit },
-        Full { shared: Held<Shared>, word: Word },
-        Refused { rejected: Option<Rejected> },
+        Refused { rejected: Rejected },
         Done,
     }
 }
@@ -41,13 +37,8 @@ impl<F> ResponseFuture<F> {
     }
 
     #[inline]
-    pub(super) fn full(shared: Held<Shared>, word: Word) -> Self {
-        Self { stage: Stage::Full { shared, word } }
-    }
-
-    #[inline]
     pub(super) fn refused(rejected: Rejected) -> Self {
-        Self { stage: Stage::Refused { rejected: Some(rejected) } }
+        Self { stage: Stage::Refused { rejected } }
     }
 }
 
@@ -58,7 +49,7 @@ where
 {
     type Output = Result<T, E>;
 
-    #[inline]
+    #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut stage = self.project().stage;
         match stage.as_mut().project() {
@@ -70,15 +61,7 @@ where
                 }
                 answer
             }
-            StageProjection::Full { shared, word } => {
-                let rejected = shared.rejection_full(*word);
-                stage.set(Stage::Done);
-                Poll::Ready(Err(rejected.into()))
-            }
-            StageProjection::Refused { rejected } => {
-                let rejected = rejected.take().expect("a future is not polled after it is done");
-                Poll::Ready(Err(rejected.into()))
-            }
+            StageProjection::Refused { rejected } => Poll::Ready(Err(rejected.taken().into())),
             StageProjection::Done => panic!("a future is not polled after it is done"),
         }
     }
@@ -88,7 +71,7 @@ impl<F> fmt::Debug for ResponseFuture<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let stage = match &self.stage {
             Stage::Running { .. } => "running",
-            Stage::Full { .. } | Stage::Refused { .. } => "refused",
+            Stage::Refused { .. } => "refused",
             Stage::Done => "done",
         };
         f.debug_struct("ResponseFuture").field("stage", &stage).finish_non_exhaustive()

@@ -256,10 +256,11 @@ impl Bulkhead {
     }
 
     /// A permit for the slot the caller has just got; `queued_at` if it waited and somebody listens.
-    #[inline]
+    #[inline(always)]
     pub(super) fn permit(&self, queued_at: Option<Timestamp>) -> Permit {
         let mut permit = Permit { shared: Held::of(&self.shared), since: Timestamp::ORIGIN };
         if self.shared.is_watched() {
+            // The permit is there before anybody is told: a listener that panics must not cost the slot.
             permit.since = self.shared.tell_admitted(queued_at);
         }
         permit
@@ -290,8 +291,17 @@ pub struct Permit {
     since: Timestamp,
 }
 
+#[cfg(feature = "tower")]
+impl Permit {
+    /// For a slot that was taken when `since` says.
+    #[inline(always)]
+    pub(super) fn of(shared: &Arc<Shared>, since: Timestamp) -> Self {
+        Self { shared: Held::of(shared), since }
+    }
+}
+
 impl Drop for Permit {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
         let shared = &*self.shared;
         shared.release();

@@ -8,7 +8,7 @@ use tower_service::Service;
 use super::machine::Word;
 use super::shared::{self, Door};
 use super::{Acquire, Bulkhead, Permit, ResponseFuture};
-use crate::held::Held;
+use crate::time::Timestamp;
 use crate::{Reason, Rejected};
 
 /// Limits the calls that run at once; made by [`BulkheadLayer`](super::BulkheadLayer).
@@ -19,11 +19,52 @@ use crate::{Reason, Rejected};
 #[derive(Debug)]
 pub struct BulkheadService<S> {
     inner: S,
-    bulkhead: Bulkhead,
-    /// The permit for the next call. Apart from `entry`, so that a call that need not wait moves two words and not a
-    /// queue place's worth.
-    permit: Option<Permit>,
+    slot: Slot,
     entry: Entry,
+}
+
+/// The bulkhead, and the slot for the next call if there is one.
+///
+/// Not a permit yet: that is made where it stays, in the call's future. Kept here meanwhile, it would be read in one piece
+/// a moment after it was written in several, for which a processor waits longer than all the rest takes.
+#[derive(Debug)]
+struct Slot {
+    bulkhead: Bulkhead,
+    is_taken: bool,
+    /// When the slot was given; the origin if nobody listens.
+    since: Timestamp,
+}
+
+impl Slot {
+    /// The word counts one more.
+    #[inline(always)]
+    fn taken(&mut self) {
+        // Noted before anybody is told: a listener that panics must not cost the slot.
+        self.is_taken = true;
+        if self.bulkhead.shared.is_watched() {
+            self.since = self.bulkhead.shared.tell_admitted(None);
+        }
+    }
+
+    /// The permit for the slot, if there is one.
+    #[inline(always)]
+    fn permit(&mut self) -> Option<Permit> {
+        if !self.is_taken {
+            return None;
+        }
+        self.is_taken = false;
+        Some(Permit::of(&self.bulkhead.shared, self.since))
+    }
+
+    fn give_back(&mut self) {
+        drop(self.permit());
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.give_back();
+    }
 }
 
 /// How far a call without a permit has come.
@@ -36,31 +77,39 @@ enum Entry {
     /// It found neither slot nor place, and that was counted. One word, which is stored and read as one: under overload
     /// this is what happens most, and a processor stalls when it reads wider than it wrote just before.
     Full(Word),
+    /// It was let in after a wait.
+    Served(Permit),
     /// It was refused after a wait, and that was counted.
     Refused(Reason),
 }
 
 impl<S> BulkheadService<S> {
     pub(super) fn new(inner: S, bulkhead: Bulkhead) -> Self {
-        Self { inner, bulkhead, permit: None, entry: Entry::Outside }
+        Self { inner, slot: Slot { bulkhead, is_taken: false, since: Timestamp::ORIGIN }, entry: Entry::Outside }
     }
 
-    /// There was no free slot: waits, or is refused. Ready when there is a permit or a refusal.
+    /// There was no free slot: waits, or is refused. Ready when there is a slot or a refusal.
     #[cold]
+    #[inline(never)]
     fn queue(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if matches!(self.entry, Entry::Waiting(_)) {
+        if !matches!(self.entry, Entry::Outside | Entry::Full(_) | Entry::Refused(_)) {
             return self.wait(cx);
         }
-        match self.bulkhead.shared.look() {
-            Door::Open => self.permit = Some(self.bulkhead.permit(None)),
+        match self.slot.bulkhead.shared.look() {
+            Door::Open => self.let_in(),
             Door::Full(word) => self.note_full(word),
             Door::Queue => return self.enqueue(cx),
         }
         Poll::Ready(())
     }
 
+    fn let_in(&mut self) {
+        self.entry = Entry::Outside;
+        self.slot.taken();
+    }
+
     fn note_full(&mut self, word: Word) {
-        self.bulkhead.shared.count_full(word);
+        self.slot.bulkhead.shared.count_full(word);
         self.entry = Entry::Full(word);
     }
 
@@ -68,11 +117,11 @@ impl<S> BulkheadService<S> {
     #[cold]
     #[inline(never)]
     fn enqueue(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match self.bulkhead.shared.enqueue(cx.waker().clone()) {
-            shared::Entry::Admitted => self.permit = Some(self.bulkhead.permit(None)),
+        match self.slot.bulkhead.shared.enqueue(cx.waker().clone()) {
+            shared::Entry::Admitted => self.let_in(),
             shared::Entry::Full(word) => self.note_full(word),
             shared::Entry::Queued(taken, displaced) => {
-                self.entry = Entry::Waiting(Acquire::queued(self.bulkhead.clone(), taken, displaced));
+                self.entry = Entry::Waiting(Acquire::queued(self.slot.bulkhead.clone(), taken, displaced));
                 return self.wait(cx);
             }
         }
@@ -82,45 +131,39 @@ impl<S> BulkheadService<S> {
     fn wait(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if let Entry::Waiting(acquire) = &mut self.entry {
             self.entry = match ready!(Pin::new(acquire).poll(cx)) {
-                Ok(permit) => {
-                    self.permit = Some(permit);
-                    Entry::Outside
-                }
+                Ok(permit) => Entry::Served(permit),
                 Err(rejected) => Entry::Refused(rejected.reason()),
             };
         }
         Poll::Ready(())
     }
 
-    #[cold]
-    fn call_refused<Req>(&mut self, request: Req) -> ResponseFuture<S::Future>
-    where
-        S: Service<Req>,
-    {
-        if let Entry::Full(word) = self.entry {
-            self.entry = Entry::Outside;
-            return ResponseFuture::full(Held::of(&self.bulkhead.shared), word);
-        }
-        match self.refusal() {
-            Ok(permit) => ResponseFuture::admitted(self.inner.call(request), permit),
-            Err(rejected) => ResponseFuture::refused(rejected),
-        }
+    /// Whether there is leave for the next call.
+    #[inline]
+    fn is_admitted(&self) -> bool {
+        self.slot.is_taken || matches!(self.entry, Entry::Served(_))
     }
 
-    /// What a call gets that was not admitted while the service got ready.
-    fn refusal(&mut self) -> Result<Permit, Rejected> {
+    /// The permit of a call that waited for it; or the refusal of one that was not admitted while the service got ready.
+    #[cold]
+    #[inline(never)]
+    fn waited(&mut self) -> Result<Permit, Rejected> {
+        if let Entry::Full(word) = self.entry {
+            self.entry = Entry::Outside;
+            return Err(self.slot.bulkhead.shared.rejection_full(word));
+        }
         match std::mem::replace(&mut self.entry, Entry::Outside) {
-            Entry::Refused(reason) => Err(self.bulkhead.shared.rejection(reason)),
-            Entry::Full(word) => Err(self.bulkhead.shared.rejection_full(word)),
+            Entry::Served(permit) => Ok(permit),
+            Entry::Refused(reason) => Err(self.slot.bulkhead.shared.rejection(reason)),
             // Called without having been ready, against the contract: it takes its chance like any newcomer.
-            Entry::Outside | Entry::Waiting(_) => self.bulkhead.try_acquire(),
+            Entry::Outside | Entry::Waiting(_) | Entry::Full(_) => self.slot.bulkhead.try_acquire(),
         }
     }
 }
 
 impl<S: Clone> Clone for BulkheadService<S> {
     fn clone(&self) -> Self {
-        Self::new(self.inner.clone(), self.bulkhead.clone())
+        Self::new(self.inner.clone(), self.slot.bulkhead.clone())
     }
 }
 
@@ -133,14 +176,14 @@ where
     type Error = S::Error;
     type Future = ResponseFuture<S::Future>;
 
-    #[inline]
+    #[inline(always)]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        if self.permit.is_none() {
-            if matches!(self.entry, Entry::Outside) && self.bulkhead.shared.try_take().is_ok() {
-                self.permit = Some(self.bulkhead.permit(None));
+        if !self.slot.is_taken {
+            if matches!(self.entry, Entry::Outside) && self.slot.bulkhead.shared.try_take().is_ok() {
+                self.slot.taken();
             } else {
                 ready!(self.queue(cx));
-                if self.permit.is_none() {
+                if !self.is_admitted() {
                     return Poll::Ready(Ok(()));
                 }
             }
@@ -148,16 +191,21 @@ where
         let ready = ready!(self.inner.poll_ready(cx));
         if ready.is_err() {
             // No call will come that could give the permit back.
-            self.permit = None;
+            self.slot.give_back();
+            self.entry = Entry::Outside;
         }
         Poll::Ready(ready)
     }
 
-    #[inline]
+    #[inline(always)]
     fn call(&mut self, request: Req) -> Self::Future {
-        match self.permit.take() {
-            Some(permit) => ResponseFuture::admitted(self.inner.call(request), permit),
-            None => self.call_refused(request),
-        }
+        let permit = match self.slot.permit() {
+            Some(permit) => permit,
+            None => match self.waited() {
+                Ok(permit) => permit,
+                Err(rejected) => return ResponseFuture::refused(rejected),
+            },
+        };
+        ResponseFuture::admitted(self.inner.call(request), permit)
     }
 }

@@ -25,18 +25,18 @@ pin_project! {
 pin_project! {
     #[project = CallProjection]
     enum Call<F, C> {
-        Refused { rejected: Option<Rejected> },
-        Admitted { #[pin] inner: F, permit: Option<Permit>, classify: C },
+        Refused { rejected: Rejected },
+        Admitted { #[pin] inner: F, permit: Permit, classify: C },
     }
 }
 
 impl<F, C> ResponseFuture<F, C> {
     pub(super) const fn refused(rejected: Rejected) -> Self {
-        Self { call: Call::Refused { rejected: Some(rejected) } }
+        Self { call: Call::Refused { rejected } }
     }
 
     pub(super) const fn admitted(inner: F, permit: Permit, classify: C) -> Self {
-        Self { call: Call::Admitted { inner, permit: Some(permit), classify } }
+        Self { call: Call::Admitted { inner, permit, classify } }
     }
 }
 
@@ -48,20 +48,15 @@ where
 {
     type Output = Result<T, E>;
 
-    #[inline]
+    #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().call.project() {
-            CallProjection::Refused { rejected } => {
-                let rejected = rejected.take().expect("a future is not polled after it is done");
-                Poll::Ready(Err(rejected.into()))
-            }
+            CallProjection::Refused { rejected } => Poll::Ready(Err(rejected.taken().into())),
             CallProjection::Admitted { inner, permit, classify } => {
                 // Returned as it came: taken apart and put together, the answer would be copied at every layer.
-                let polled = unwind::ending(permit, unwind::drop_held, || inner.poll(cx));
-                if let Poll::Ready(answer) = &polled
-                    && let Some(permit) = permit.take()
-                {
-                    permit.settle_as(classify.classify(answer));
+                let polled = unwind::ending(permit, Permit::end, || inner.poll(cx));
+                if let Poll::Ready(answer) = &polled {
+                    permit.settle_here(classify.classify(answer));
                 }
                 polled
             }

@@ -67,16 +67,16 @@ pub struct Permit {
 }
 
 impl Permit {
-    #[inline]
+    #[inline(always)]
     pub(super) const fn new(breaker: Held<Shared>, pass: Pass) -> Self {
         Self { breaker, pass, settled: false }
     }
 
     /// Reports what the answer meant.
-    #[inline]
+    #[inline(always)] // To hand it over as an argument is to move it; see `settle_here`.
     pub fn settle(mut self, class: Class) {
         self.settled = true;
-        self.breaker.settle(self.pass, Answer { class: Some(class), hint: None });
+        self.breaker.settle(&self.pass, Answer { class: Some(class), hint: None });
     }
 
     /// Reports what the answer meant, with the server's wish when to be called again.
@@ -92,10 +92,19 @@ impl Permit {
     /// assert!(breaker.try_acquire().unwrap_err().retry_after() > Some(Duration::from_secs(29)));
     /// # Ok::<(), resilience_core::ConfigError>(())
     /// ```
-    #[inline]
+    #[inline(always)] // As above.
     pub fn settle_as(mut self, answer: Classification) {
-        self.settled = true;
-        self.breaker.settle(self.pass, Answer { class: Some(answer.class()), hint: answer.retry_after() });
+        self.settle_here(answer);
+    }
+
+    /// Settles where it lies, the first time. To move it out of a future first would be to read in one piece what was
+    /// written in several a moment before, for which a processor waits longer than all the rest takes.
+    #[inline(always)]
+    pub(super) fn settle_here(&mut self, answer: Classification) {
+        if !self.settled {
+            self.settled = true;
+            self.breaker.settle(&self.pass, Answer { class: Some(answer.class()), hint: answer.retry_after() });
+        }
     }
 
     /// Whether the call is one of a half-open circuit's probes.
@@ -105,19 +114,27 @@ impl Permit {
 }
 
 impl Drop for Permit {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
-        if !self.settled {
-            self.give_up();
-        }
+        self.end();
     }
 }
 
 impl Permit {
+    /// The call is given up, unless it was settled.
+    #[inline(always)]
+    pub(super) fn end(&mut self) {
+        if !self.settled {
+            self.settled = true;
+            self.give_up();
+        }
+    }
+
     #[cold]
+    #[inline(never)]
     fn give_up(&self) {
         let class = std::thread::panicking().then_some(Class::Failure);
-        self.breaker.settle_and_tell(self.pass, Answer { class, hint: None });
+        self.breaker.settle_and_tell(&self.pass, Answer { class, hint: None });
     }
 }
 

@@ -115,7 +115,7 @@ impl CircuitBreaker {
     /// assert_eq!(refused.retry_after(), Some(Duration::from_secs(3))); // what is left of the five
     /// # Ok::<(), resilience_core::ConfigError>(())
     /// ```
-    #[inline]
+    #[inline(always)]
     pub fn try_acquire(&self) -> Result<Permit, Rejected> {
         // Acquire pairs with the Release in `change`: a call admitted by a closed circuit sees all that closed it.
         let word = Word(self.shared.word.load(Ordering::Acquire));
@@ -225,6 +225,8 @@ impl CircuitBreaker {
     }
 
     /// Counts and reports a refusal.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn reject(&self, rejected: Rejected) -> Rejected {
         let shared = &self.shared;
         // Relaxed: a statistic.

@@ -56,7 +56,7 @@ where
     type Error = S::Error;
     type Future = ResponseFuture<S::Future, C>;
 
-    #[inline]
+    #[inline(always)]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         // Asked anew at each poll: a circuit closed by hand meanwhile lets the call pass.
         match self.breaker.would_refuse() {
@@ -74,7 +74,7 @@ where
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn call(&mut self, request: Req) -> Self::Future {
         if let Some(rejected) = self.refused.take() {
             return ResponseFuture::refused(self.breaker.reject(rejected));

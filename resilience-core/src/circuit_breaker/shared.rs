@@ -24,8 +24,8 @@ pub(super) struct Shared {
     pub(super) word: AtomicU64,
     /// When an open or half-open state ends by itself, in nanoseconds. Written under the lock before `word`.
     pub(super) until: AtomicU64,
-    /// Whether an answer may be looked at by nothing but the word: failures in a row, and nothing else.
-    pub(super) is_plain: bool,
+    /// What is to be done about a success while nothing is amiss.
+    pub(super) routine: Routine,
     pub(super) window: Option<Window>,
     pub(super) limits: Limits,
     pub(super) slow: Option<Box<Slow>>,
@@ -48,6 +48,17 @@ pub(super) struct Shared {
 }
 
 keep!(Shared);
+
+/// What a success is to a closed circuit that has nothing in a row to forget and nothing to watch.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Routine {
+    /// Failures in a row are counted, and nothing else: there is nothing to do.
+    Nothing,
+    /// One more in the time window.
+    Record,
+    /// All there is to do for any answer.
+    Whole,
+}
 
 /// The thresholds, which can change while the breaker runs.
 pub(super) struct Limits {
@@ -194,7 +205,12 @@ impl Shared {
         Self {
             word: AtomicU64::new(word.0),
             until: AtomicU64::new(Timestamp::NEVER.as_nanos()),
-            is_plain: window.is_none() && slow.is_none() && exact.is_none(),
+            routine: match &window {
+                _ if slow.is_some() || exact.is_some() || !config.listeners.is_empty() => Routine::Whole,
+                None => Routine::Nothing,
+                Some(Window::Time(_)) => Routine::Record,
+                Some(Window::Count(_)) => Routine::Whole,
+            },
             window,
             limits: Limits::new(config),
             slow,

@@ -202,20 +202,39 @@ impl Drop for EnteredTime {
 }
 
 /// Runs `work` with the number of its attempt in the ambient context.
+///
+/// A guard, so that `work` is called in one place: in two it would be a function of its own, which hands its result over in
+/// memory. What else `work` makes of the context stays: a timeout resolved inside is resolved outside.
 #[allow(dead_code)] // For what repeats calls, which loom builds without layers may leave out.
-#[inline]
+#[inline(always)]
 pub(crate) fn attempting<T>(attempt: u32, work: impl FnOnce() -> T) -> T {
-    // The first attempt of a call outside of any other retry has nothing to enter.
-    if get().attempt == attempt { work() } else { entering(attempt, work) }
+    let _numbered = Numbered::enter(attempt);
+    work()
 }
 
-#[cold]
-fn entering<T>(attempt: u32, work: impl FnOnce() -> T) -> T {
-    let outer = get();
-    let entered = enter(Ambient { attempt, ..outer });
-    let result = work();
-    let inner = entered.leave();
-    // A timeout resolved inside stays resolved outside.
-    set(Ambient { attempt: outer.attempt, ..inner });
-    result
+/// The number outside, if it was another; put back when this is dropped, by a panic too.
+struct Numbered(Option<u32>);
+
+impl Numbered {
+    #[inline(always)]
+    fn enter(attempt: u32) -> Self {
+        CELLS.with(|cells| {
+            let outer = cells.attempt.get();
+            // The first attempt of a call outside of any other retry has nothing to enter.
+            if outer == attempt {
+                return Self(None);
+            }
+            cells.attempt.set(attempt);
+            Self(Some(outer))
+        })
+    }
+}
+
+impl Drop for Numbered {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if let Some(outer) = self.0 {
+            CELLS.with(|cells| cells.attempt.set(outer));
+        }
+    }
 }

@@ -53,7 +53,7 @@ pin_project! {
 }
 
 impl<S: Service<Req>, Req, C, R> ResponseFuture<S, Req, C, R> {
-    #[inline]
+    #[inline(always)]
     pub(super) fn new(
         first: S::Future,
         session: Session,
@@ -72,7 +72,7 @@ where
 {
     type Output = Result<S::Response, S::Error>;
 
-    #[inline]
+    #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
             let this = self.as_mut().project();

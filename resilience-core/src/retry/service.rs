@@ -73,12 +73,12 @@ where
     type Error = S::Error;
     type Future = ResponseFuture<S, Req, C, R>;
 
-    #[inline]
+    #[inline(always)]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
-    #[inline]
+    #[inline(always)]
     fn call(&mut self, request: Req) -> Self::Future {
         let kept = self.origin.used().clone();
         let session = Session::begin(kept.rules.retry.shared());

@@ -36,7 +36,7 @@ pub(super) enum Next {
 
 impl Session {
     /// A session whose first attempt is about to be sent.
-    #[inline]
+    #[inline(always)]
     pub(super) fn begin(policy: &Shared) -> Self {
         let started = policy.is_timed().then(|| policy.timer.now());
         let request = policy.budget.as_ref().map_or_else(Request::default, RetryBudget::request);
@@ -50,7 +50,7 @@ impl Session {
     }
 
     /// Runs `work` as part of the attempt under way.
-    #[inline]
+    #[inline(always)]
     pub(super) fn attempting<T>(&self, work: impl FnOnce() -> T) -> T {
         self.request.within(|| ambient::attempting(self.attempt(), work))
     }
@@ -70,7 +70,7 @@ impl Session {
     }
 
     /// Whether the first attempt's answer goes to the caller without more ado.
-    #[inline]
+    #[inline(always)]
     pub(super) fn is_plain(&self, policy: &Shared, means: &Classification) -> bool {
         if self.attempt() > 1 || means.is_retryable() || means.class() == Class::Failure {
             return false;

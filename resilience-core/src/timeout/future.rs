@@ -30,8 +30,7 @@ pin_project! {
     #[project = StageProjection]
     enum Stage<F> {
         Running { #[pin] inner: F, sleep: Option<Sleep>, allowance: Allowance },
-        Trying { #[pin] inner: F, until: Timestamp, sleep: Option<Sleep> },
-        Refused { rejected: Option<Rejected> },
+        Refused { rejected: Rejected },
         Done,
     }
 }
@@ -42,13 +41,8 @@ impl<F> ResponseFuture<F> {
         Self { stage: Stage::Running { inner, sleep: None, allowance }, rule }
     }
 
-    /// A call that `until` is only noted for; `NEVER` if there is nothing to note any more.
-    pub(super) fn trying(inner: F, rule: Rule, until: Timestamp) -> Self {
-        Self { stage: Stage::Trying { inner, until, sleep: None }, rule }
-    }
-
     pub(super) fn refused(rejected: Rejected, rule: Rule) -> Self {
-        Self { stage: Stage::Refused { rejected: Some(rejected) }, rule }
+        Self { stage: Stage::Refused { rejected }, rule }
     }
 }
 
@@ -59,14 +53,14 @@ where
 {
     type Output = Result<T, E>;
 
-    #[inline]
+    #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         match this.stage.as_mut().project() {
             StageProjection::Running { inner, sleep, allowance } => {
                 // Before the first wait there is no timer, and nothing to ask about.
                 let had_budget = sleep.is_some() && time::has_budget();
-                let entered = ambient::enter_time(allowance.narrow(ambient::time()));
+                let entered = ambient::enter_time(this.rule.narrow(allowance, ambient::time()));
                 // Returned as it came: taken apart and put together, the answer would be copied at every layer.
                 let polled = inner.poll(cx);
                 if polled.is_ready() {
@@ -74,25 +68,15 @@ where
                     this.stage.set(Stage::Done);
                     return polled;
                 }
-                allowance.learn(entered.leave());
+                let left = entered.leave();
+                if this.rule.is_dry_run() {
+                    note_late(sleep, allowance, this.rule, cx);
+                    return polled;
+                }
+                allowance.learn(left);
                 ready!(poll_sleep(sleep, allowance, this.rule, had_budget, cx));
             }
-            StageProjection::Trying { inner, until, sleep } => {
-                let polled = inner.poll(cx);
-                if polled.is_ready() {
-                    this.stage.set(Stage::Done);
-                } else if *until != Timestamp::NEVER {
-                    let sleep = sleep.get_or_insert_with(|| this.rule.sleep_until(*until));
-                    if Pin::new(sleep).poll(cx).is_ready() {
-                        *until = Timestamp::NEVER;
-                        this.rule.would_elapse();
-                    }
-                }
-                return polled;
-            }
-            StageProjection::Refused { rejected } => {
-                return Poll::Ready(Err(rejected.take().expect("a future is not polled after it is done").into()));
-            }
+            StageProjection::Refused { rejected } => return Poll::Ready(Err(rejected.taken().into())),
             StageProjection::Done => panic!("a future is not polled after it is done"),
         }
         // The call and its timer go before anybody can see how it ended.
@@ -100,6 +84,19 @@ where
         let limit = this.rule.limit.into();
         this.rule.emit(|| Event::Elapsed { limit });
         Poll::Ready(Err(Elapsed::new(limit).into()))
+    }
+}
+
+/// Notes, once, that time would be up.
+#[cold]
+#[inline(never)]
+fn note_late(sleep: &mut Option<Sleep>, allowance: &mut Allowance, rule: &Rule, cx: &mut Context<'_>) {
+    // There is nothing to note any more.
+    let Some(until) = allowance.resolve(|| rule.now()) else { return };
+    let sleep = sleep.get_or_insert_with(|| rule.sleep_until(until));
+    if Pin::new(sleep).poll(cx).is_ready() {
+        *allowance = Allowance::noted(Timestamp::NEVER);
+        rule.would_elapse();
     }
 }
 
@@ -127,7 +124,6 @@ impl<F> fmt::Debug for ResponseFuture<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let stage = match &self.stage {
             Stage::Running { .. } => "running",
-            Stage::Trying { .. } => "trying",
             Stage::Refused { .. } => "refused",
             Stage::Done => "done",
         };

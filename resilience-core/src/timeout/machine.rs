@@ -12,10 +12,15 @@ pub(super) struct Allowance(TimeLeft);
 pub(super) struct Late;
 
 impl Allowance {
+    /// For a call that is not bounded: what is noted of it, if anything, is whether it is over by `until`.
+    pub(super) const fn noted(until: Timestamp) -> Self {
+        Self(TimeLeft { deadline: until, within: Span::UNLIMITED })
+    }
+
     /// What a call with this `limit` is allowed in the context `outer`.
     ///
     /// Asks for the time only if the context has a deadline that may have passed, and then needs no second look.
-    #[inline]
+    #[inline(always)]
     pub(super) fn new(outer: TimeLeft, limit: Span, now: impl FnOnce() -> Timestamp) -> Result<Self, Late> {
         let within = limit.min(outer.within);
         if outer.deadline == Timestamp::NEVER {

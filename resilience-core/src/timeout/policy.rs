@@ -118,9 +118,6 @@ impl Timeout {
     /// ```
     pub fn call<F: Future>(&self, future: F) -> ResponseFuture<F> {
         let limit = self.span();
-        if self.is_dry_run() {
-            return self.try_out(|| future, limit);
-        }
         match self.begin(ambient::time(), limit) {
             Ok(allowance) => ResponseFuture::running(future, self.rule(limit), allowance),
             Err(rejected) => ResponseFuture::refused(rejected, self.rule(limit)),
@@ -146,22 +143,22 @@ impl Timeout {
         Some(Trial { would_elapse: read(&counters.would_elapse), would_reject: read(&counters.would_reject) })
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn is_dry_run(&self) -> bool {
-        self.rule.special.as_ref().is_some_and(|special| special.trial.is_some())
+        self.rule.is_dry_run()
     }
 
-    /// A call that is watched, and left alone.
+    /// A call that is watched, and left alone: when it would have to be over.
     #[cold]
-    pub(super) fn try_out<F>(&self, call: impl FnOnce() -> F, limit: Span) -> ResponseFuture<F> {
+    #[inline(never)]
+    fn try_out(&self, limit: Span) -> Allowance {
         let rule = self.rule(limit);
         // The time is asked only if there is a deadline.
         let is_late = Allowance::new(ambient::time(), limit, || rule.now()).is_err();
         if is_late {
             rule.would_reject();
         }
-        let until = if is_late { Timestamp::NEVER } else { limit.after(rule.now()) };
-        ResponseFuture::trying(call(), rule, until)
+        Allowance::noted(if is_late { Timestamp::NEVER } else { limit.after(rule.now()) })
     }
 
     /// How long an answer may take.
@@ -195,8 +192,11 @@ impl Timeout {
     }
 
     /// What a call that begins now is allowed, or its refusal if it comes too late.
-    #[inline]
+    #[inline(always)]
     pub(super) fn begin(&self, outer: TimeLeft, limit: Span) -> Result<Allowance, Rejected> {
+        if self.is_dry_run() {
+            return Ok(self.try_out(limit));
+        }
         Allowance::new(outer, limit, || self.rule.now()).map_err(|_late| self.refuse())
     }
 
@@ -211,7 +211,7 @@ impl Timeout {
     }
 
     /// The rule for a call that was told `limit`.
-    #[inline]
+    #[inline(always)]
     pub(super) fn rule(&self, limit: Span) -> Rule {
         Rule { limit, ..self.rule.clone() }
     }
@@ -230,6 +230,17 @@ impl Timeout {
 }
 
 impl Rule {
+    /// The context for what is called or polled inside; a call that is only watched is not bounded.
+    #[inline(always)]
+    pub(super) fn narrow(&self, allowance: &Allowance, outer: TimeLeft) -> TimeLeft {
+        if self.is_dry_run() { outer } else { allowance.narrow(outer) }
+    }
+
+    #[inline(always)]
+    pub(super) fn is_dry_run(&self) -> bool {
+        self.special.as_ref().is_some_and(|special| special.trial.is_some())
+    }
+
     #[cold]
     pub(super) fn would_elapse(&self) {
         if let Some(counters) = self.special.as_ref().and_then(|special| special.trial.as_ref()) {

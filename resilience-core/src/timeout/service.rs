@@ -42,24 +42,22 @@ where
     type Error = S::Error;
     type Future = ResponseFuture<S::Future>;
 
-    #[inline]
+    #[inline(always)]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
-    #[inline]
+    #[inline(always)]
     fn call(&mut self, request: Req) -> Self::Future {
         let outer = ambient::time();
         let limit = self.limit.limit(&request).map_or_else(|| self.timeout.span(), Span::from);
-        if self.timeout.is_dry_run() {
-            return self.timeout.try_out(|| self.inner.call(request), limit);
-        }
         match self.timeout.begin(outer, limit) {
             Ok(mut allowance) => {
-                let entered = ambient::enter_time(allowance.narrow(outer));
+                let rule = self.timeout.rule(limit);
+                let entered = ambient::enter_time(rule.narrow(&allowance, outer));
                 let inner = self.inner.call(request);
                 allowance.learn(entered.leave());
-                ResponseFuture::running(inner, self.timeout.rule(limit), allowance)
+                ResponseFuture::running(inner, rule, allowance)
             }
             Err(rejected) => ResponseFuture::refused(rejected, self.timeout.rule(limit)),
         }

@@ -115,14 +115,11 @@ impl Request {
     }
 
     /// Runs `work` so that no layer inside which shares the budget counts the request again.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn within<T>(&self, work: impl FnOnce() -> T) -> T {
-        // While the budget is full nothing is paid in, and nothing need be noted.
-        if self.counted.is_none() { work() } else { self.noting(work) }
-    }
-
-    fn noting<T>(&self, work: impl FnOnce() -> T) -> T {
-        let _outer = Outer(COUNTED.replace(self.counted));
+        // While the budget is full nothing is paid in, and nothing need be noted. `work` is called in one place, as in
+        // `ambient::attempting`.
+        let _outer = self.counted.is_some().then(|| Outer(COUNTED.replace(self.counted)));
         work()
     }
 }
