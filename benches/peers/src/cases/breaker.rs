@@ -7,7 +7,8 @@ use std::time::Duration;
 use failsafe::backoff::Constant;
 use failsafe::failure_policy::{ConsecutiveFailures, SuccessRateOverTimeWindow};
 use resilience_core::Class;
-use resilience_core::circuit_breaker::CircuitBreaker;
+use resilience_core::circuit_breaker::{CircuitBreaker, CircuitBreakerBuilder};
+use resilience_core::time::CoarseTimer;
 use tower::{BoxError, Layer, Service};
 use tower_resilience_circuitbreaker::{CircuitBreakerConfigBuilder, CircuitBreakerLayer, SlidingWindowType};
 
@@ -35,6 +36,9 @@ fn closed() -> Vec<Spec> {
             consecutive().layer().layer(Echo::<Failure>::new())
         }),
         service("circuit breaker rate(10s)", Kind::Ours, Answer::Ok, || rate().layer().layer(Echo::<Failure>::new())),
+        service("circuit breaker rate(10s), coarse clock", Kind::Ours, Answer::Ok, || {
+            coarse().layer().layer(Echo::<Failure>::new())
+        }),
         service("tower-resilience count(100)", peer, Answer::Ok, || layered(count())),
         service("tower-resilience consecutive(5)", peer, Answer::Ok, || layered(count().consecutive_failures(5))),
         service("tower-resilience time(100ms), window filled by the sample alone", peer, Answer::Ok, || {
@@ -151,8 +155,17 @@ pub fn consecutive() -> CircuitBreaker {
 
 /// Our breaker that opens at half of the calls of ten seconds, a hundred at least.
 pub fn rate() -> CircuitBreaker {
+    rating().build().expect("the configuration is valid")
+}
+
+/// The same on the coarse clock.
+fn coarse() -> CircuitBreaker {
+    rating().timer(CoarseTimer).build().expect("the configuration is valid")
+}
+
+fn rating() -> CircuitBreakerBuilder {
     let builder = CircuitBreaker::builder().name("bench").failure_rate(0.5).window(Duration::from_secs(10));
-    builder.minimum_calls(100).open_for(HOUR).build().expect("the configuration is valid")
+    builder.minimum_calls(100).open_for(HOUR)
 }
 
 fn admit(breaker: &CircuitBreaker, _: u64) -> bool {

@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use resilience_core::time::{CoarseTimer, Timer};
 use tokio::sync::Semaphore;
 
-use crate::echo::{Echo, EchoPending};
+use crate::echo::{Echo, EchoPending, Failure};
 use crate::harness::{Answer, Kind, Spec, function, group, service};
 
 /// The floors.
@@ -18,6 +19,7 @@ pub fn specs() -> Vec<Spec> {
         "a floors",
         vec![
             service("echo", floor, Answer::Ok, Echo::<Infallible>::new),
+            service("echo whose error is a stack's", floor, Answer::Ok, Echo::<Failure>::new),
             service("echo, pending once", floor, Answer::Ok, EchoPending::<Infallible>::new),
             function("fn call", floor, Answer::Ok, || (), |(), i| black_box(i) < u64::MAX),
             function("shared atomic fetch_add", floor, Answer::Ok, AtomicU64::default, |cell, i| {
@@ -38,6 +40,16 @@ pub fn specs() -> Vec<Spec> {
                 || (),
                 |(), _| {
                     black_box(Instant::now());
+                    true
+                },
+            ),
+            function(
+                "coarse clock",
+                floor,
+                Answer::Ok,
+                || (),
+                |(), _| {
+                    black_box(CoarseTimer.now());
                     true
                 },
             ),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota};
 use resilience_core::rate_limit::{KeyedRateLimiter, RateLimiter};
+use resilience_core::time::CoarseTimer;
 use tower::Layer;
 use tower::limit::RateLimit;
 use tower_resilience_ratelimiter::{RateLimiterLayer, WindowType};
@@ -23,6 +24,7 @@ pub fn specs() -> Vec<Spec> {
     let admitted = vec![
         floor(),
         function("rate limiter", Kind::Ours, Answer::Ok, || ours(u32::MAX, SECOND), try_acquire),
+        function("rate limiter, coarse clock", Kind::Ours, Answer::Ok, coarse, try_acquire),
         function("governor direct", peer, Answer::Ok, generous, check),
     ];
     let refused = vec![
@@ -59,6 +61,11 @@ fn layers() -> Vec<Spec> {
 
 fn ours(permits: u32, per: Duration) -> RateLimiter {
     RateLimiter::builder().name("bench").quota(permits, per).build().expect(VALID)
+}
+
+fn coarse() -> RateLimiter {
+    let builder = RateLimiter::builder().name("bench").quota(u32::MAX, SECOND).timer(CoarseTimer);
+    builder.build().expect(VALID)
 }
 
 fn keyed() -> KeyedRateLimiter<u64> {
