@@ -241,7 +241,8 @@ impl Stats {
         if self.parts.back().is_none_or(|(began, _)| now.saturating_sub(*began) >= part) {
             self.parts.push_back((now, Sums::default()));
         }
-        while self.parts.len() > 1 && self.parts.front().is_some_and(|(began, _)| now - began >= length) {
+        while self.parts.len() > 1 && self.parts.front().is_some_and(|(began, _)| now.saturating_sub(*began) >= length)
+        {
             self.parts.pop_front();
         }
         match self.parts.back_mut() {

@@ -86,6 +86,23 @@ fn a_clock_that_breaks_its_promise_and_goes_back_breaks_nothing() {
     }
 }
 
+#[test]
+fn the_rules_of_other_projects_survive_a_time_that_goes_back() {
+    // CB29: Resilience4j forgets a part of its window, Polly waits for an hour longer. Neither is a reason to panic.
+    use super::super::exact::{ExactBreaker, Options, Outcome};
+    let all = [Options::polly, Options::resilience4j, Options::failsafe, Options::gobreaker, Options::sentinel];
+    for options in all {
+        let mut breaker = ExactBreaker::new(options(), 7_200 * SECOND);
+        for now in [7_200, 7_201, 3_600, 0, 7_300, 7_260] {
+            breaker.record(Outcome::FAILURE, now * SECOND);
+            if let Ok(permit) = breaker.acquire(now * SECOND) {
+                breaker.finish(permit, Outcome::SUCCESS, (now - now / 3) * SECOND);
+            }
+            assert!(breaker.counts(now * SECOND).sums.total() <= 12);
+        }
+    }
+}
+
 #[cfg(feature = "tokio")]
 #[tokio::test(start_paused = true)]
 async fn a_paused_clock_drives_a_breaker_that_was_given_none() {

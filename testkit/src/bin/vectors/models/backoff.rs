@@ -73,12 +73,12 @@ impl Model for Delays {
         let unit = step.number("rand").unwrap_or(self.unit);
         match (&self.kind, step.op()) {
             (Kind::Curve { backoff, first }, "delay") => {
-                let number = step.number("retry").or(step.number("attempt")).unwrap_or(1.0) as u32;
+                let number = number(step)?;
                 let delay = at(backoff, number.saturating_sub(*first), step, unit);
                 Ok(observed([("ms", json!(as_millis(delay)))]))
             }
             (Kind::Curve { backoff, first }, "range") => {
-                let number = step.number("retry").or(step.number("attempt")).unwrap_or(1.0) as u32;
+                let number = number(step)?;
                 let retries = number.saturating_sub(*first);
                 Ok(range(backoff, retries, step))
             }
@@ -92,6 +92,11 @@ impl Model for Delays {
             _ => Err(unknown(step)),
         }
     }
+}
+
+/// Which retry, or attempt, a step asks about.
+fn number(step: &Step) -> Result<u32, String> {
+    Ok(step.count(if step.get("retry").is_some() { "retry" } else { "attempt" }, 1)? as u32)
 }
 
 /// The delay after `retries` earlier ones; decorrelated series start from the step's `prev_ms`.
@@ -125,7 +130,7 @@ impl Model for Whole {
             return Err(unknown(step));
         }
         let mut series = Series::default();
-        let units = step.numbers("rands").ok_or("rands is missing")?;
+        let units = step.need_numbers("rands")?;
         let delays: Vec<f64> = units.iter().map(|unit| as_millis(self.0.delay(&mut series, *unit))).collect();
         Ok(observed([("ms", json!(delays))]))
     }
@@ -144,6 +149,6 @@ impl Model for Bounds {
             return Err(unknown(step));
         }
         let backoff = curve(step.need_text("kind")?, &self.0)?;
-        Ok(range(&backoff, step.number("attempt").unwrap_or(1.0) as u32, step))
+        Ok(range(&backoff, number(step)?, step))
     }
 }

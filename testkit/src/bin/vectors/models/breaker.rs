@@ -369,18 +369,20 @@ struct Alone {
 }
 
 pub(crate) fn count_window(setup: &Fields) -> Result<Box<dyn Model>, String> {
-    alone(setup, Window::Count(setup.need_number("size")? as u32), setup.need_number("size")? as u64)
+    setup.need_number("size")?;
+    let size = setup.count("size", 1)?;
+    alone(setup, Window::Count(size as u32), size)
 }
 
 pub(crate) fn time_window(setup: &Fields) -> Result<Box<dyn Model>, String> {
     let parts = |key: &str| setup.number(key).map_or(10, |parts| parts as u32);
     let window = match setup.text("bucketing") {
         Some("first_touch") => {
-            let length = setup.millis("sampling_ms").ok_or("sampling_ms is missing")?;
+            let length = setup.need_millis("sampling_ms")?;
             Window::FirstTouch { length, parts: parts("windows") }
         }
         Some("aligned") | None => {
-            let part = setup.millis("bucket_ms").ok_or("bucket_ms is missing")?;
+            let part = setup.need_millis("bucket_ms")?;
             Window::Aligned { part, parts: parts("buckets") }
         }
         Some(other) => return Err(format!("unknown bucketing {other:?}")),

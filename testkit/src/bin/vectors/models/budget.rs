@@ -1,13 +1,11 @@
 //! Budgets that all requests of a client share: Finagle's, Envoy's, failsafe-go's.
 
-use std::time::Duration;
-
 use resilience_core::retry::budget::{Kind, Leaky, Permit, Request, RetryBudget, Rule, Share};
 use resilience_core::time::ManualTimer;
 use serde_json::json;
 
 use super::{Model, Observed, observed, unknown};
-use crate::case::{Fields, Step};
+use crate::case::{Fields, Step, seconds};
 
 /// Finagle's leaky deposits, each step with a budget of its own on a clock that stands.
 struct Finagle(Fields);
@@ -20,14 +18,15 @@ impl Model for Finagle {
     fn step(&mut self, step: &Step) -> Result<Observed, String> {
         let number = |key: &str| step.number(key).or(self.0.number(key)).ok_or(format!("{key} is missing"));
         let rule = Leaky {
-            ttl: Duration::from_secs_f64(number("ttl_s")?),
+            ttl: seconds(number("ttl_s")?),
             min_per_second: number("min_per_s")? as u32,
             ratio: number("pct")?,
         };
         let builder = RetryBudget::builder().rule(Rule::Leaky(rule)).timer(ManualTimer::new());
         let budget = builder.build().map_err(|error| error.to_string())?;
         let at_first = budget.snapshot().available;
-        let deposits = number("deposits")? as usize;
+        number("deposits")?;
+        let deposits = step.count("deposits", self.0.count("deposits", 0)?)? as usize;
         let _requests: Vec<Request> = (0..deposits).map(|_| budget.request()).collect();
         let balance = budget.snapshot().available;
         match step.op() {
@@ -68,17 +67,20 @@ impl InFlight {
 impl Model for InFlight {
     fn step(&mut self, step: &Step) -> Result<Observed, String> {
         let budget = self.budget()?;
-        let number = |key: &str| step.number(key).unwrap_or(0.0) as usize;
+        let number = |key: &str| step.need_number(key).and_then(|_| Ok(step.count(key, 0)? as usize));
         match step.op() {
             "max_retries" => {
-                let _requests: Vec<Request> =
-                    (0..number("active") + number("pending")).map(|_| budget.request()).collect();
+                let active = number("active")? + step.count("pending", 0)? as usize;
+                let _requests: Vec<Request> = (0..active).map(|_| budget.request()).collect();
                 let granted: Vec<Permit> =
                     std::iter::from_fn(|| budget.withdraw(Kind::Failure)).take(100_000).collect();
                 Ok(observed([("limit", json!(granted.len()))]))
             }
             "try" => {
-                let (executions, retries) = (number("executions"), number("retries_inflight"));
+                let (executions, retries) = (number("executions")?, number("retries_inflight")?);
+                if retries > 10_000 {
+                    return Err(format!("{retries} retries are more than can be put in flight"));
+                }
                 // Enough requests for that many retries to be granted, of which only some stay.
                 let crowd = executions.max(retries * 1000);
                 let mut requests: Vec<Request> = (0..crowd).map(|_| budget.request()).collect();

@@ -90,13 +90,14 @@ impl Model for Limiter {
     fn step(&mut self, step: &Step) -> Result<Observed, String> {
         match step.op() {
             "sample" => {
-                self.limit.sample(Sample {
-                    rtt: step.0.millis("rtt_ms").unwrap_or_default(),
-                    in_flight: step.0.number("inflight").unwrap_or(0.0) as u32,
-                    dropped: step.0.get("drop").and_then(Value::as_bool).unwrap_or(false),
-                });
+                let dropped = step.0.get("drop").and_then(Value::as_bool).unwrap_or(false);
+                // What was dropped may have no round trip.
+                let rtt =
+                    if dropped { step.0.millis("rtt_ms").unwrap_or_default() } else { step.0.need_millis("rtt_ms")? };
+                let in_flight = step.0.need_number("inflight")? as u32;
+                self.limit.sample(Sample { rtt, in_flight, dropped });
             }
-            "set_limit" if self.fixed.is_some() => self.fixed = step.0.number("limit"),
+            "set_limit" if self.fixed.is_some() => self.fixed = Some(step.0.need_number("limit")?),
             "read" => {}
             _ => return Err(unknown(step)),
         }
@@ -126,7 +127,7 @@ pub(crate) fn partitioned(setup: &Fields) -> Result<Box<dyn Model>, String> {
 impl Model for Partitioned {
     fn step(&mut self, step: &Step) -> Result<Observed, String> {
         let part = step.0.text("partition").unwrap_or_default().to_owned();
-        let times = step.0.number("n").unwrap_or(1.0) as u32;
+        let times = step.0.count("n", 1)?;
         let bypasses = self.bypass.as_ref() == Some(&part);
         let mut shown = Observed::new();
         match step.op() {
@@ -167,11 +168,10 @@ impl Model for Window {
         if step.op() != "tracked" {
             return Err(unknown(step));
         }
-        let mut rtts: Vec<u64> =
-            step.0.numbers("rtts").ok_or("rtts is missing")?.into_iter().map(|rtt| rtt as u64).collect();
+        let mut rtts: Vec<u64> = step.0.need_numbers("rtts")?.into_iter().map(|rtt| rtt as u64).collect();
         rtts.sort_unstable();
         let rtt = match self.percentile {
-            None => rtts.iter().sum::<u64>() / (rtts.len() as u64).max(1),
+            None => (rtts.iter().map(|&rtt| u128::from(rtt)).sum::<u128>() / (rtts.len() as u128).max(1)) as u64,
             Some(share) => percentile(&rtts, share).unwrap_or(0),
         };
         Ok(observed([("rtt", json!(rtt)), ("count", json!(rtts.len()))]))
@@ -243,7 +243,7 @@ impl Model for Function {
         }
         let x = step.0.need_number("x")? as u32;
         let y = match &*self.name {
-            "log10_root" => self.least + log10_root(x),
+            "log10_root" => self.least.saturating_add(log10_root(x)),
             "sqrt_min" | "sqrt" => sqrt_root(x, self.least),
             other => return Err(format!("unknown function {other:?}")),
         };
@@ -290,7 +290,7 @@ impl Model for Envoy {
             // Without samples nothing is known, and nothing changes.
             return Ok(observed([("limit", json!(limit))]));
         };
-        let min_rtt = step.0.millis("min_rtt_ms").ok_or("min_rtt_ms is missing")?;
+        let min_rtt = step.0.need_millis("min_rtt_ms")?;
         let gradient = EnvoyGradient::gradient(min_rtt, step.0.number("buffer").unwrap_or(0.25), newest);
         Ok(observed([("gradient", json!(gradient)), ("limit", json!(self.0.update(limit, gradient)))]))
     }
@@ -311,7 +311,7 @@ impl Model for MinRtt {
         if step.op() != "measure" {
             return Err(unknown(step));
         }
-        let mut samples = step.0.numbers("samples_ms").ok_or("samples_ms is missing")?;
+        let mut samples = step.0.need_numbers("samples_ms")?;
         samples.sort_by(f64::total_cmp);
         let min_rtt = percentile(&samples, self.share);
         Ok(observed([("min_rtt_ms", json!(min_rtt)), ("pinned_limit", json!(self.pinned))]))
@@ -353,12 +353,12 @@ impl Model for Delay {
     fn step(&mut self, step: &Step) -> Result<Observed, String> {
         match step.op() {
             "request" => {
-                let delay = step.0.millis("delay_ms").unwrap_or_default();
+                let delay = step.0.need_millis("delay_ms")?;
                 let drop = self.0.is_overloaded(delay, step.0.millis("at").unwrap_or_default());
                 Ok(observed([("drop", json!(drop)), ("load", json!(self.0.load()))]))
             }
             "load" => {
-                let least = step.0.millis("min_delay_ms").unwrap_or_default();
+                let least = step.0.need_millis("min_delay_ms")?;
                 Ok(observed([("load", json!(self.0.load_of(least)))]))
             }
             _ => Err(unknown(step)),
@@ -379,7 +379,10 @@ pub(crate) fn patience(setup: &Fields) -> Result<Box<dyn Model>, String> {
 
 impl Model for Patience {
     fn step(&mut self, step: &Step) -> Result<Observed, String> {
-        let since = step.0.millis("since_queue_empty_ms").unwrap_or_default();
+        if step.op() != "timeout" {
+            return Err(unknown(step));
+        }
+        let since = step.0.need_millis("since_queue_empty_ms")?;
         Ok(observed([("ms", json!(as_millis(queue_timeout(since, self.patient, self.hasty))))]))
     }
 }
@@ -393,7 +396,7 @@ pub(crate) fn bbr(setup: &Fields) -> Result<Box<dyn Model>, String> {
 
 impl Model for Bandwidth {
     fn step(&mut self, step: &Step) -> Result<Observed, String> {
-        let min_rt = step.0.millis("min_rt_ms").unwrap_or_default();
+        let min_rt = step.0.need_millis("min_rt_ms")?;
         match step.op() {
             "max_inflight" => {
                 Ok(observed([("n", json!(self.0.max_in_flight(step.0.need_number("max_pass")?, min_rt)))]))
@@ -421,7 +424,8 @@ impl Model for Error {
             return Err(unknown(step));
         }
         let number = |key: &str| step.0.number(key).unwrap_or(0.0);
-        let error = pid_error(number("in"), number("out"), number("free"), number("limit"));
+        let (came, went) = (step.0.need_number("in")?, step.0.need_number("out")?);
+        let error = pid_error(came, went, number("free"), number("limit"));
         Ok(observed([("error", json!(error))]))
     }
 }

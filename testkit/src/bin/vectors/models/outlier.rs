@@ -20,7 +20,7 @@ pub(crate) fn outlier(setup: &Fields) -> Result<Box<dyn Model>, String> {
     rules.success_rate = fields(setup, "success_rate").map(|rule| {
         let preset = SuccessRate::default();
         SuccessRate {
-            stdev_factor: number(&rule, "stdev_factor", preset.stdev_factor.into()) as u32,
+            stdev_factor: rule.number("stdev_factor").map_or(preset.stdev_factor, thousandths),
             enforcement: number(&rule, "enforcement", preset.enforcement),
             min_hosts: number(&rule, "min_hosts", preset.min_hosts as f64) as usize,
             volume: number(&rule, "volume", preset.volume as f64) as u64,
@@ -57,19 +57,25 @@ fn number(of: &Fields, key: &str, preset: f64) -> f64 {
     of.number(key).unwrap_or(preset)
 }
 
+/// A factor of deviations: gRPC's configuration says 1900 for what articles call 1.9.
+fn thousandths(factor: f64) -> u32 {
+    (if factor < 100.0 { factor * 1_000.0 } else { factor }).round() as u32
+}
+
 impl Outlier {
-    fn count(&mut self, step: &Step, now: Timestamp) {
-        let hosts = step.0.get("hosts").and_then(Value::as_array).cloned().unwrap_or_default();
-        for (key, host) in hosts.iter().enumerate() {
+    fn count(&mut self, step: &Step, now: Timestamp) -> Result<(), String> {
+        let Some(hosts) = step.0.get("hosts") else { return Ok(()) };
+        for (key, host) in hosts.as_array().ok_or("hosts is no list")?.iter().enumerate() {
+            let host = Fields(host.as_object().cloned().ok_or("a host is not an object")?);
             self.detector.insert(key);
-            let calls = |field: &str| host.get(field).and_then(Value::as_u64).unwrap_or(0);
-            for _ in 0..calls("success") {
+            for _ in 0..host.count("success", 0)? {
                 self.detector.record(&key, Outcome::Success, now);
             }
-            for _ in 0..calls("failure") {
+            for _ in 0..host.count("failure", 0)? {
                 self.detector.record(&key, Outcome::Failure, now);
             }
         }
+        Ok(())
     }
 }
 
@@ -79,7 +85,7 @@ impl Model for Outlier {
         let mut shown = Observed::new();
         match step.op() {
             "interval" | "sweep" => {
-                self.count(step, now);
+                self.count(step, now)?;
                 let draw = step.0.number("random").or(step.0.number("u")).unwrap_or(0.0);
                 let factor = self.detector.rules().success_rate.map_or(0, |rule| rule.stdev_factor);
                 if let Some(spread) = self.detector.sweep(now, || draw).spread {
@@ -90,7 +96,7 @@ impl Model for Outlier {
                     ]);
                 }
             }
-            "record" | "call" => self.count(step, now),
+            "record" | "call" => self.count(step, now)?,
             _ => return Err(unknown(step)),
         }
         let ejected: Vec<usize> = self.detector.ejected().copied().collect();
@@ -106,7 +112,7 @@ impl Model for Outlier {
 struct Threshold(u32);
 
 pub(crate) fn threshold(setup: &Fields) -> Result<Box<dyn Model>, String> {
-    Ok(Box::new(Threshold((setup.need_number("stdev_factor")? * 1_000.0).round() as u32)))
+    Ok(Box::new(Threshold(thousandths(setup.need_number("stdev_factor")?))))
 }
 
 impl Model for Threshold {
@@ -114,7 +120,7 @@ impl Model for Threshold {
         if step.op() != "threshold" {
             return Err(unknown(step));
         }
-        let rates = step.0.numbers("success_rates").ok_or("success_rates is missing")?;
+        let rates = step.0.need_numbers("success_rates")?;
         let spread = Spread::of(&rates);
         let threshold = spread.required(self.0);
         let ejected: Vec<usize> = (0..rates.len()).filter(|&host| rates[host] < threshold).collect();

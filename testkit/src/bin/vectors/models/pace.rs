@@ -54,7 +54,7 @@ impl Model for Cycles {
 struct Smoothly(Smooth);
 
 pub(crate) fn smooth(setup: &Fields) -> Result<Box<dyn Model>, String> {
-    Ok(Box::new(Smoothly(Smooth::new(setup.millis("interval_ms").ok_or("interval_ms is missing")?))))
+    Ok(Box::new(Smoothly(Smooth::new(setup.need_millis("interval_ms")?))))
 }
 
 impl Model for Smoothly {
@@ -62,7 +62,7 @@ impl Model for Smoothly {
         let now = step.0.millis("at").unwrap_or_default();
         let mut wait = Duration::ZERO;
         match step.op() {
-            "acquire" => (0..count(&step.0, "repeat")).for_each(|_| wait = self.0.acquire(now, count(&step.0, "n"))),
+            "acquire" => (0..step.0.count("repeat", 1)?).for_each(|_| wait = self.0.acquire(now, count(&step.0, "n"))),
             _ => return Err(unknown(step)),
         }
         Ok(observed([("wait_ms", json!(as_millis(wait))), ("next_free_ms", json!(as_millis(self.0.next_free())))]))
@@ -73,7 +73,7 @@ impl Model for Smoothly {
 struct Burstily(Bursty);
 
 pub(crate) fn bursty(setup: &Fields) -> Result<Box<dyn Model>, String> {
-    let period = setup.millis("period_ms").ok_or("period_ms is missing")?;
+    let period = setup.need_millis("period_ms")?;
     Ok(Box::new(Burstily(Bursty::new(setup.need_number("permits")? as u32, period))))
 }
 
@@ -82,7 +82,7 @@ impl Model for Burstily {
         let now = step.0.millis("at").unwrap_or_default();
         let mut wait = Duration::ZERO;
         match step.op() {
-            "acquire" => (0..count(&step.0, "repeat")).for_each(|_| wait = self.0.acquire(now, count(&step.0, "n"))),
+            "acquire" => (0..step.0.count("repeat", 1)?).for_each(|_| wait = self.0.acquire(now, count(&step.0, "n"))),
             _ => return Err(unknown(step)),
         }
         Ok(observed([
@@ -245,8 +245,8 @@ impl Model for Refusal {
         if step.op() != "p" {
             return Err(unknown(step));
         }
-        let number = |key: &str| step.0.number(key).unwrap_or(0.0) as u64;
-        let mut p = self.throttle.refusal(number("requests"), number("accepts"));
+        let number = |key: &str| step.0.need_number(key).map(|number| number as u64);
+        let mut p = self.throttle.refusal(number("requests")?, number("accepts")?);
         if step.0.number("rps").is_some_and(|rate| rate < self.min_rate) {
             p = 0.0;
         }

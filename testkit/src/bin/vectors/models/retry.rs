@@ -55,7 +55,7 @@ impl Quota {
         };
         let budget = RetryBudget::builder().rule(Rule::Costs(costs)).build().map_err(|error| error.to_string())?;
         let cap = setup.millis("cap_ms").unwrap_or(std::time::Duration::from_secs(20));
-        let base = setup.millis("base_ms").ok_or("base_ms is missing")?;
+        let base = setup.need_millis("base_ms")?;
         let curve = |base| Backoff::exponential(base, cap).jitter(Jitter::Full);
         Ok(Self {
             setup: setup.clone(),
@@ -134,7 +134,12 @@ impl Model for Quota {
                 }
                 let hint = step.text("header").and_then(|header| header.parse::<u64>().ok());
                 let hint = hint.map(|millis| millis as f64);
-                let (retry, delay) = self.attempt(step.text("outcome").unwrap_or("other"), hint)?;
+                // A row with a header is of an answer that failed.
+                let outcome = match step.text("header") {
+                    Some(_) => step.text("outcome").unwrap_or("other"),
+                    None => step.need_text("outcome")?,
+                };
+                let (retry, delay) = self.attempt(outcome, hint)?;
                 seen.insert("retry".into(), json!(retry));
                 if let Some(delay) = delay {
                     seen.insert("delay_ms".into(), json!(delay));
@@ -142,7 +147,7 @@ impl Model for Quota {
             }
             "abandon" | "new_request" => self.begin(),
             "first_try_ok" => {
-                for _ in 0..step.number("n").unwrap_or(1.0) as u32 {
+                for _ in 0..step.count("n", 1)? {
                     self.budget.succeeded();
                 }
             }
@@ -160,7 +165,7 @@ struct Bucket {
 }
 
 pub(crate) fn bucket(setup: &Fields) -> Result<Box<dyn Model>, String> {
-    let capacity = setup.number("capacity").ok_or("capacity is missing")? as u32;
+    let capacity = setup.need_number("capacity")? as u32;
     let costs = Costs { capacity, failure: 1, throttled: 1, timed_out: 1, reward: 1.0, gives_back: true };
     let budget = RetryBudget::builder().rule(Rule::Costs(costs)).build().map_err(|error| error.to_string())?;
     Ok(Box::new(Bucket { budget }))
@@ -168,7 +173,7 @@ pub(crate) fn bucket(setup: &Fields) -> Result<Box<dyn Model>, String> {
 
 impl Model for Bucket {
     fn step(&mut self, step: &Step) -> Result<Observed, String> {
-        let n = step.number("n").unwrap_or(1.0) as usize;
+        let n = step.count("n", 1)? as usize;
         let mut ok = true;
         match step.op() {
             "acquire" => {
@@ -200,8 +205,8 @@ struct Calls {
 }
 
 pub(crate) fn throttle(setup: &Fields) -> Result<Box<dyn Model>, String> {
-    let max_tokens = setup.number("max_tokens").ok_or("max_tokens is missing")? as u32;
-    let ratio = setup.number("token_ratio").ok_or("token_ratio is missing")?;
+    let max_tokens = setup.need_number("max_tokens")? as u32;
+    let ratio = setup.need_number("token_ratio")?;
     let good: Vec<usize> = setup.numbers("server_ok_indices").unwrap_or_default().iter().map(|n| *n as usize).collect();
     let answer = move |index: usize| String::from(if good.contains(&index) { "OK" } else { "UNAVAILABLE" });
     let budget = RetryBudget::builder().rule(Rule::Throttle(Throttle { max_tokens, ratio }));
@@ -226,7 +231,7 @@ fn calls(
     answer: Box<dyn Fn(usize) -> String>,
     retryable: Vec<String>,
 ) -> Result<Box<dyn Model>, String> {
-    let most = setup.number("max_attempts").unwrap_or(5.0) as u32;
+    let most = setup.count("max_attempts", 5)? as u32;
     let builder = Retry::builder().attempts(most).backoff(Backoff::none());
     let builder = match &budget {
         Some(budget) => builder.budget(budget.clone()),
