@@ -65,7 +65,7 @@ pub(super) struct Machine {
 /// server do not measure together.
 const PATIENCE: f64 = 30.0;
 
-/// How many times longer it takes if they have not: the first measurement may have met a queue already.
+/// How many times longer it takes if they have not, and there were some measurements already.
 const CONTENT: f64 = 5.0;
 
 impl Machine {
@@ -173,7 +173,8 @@ impl Machine {
             () if has_grown_longer => Cause::Queue,
             () => Cause::Room,
         };
-        if is_used && !was_probing && !sample.dropped && self.is_due(if has_grown_longer { 1.0 } else { CONTENT }) {
+        let times = if has_grown_longer || self.rule.is_in_doubt() { 1.0 } else { CONTENT };
+        if is_used && !was_probing && !sample.dropped && self.is_due(times) {
             self.probing = Some(self.ruled);
             return self.change(from, Cause::Probing);
         }

@@ -106,7 +106,7 @@ impl Active {
         };
         let mut active = match rule {
             Rule::Aimd { .. } => Self::Aimd(Aimd::new(limit)),
-            Rule::Vegas { .. } => Self::Vegas(Unloaded { vegas: Vegas::new(limit), noload: None }),
+            Rule::Vegas { .. } => Self::Vegas(Unloaded { vegas: Vegas::new(limit), noload: None, measured: 0 }),
             Rule::Gradient2 { windows, .. } => Self::Gradient2(Gradient2::new(limit, windows, WARMUP.min(windows))),
         };
         active.set(rule, least, most);
@@ -155,6 +155,11 @@ impl Active {
     pub(super) fn probes(&self) -> bool {
         matches!(self, Self::Vegas(_))
     }
+
+    /// Whether what it compares with stands on so few measurements that one more would tell.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        matches!(self, Self::Vegas(unloaded) if unloaded.measured < SURE)
+    }
 }
 
 /// Windows at the beginning that count alike in the long average. Netflix's.
@@ -168,12 +173,17 @@ const WARMUP: u32 = 10;
 pub(super) struct Unloaded {
     vegas: Vegas,
     noload: Option<Duration>,
+    /// How often it was measured since the path changed.
+    measured: u32,
 }
 
 /// A measurement that differs by a larger share than this is a change of the path; others differ by chance.
 const CHANGE: f64 = 0.5;
-/// The weight of a measurement that differs by chance.
-const MEASURED: f64 = 0.25;
+/// So many measurements of one path are averaged alike; from then on, each new one counts as much as the last of them did.
+///
+/// A single one, of as many calls as half the limit, is easily a twentieth too low, which is half the queue that the rule
+/// allows: the limit then takes half a minute to grow where it could take three seconds.
+const SURE: u32 = 4;
 /// The weight of a window under load that takes less time than one without should.
 const LUCKY: f64 = 0.0625;
 
@@ -182,13 +192,20 @@ impl Unloaded {
         let noload = match self.noload {
             // A lost call says nothing of the path.
             _ if sample.dropped => self.noload.unwrap_or(sample.rtt).min(sample.rtt),
+            // Whatever the load: better than nothing, until it is measured.
             None => *self.noload.insert(sample.rtt),
             Some(noload) => {
+                if is_unloaded {
+                    self.measured = (self.measured + 1).min(SURE);
+                }
                 let nanos = saturating_nanos(noload).max(1) as f64;
                 let change = saturating_nanos(sample.rtt) as f64 / nanos - 1.0;
                 let weight = match () {
-                    () if is_unloaded && change.abs() > CHANGE => 1.0,
-                    () if is_unloaded => MEASURED,
+                    () if is_unloaded && change.abs() > CHANGE => {
+                        self.measured = 1;
+                        1.0
+                    }
+                    () if is_unloaded => 1.0 / f64::from(self.measured),
                     () if change < 0.0 => LUCKY,
                     () => 0.0,
                 };

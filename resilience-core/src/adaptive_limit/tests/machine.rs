@@ -3,9 +3,10 @@
 use proptest::prelude::*;
 
 use super::super::machine::{Ended, Machine, Settings};
-use super::super::rule::Chosen;
+use super::super::rule::{Active, Chosen};
 use super::super::window::Shape;
 use super::*;
+use crate::control::Sample;
 use crate::rng::Rng;
 use crate::time::Timestamp;
 
@@ -62,4 +63,21 @@ proptest! {
             }
         }
     }
+}
+
+/// A route grew longer, and the first measurement of it was a twentieth too low: half the queue that the rule allows, of
+/// which the second took back only a quarter, half a minute later. The limit grew by two calls at a time for as long.
+#[test]
+fn measurements_of_a_new_path_count_alike_until_there_are_enough() {
+    let mut rule = Active::new(Chosen::Rule(Rule::VEGAS), 50, 3, 1_000);
+    let mut measure = |rtt: u64, is_unloaded: bool| {
+        rule.sample(Sample { rtt: ms(rtt), in_flight: 50, dropped: false }, is_unloaded);
+        ((rule.baseline().unwrap().as_secs_f64() * 1e3).round(), rule.is_in_doubt())
+    };
+    assert_eq!(measure(30, false), (30.0, true)); // under load, and better than nothing
+    assert_eq!([measure(20, true), measure(28, true)], [(20.0, true), (24.0, true)]);
+    assert_eq!([measure(24, true), measure(32, true)], [(24.0, true), (26.0, false)]);
+    assert_eq!(measure(34, true), (28.0, false)); // no more than a quarter from here on
+    // Another path: what was known of the old one says nothing.
+    assert_eq!([measure(100, true), measure(80, true)], [(100.0, true), (90.0, true)]);
 }

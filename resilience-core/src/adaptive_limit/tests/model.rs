@@ -126,8 +126,9 @@ impl Model {
             (_, _, true) => Cause::Queue,
             _ => Cause::Room,
         };
-        // Sooner where something seems to have grown longer.
-        if is_used && !was_probing && !sample.dropped && is_due(self, if goes_down { 1.0 } else { 5.0 }) {
+        // Sooner where something seems to have grown longer, and while a path is new.
+        let is_urgent = goes_down || self.rule.is_in_doubt();
+        if is_used && !was_probing && !sample.dropped && is_due(self, if is_urgent { 1.0 } else { 5.0 }) {
             self.probing = Some(self.ruled);
             cause = Cause::Probing;
         }
