@@ -68,15 +68,15 @@ pin_project! {
 pin_project! {
     #[project = CallProjection]
     enum Call<F, T> {
-        Admitted { #[pin] inner: F, limiter: ClientRateLimiter, is_throttled: T },
+        Admitted { #[pin] inner: F, limiter: ClientRateLimiter, cuts: u32, is_throttled: T },
         Refused { rejected: Option<Rejected> },
     }
 }
 
 impl<F, T> ResponseFuture<F, T> {
     #[cfg(feature = "tower")]
-    pub(super) const fn admitted(inner: F, limiter: ClientRateLimiter, is_throttled: T) -> Self {
-        Self { call: Call::Admitted { inner, limiter, is_throttled } }
+    pub(super) const fn admitted(inner: F, limiter: ClientRateLimiter, cuts: u32, is_throttled: T) -> Self {
+        Self { call: Call::Admitted { inner, limiter, cuts, is_throttled } }
     }
 
     #[cfg(feature = "tower")]
@@ -95,10 +95,10 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().call.project() {
-            CallProjection::Admitted { inner, limiter, is_throttled } => {
+            CallProjection::Admitted { inner, limiter, cuts, is_throttled } => {
                 let polled = inner.poll(cx);
                 if let Poll::Ready(answer) = &polled {
-                    limiter.answered(is_throttled(answer));
+                    limiter.answer(is_throttled(answer), *cuts);
                 }
                 polled
             }

@@ -17,6 +17,11 @@
 //!       └──────────────────────────────────────────────► time
 //! ```
 //!
+//! One congestion cuts the rate once. When a server begins to throttle, all that is under way comes back throttled, and with
+//! it what is sent until the server's own count has forgotten the rate from before. The SDKs cut for each of these answers:
+//! a client with twenty calls at once is at half a call a second at once, and needs seconds to come back. Here an answer
+//! cuts if its call was sent since the last cut, and if that is half a second ago, which is how long a rate is measured.
+//!
 //! # Example
 //!
 //! ```
@@ -60,7 +65,8 @@
 //! # Interplay
 //!
 //! Inside of retry, so that every attempt takes its token; beside a retry budget, which bounds how much is repeated while
-//! this bounds how much is sent at all.
+//! this bounds how much is sent at all. With a [`RateLimiter`](crate::rate_limit::RateLimiter) for a quota that is known, this
+//! one goes outside: it does not keep a permit while another waits for its token.
 //!
 //! # Limits
 //!
@@ -69,7 +75,8 @@
 //!
 //! # Source
 //!
-//! botocore `retries/adaptive.py` and smithy-rs `client_rate_limiter.rs`; the rules are [`ClientRate`](crate::control::ClientRate).
+//! botocore `retries/adaptive.py` and smithy-rs `client_rate_limiter.rs`; the rules are [`ClientRate`](crate::control::ClientRate),
+//! which is theirs to the letter: that a cut counts once is decided in front of it.
 
 mod event;
 mod future;

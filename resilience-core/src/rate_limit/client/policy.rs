@@ -8,7 +8,7 @@ use super::future::Acquire;
 use crate::context;
 use crate::control::ClientRate;
 use crate::event::{Listeners, Sink};
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, lock};
 use crate::time::{SharedTimer, Timestamp};
 use crate::{ConfigError, Name, Reason, Rejected};
@@ -22,7 +22,9 @@ pub struct ClientRateLimiter {
 }
 
 pub(super) struct Shared {
-    rule: Mutex<ClientRate>,
+    rule: Mutex<Rule>,
+    /// How often the rate was cut. What was sent before the last time says nothing about the rate since.
+    cuts: AtomicU32,
     epoch: Timestamp,
     max_wait: Duration,
     name: Name,
@@ -32,6 +34,16 @@ pub(super) struct Shared {
     throttled: AtomicU64,
     rejected: AtomicU64,
 }
+
+struct Rule {
+    rate: ClientRate,
+    /// When the rate was cut, in seconds since the epoch.
+    cut: Option<f64>,
+}
+
+/// Rates are measured over half seconds: before one is over, what was measured is still the rate from before the cut, and
+/// would be cut again for the same reason.
+const MEASURED: f64 = 0.5;
 
 /// What a client's limiter has found and done.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -68,12 +80,32 @@ impl ClientRateLimiter {
     }
 
     /// Says how an attempt was answered: throttled by the server, or not.
+    ///
+    /// Of the throttled answers of half a second, the first lowers the rate: the others are the same news.
     pub fn answered(&self, throttled: bool) {
+        self.answer(throttled, self.cuts());
+    }
+
+    /// How often the rate was cut: to be asked when an attempt is sent, and told with its answer.
+    pub(super) fn cuts(&self) -> u32 {
+        // Relaxed: a call that is sent while the rate is cut may count to either side.
+        self.shared.cuts.load(Ordering::Relaxed)
+    }
+
+    /// As [`answered`](Self::answered), of an attempt that was sent after so many cuts.
+    pub(super) fn answer(&self, throttled: bool, cuts: u32) {
         let shared = &*self.shared;
         let rate = {
             let mut rule = lock(&shared.rule);
-            rule.answered(throttled, shared.seconds());
-            rule.bucket().fill()
+            let now = shared.seconds();
+            let is_measured = rule.cut.is_none_or(|cut| now - cut >= MEASURED);
+            let is_news = throttled && is_measured && cuts == self.cuts();
+            if is_news {
+                rule.cut = Some(now);
+                shared.cuts.fetch_add(1, Ordering::Relaxed);
+            }
+            rule.rate.answered(is_news, now);
+            rule.rate.bucket().fill()
         };
         if throttled {
             // Relaxed, as all counts here.
@@ -92,7 +124,7 @@ impl ClientRateLimiter {
         let shared = &*self.shared;
         let (rate, measured) = {
             let rule = lock(&shared.rule);
-            (rule.bucket().fill(), rule.measured())
+            (rule.rate.bucket().fill(), rule.rate.measured())
         };
         let throttled = shared.throttled.load(Ordering::Relaxed);
         Snapshot {
@@ -117,7 +149,7 @@ impl Shared {
 
     /// Takes a token, or says when to ask again. `since` is when the call began to wait.
     pub(super) fn take(&self, since: Option<Timestamp>) -> Result<(), Result<Timestamp, Rejected>> {
-        let missing = match lock(&self.rule).acquire(1.0, self.seconds()) {
+        let missing = match lock(&self.rule).rate.acquire(1.0, self.seconds()) {
             Ok(()) => return Ok(()),
             Err(seconds) => Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX),
         };
@@ -197,7 +229,8 @@ impl ClientRateLimiterBuilder {
         let timer = self.timer.ok_or(ConfigError::new("timer", "must be set without the feature `tokio`"))?;
         let listeners = self.listeners.bound("rate_limit", &self.name);
         let shared = Shared {
-            rule: Mutex::new(ClientRate::new(0.0)),
+            rule: Mutex::new(Rule { rate: ClientRate::new(0.0), cut: None }),
+            cuts: AtomicU32::new(0),
             epoch: timer.now(),
             max_wait: self.max_wait,
             name: self.name,

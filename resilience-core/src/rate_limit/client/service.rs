@@ -89,8 +89,9 @@ where
         match std::mem::replace(&mut self.admission, Admission::Outside) {
             Admission::Refused(rejected) => ResponseFuture::refused(rejected),
             _ => {
+                let cuts = self.limiter.cuts();
                 let inner = self.inner.call(request);
-                ResponseFuture::admitted(inner, self.limiter.clone(), self.is_throttled.clone())
+                ResponseFuture::admitted(inner, self.limiter.clone(), cuts, self.is_throttled.clone())
             }
         }
     }

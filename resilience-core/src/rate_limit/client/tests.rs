@@ -35,7 +35,7 @@ async fn a_client_that_is_throttled_finds_the_rate_it_is_not() {
     let (limiter, by_second) = served(50, 60).await;
     let (good, throttled) = by_second.iter().fold((0, 0), |sum, second| (sum.0 + second.0, sum.1 + second.1));
     // Sent as fast as it can, 940 of each second's thousand would be refused.
-    assert!(good > 60 * 50 * 4 / 10 && throttled < good / 20, "{good} good, {throttled} throttled");
+    assert!(good > 60 * 50 * 8 / 10 && throttled < good / 10, "{good} good, {throttled} throttled");
     assert!(limiter.rate().is_some());
 }
 
@@ -44,6 +44,36 @@ async fn a_client_that_is_not_throttled_is_not_limited() {
     let (limiter, by_second) = served(u32::MAX, 5).await;
     assert!(by_second.iter().all(|(good, _)| *good >= 900), "{by_second:?}");
     assert_eq!((limiter.rate(), limiter.snapshot().queued), (None, 0));
+}
+
+/// Twenty answers at once are one piece of news. Cut for each of them, by a third twenty times over, the rate is the least
+/// there is, and the server idle for seconds: in the lab, of callers who for a second were more than a quota allows, 29 % were
+/// lost where it now are 3.
+#[test]
+fn one_congestion_cuts_the_rate_once() {
+    let timer = ManualTimer::new();
+    let limiter = ClientRateLimiter::builder().timer(timer.clone()).build().unwrap();
+    for _ in 0..400 {
+        timer.advance(Duration::from_millis(5));
+        limiter.answered(false);
+    }
+    let measured = limiter.snapshot().measured;
+    assert!((190.0..=200.0).contains(&measured), "{measured}");
+    let sent = limiter.cuts();
+    (0..20).for_each(|_| limiter.answer(true, sent));
+    let cut = limiter.rate().unwrap();
+    assert!((0.69 * measured..0.72 * measured).contains(&cut), "{cut} of {measured}");
+    // Nor does what was sent since then, as long as the rate measured is that from before.
+    timer.advance(Duration::from_millis(400));
+    limiter.answered(true);
+    assert!(limiter.rate().unwrap() >= cut);
+    // What was sent before the cut is old news however late it comes; what was sent since is not.
+    timer.advance(Duration::from_millis(200));
+    limiter.answer(true, sent);
+    assert!(limiter.rate().unwrap() >= cut);
+    limiter.answered(true);
+    assert!(limiter.rate().unwrap() < cut);
+    assert_eq!(limiter.snapshot().throttled, 23);
 }
 
 fn throttled() -> (ClientRateLimiter, ManualTimer) {
