@@ -62,6 +62,12 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Runs the experiments in virtual time and writes `docs/results/lab-*`; some ten minutes, and fails if a goal is missed.
+    Lab {
+        /// Passed on to the program in `benches/lab`: other scenarios than those that ship, or options such as `--skip-wall`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// Breaks the rules of each pattern on purpose and looks whether its tests notice (needs cargo-mutants).
     Mutants {
         /// Only these patterns, such as `circuit_breaker`; all when none is named. What begins with a dash, and whatever
@@ -93,6 +99,7 @@ fn main() -> ExitCode {
         Command::Loom { filter } => steps::loom(&filter),
         Command::Bench { args } => tools::bench(&args),
         Command::Peers { args } => tools::peers(&args),
+        Command::Lab { args } => tools::lab(&args),
         Command::Mutants { args } => mutants::mutants(&args),
         Command::Fuzz { targets, seconds } => tools::fuzz(&targets, seconds),
         Command::Deny => tools::deny(),

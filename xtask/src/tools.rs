@@ -1,6 +1,7 @@
 //! The other commands: each hands over to one tool, and says which when it is not there.
 
 use std::fs;
+use std::path::Path;
 
 use crate::needs;
 use crate::run::{Cargo, root};
@@ -14,6 +15,24 @@ pub(crate) fn bench(args: &[String]) -> Result<(), String> {
 
 pub(crate) fn peers(args: &[String]) -> Result<(), String> {
     Cargo::new("bench --manifest-path benches/peers/Cargo.toml").args(args).run()
+}
+
+/// All scenarios that ship, unless files are named.
+pub(crate) fn lab(args: &[String]) -> Result<(), String> {
+    let run = Cargo::new("run --release -p lab --").args(args.to_vec());
+    let is_file = |arg: &String| Path::new(arg).extension().is_some_and(|kind| kind == "toml");
+    if args.iter().any(is_file) { run.run() } else { run.args(scenarios()?).run() }
+}
+
+/// Relative to the root, in which cargo is run, and which the pages then name.
+fn scenarios() -> Result<Vec<String>, String> {
+    let directory = "benches/lab/scenarios";
+    let files = fs::read_dir(root().join(directory)).map_err(|error| format!("{directory}: {error}"))?;
+    let names = files.filter_map(|file| file.ok()?.file_name().into_string().ok());
+    let mut paths: Vec<_> =
+        names.filter(|name| name.ends_with(".toml")).map(|name| format!("{directory}/{name}")).collect();
+    paths.sort();
+    Ok(paths)
 }
 
 pub(crate) fn fuzz(targets: &[String], seconds: u32) -> Result<(), String> {
@@ -69,5 +88,17 @@ pub(crate) fn require(tool: &str) -> Result<(), String> {
     match needs::find(tool) {
         Some(_) => Ok(()),
         None => Err(format!("`{tool}` is not installed: `cargo install --locked {tool}`")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_experiments_that_ship_are_found_in_their_order() {
+        let found = scenarios().unwrap();
+        assert!(found.len() >= 6 && found.is_sorted(), "{found:?}");
+        assert!(found.iter().all(|path| root().join(path).is_file()), "{found:?}");
     }
 }
