@@ -38,22 +38,31 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let mut met = true;
-    for path in &arguments.scenarios {
-        match experiment(&arguments, path) {
-            Ok(all) => met &= all,
-            Err(problem) => {
-                eprintln!("lab: {problem}");
-                return ExitCode::from(2);
-            }
+    match experiments(&Arguments::parse()) {
+        Ok(met) => ExitCode::from(u8::from(!met)),
+        Err(problem) => {
+            eprintln!("lab: {problem}");
+            ExitCode::from(2)
         }
     }
-    ExitCode::from(u8::from(!met))
 }
 
-fn experiment(arguments: &Arguments, path: &Path) -> Result<bool, Box<dyn std::error::Error>> {
-    let mut scenario = read(path)?;
+fn experiments(arguments: &Arguments) -> Result<bool, Box<dyn std::error::Error>> {
+    // A mistake in the last file is told before minutes are spent on the first.
+    let scenarios: Vec<_> = arguments.scenarios.iter().map(|path| read(path)).collect::<Result<_, _>>()?;
+    let mut missed = Vec::new();
+    for (path, scenario) in arguments.scenarios.iter().zip(scenarios) {
+        if !experiment(arguments, path, scenario)? {
+            missed.push(path.display().to_string());
+        }
+    }
+    if !missed.is_empty() {
+        eprintln!("lab: goals are not met: {}", missed.join(", "));
+    }
+    Ok(missed.is_empty())
+}
+
+fn experiment(arguments: &Arguments, path: &Path, mut scenario: Scenario) -> Result<bool, Box<dyn std::error::Error>> {
     scenario.seed = arguments.seed.unwrap_or(scenario.seed);
     println!("{}\n", scenario.title);
     let mut seeds = vec![runs(&scenario, arguments.skip_wall)?];

@@ -1,10 +1,11 @@
 //! Figures of a run.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use resilience_core::config::Span;
 
-use crate::scenario::{Goal, Measure, Quantile, Recovery, Scenario, Since, Window};
+use crate::scenario::{Calm, Goal, Measure, Quantile, Recovery, Scenario, Since, Window};
 use crate::sim::{End, Outcome, Run};
 
 /// The figures of one run, of one load or of all.
@@ -57,6 +58,9 @@ impl<'a> Figures<'a> {
                 let span = self.span(*window);
                 self.sent(span) as f64 / self.ends(span).callers.max(1) as f64
             }
+            Measure::Throttled(window) => self.throttled(self.span(*window)) as f64,
+            Measure::Stale(_) => self.stale() as f64,
+            Measure::Calm(calm) => self.calm(*calm),
             Measure::FirstRefusal(since) => self.refusals(*since).min().map_or(f64::INFINITY, |it| it.as_secs_f64()),
             Measure::LastRefusal(since) => self.refusals(*since).max().map_or(0.0, |it| it.as_secs_f64()),
         }
@@ -96,6 +100,23 @@ impl<'a> Figures<'a> {
         calls.filter(|(at, load)| from <= *at && *at < to && self.load.is_none_or(|it| it == *load)).count()
     }
 
+    /// Calls that the stations refused in a window because there were too many.
+    pub fn throttled(&self, (from, to): (Duration, Duration)) -> usize {
+        let throttled = self.run.stations.iter().flat_map(|seen| &seen.throttled);
+        throttled.filter(|(at, load)| from <= *at && *at < to && self.load.is_none_or(|it| it == *load)).count()
+    }
+
+    /// Keys whose last answered call is newer than what the stations have.
+    fn stale(&self) -> usize {
+        let mut told = BTreeMap::new();
+        for outcome in self.outcomes().filter(|outcome| outcome.end == End::Answered) {
+            let newest = told.entry((outcome.load, outcome.key)).or_insert(outcome.id);
+            *newest = (*newest).max(outcome.id);
+        }
+        let held = |of| self.run.stations.iter().filter_map(|seen| seen.held.get(of)).max().copied();
+        told.iter().filter(|(of, id)| held(of).is_none_or(|held| held < **id)).count()
+    }
+
     /// Goodput of each second.
     pub fn goodput_by_second(&self) -> Vec<Option<f64>> {
         let seconds = self.duration.as_secs_f64().ceil() as usize;
@@ -112,15 +133,27 @@ impl<'a> Figures<'a> {
             .collect()
     }
 
-    fn recovery(&self, Recovery { since: Span(since), to, level }: Recovery) -> f64 {
+    fn recovery(&self, Recovery { since, to, level }: Recovery) -> f64 {
         let seconds = self.goodput_by_second();
+        self.over(since.0, to, seconds.into_iter().map(|goodput| goodput.is_some_and(|it| it < level)))
+    }
+
+    fn calm(&self, Calm { since, to, q, most }: Calm) -> f64 {
+        let second = Duration::from_secs;
+        let seconds = 0..self.duration.as_secs_f64().ceil() as u64;
+        // Where nobody is answered, it is not calm.
+        let is_long = |at| self.latency(q, (second(at), second(at + 1))).is_none_or(|latency| latency > most.0);
+        self.over(since.0, to, seconds.map(is_long))
+    }
+
+    /// The end of the last second that is bad, counted from a moment.
+    fn over(&self, since: Duration, to: Option<Span>, is_bad: impl Iterator<Item = bool>) -> f64 {
         let until = to.map_or(self.duration, |to| to.0).as_secs_f64();
-        let below = |(second, goodput): (usize, &Option<f64>)| {
+        let bad = |(second, is_bad): (usize, bool)| {
             let end = second as f64 + 1.0;
-            let counts = end > since.as_secs_f64() && end <= until && goodput.is_some_and(|it| it < level);
-            counts.then_some(end)
+            (is_bad && end > since.as_secs_f64() && end <= until).then_some(end)
         };
-        match seconds.iter().enumerate().filter_map(below).next_back() {
+        match is_bad.enumerate().filter_map(bad).last() {
             None => 0.0,
             Some(end) if end + 1.0 > until => f64::INFINITY,
             Some(end) => end - since.as_secs_f64(),
@@ -212,14 +245,26 @@ fn judge_one(scenario: &Scenario, runs: &Runs, goal: &Goal) -> Option<Judged> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sim::Seen;
 
     /// A caller each 100 ms, answered after 10 ms, but refused from 2 s to 5 s.
     fn run() -> Run {
         let outcome = |at: u64| {
             let end = if (2_000..5_000).contains(&at) { End::Refused } else { End::Answered };
-            Outcome { load: 0, arrived: Duration::from_millis(at), took: Duration::from_millis(10 + at / 1_000), end }
+            Outcome {
+                load: 0,
+                id: at / 100,
+                key: at % 300,
+                arrived: Duration::from_millis(at),
+                took: Duration::from_millis(10 + at / 1_000),
+                end,
+            }
         };
-        Run { outcomes: (0..100).map(|index| outcome(index * 100)).collect(), stations: Vec::new() }
+        // Of the keys 0, 100 and 200 the last that were answered are 99, 97 and 98; the server has 99 and 94.
+        let held = BTreeMap::from([((0, 0), 99), ((0, 100), 94)]);
+        let throttled = vec![(Duration::from_secs(2), 0), (Duration::from_secs(3), 1)];
+        let stations = vec![Seen { held, throttled, ..Seen::default() }];
+        Run { outcomes: (0..100).map(|index| outcome(index * 100)).collect(), stations }
     }
 
     fn figure(measure: &str) -> f64 {
@@ -248,5 +293,10 @@ mod tests {
         assert_eq!(figure("{ last_refusal = { since = '5s' } }"), 0.0);
         assert_eq!(figure("{ last_refusal = { since = '4s', to = '6s' } }"), 0.914);
         assert_eq!(figure("{ sent = {} }"), 0.0);
+        assert_eq!(figure("{ throttled = {} }"), 2.0);
+        assert_eq!(figure("{ throttled = { from = '3s' } }"), 1.0);
+        assert_eq!(figure("{ stale = {} }"), 2.0);
+        assert_eq!(figure("{ calm = { since = '4s', q = 0.5, most = '16ms' } }"), f64::INFINITY);
+        assert_eq!(figure("{ calm = { since = '4s', to = '7s', q = 0.5, most = '16ms' } }"), 1.0);
     }
 }

@@ -73,3 +73,31 @@ fn a_bad_scenario_is_one_sentence_with_line_and_field() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(said.trim(), "lab: bare: layers[1]: limit must be above zero");
 }
+
+#[test]
+fn the_scenario_of_the_readme_runs_and_meets_its_goals() {
+    let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let (_, from) = readme.split_once("```toml\n").unwrap();
+    let (text, _) = from.split_once("```").unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let output = lab(directory.path(), text);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+#[test]
+fn a_mistake_in_the_last_file_is_told_before_the_first_is_run() {
+    let directory = tempfile::tempdir().unwrap();
+    let files = ["good.toml", "bad.toml"].map(|name| directory.path().join(name));
+    std::fs::write(&files[0], TINY).unwrap();
+    std::fs::write(&files[1], TINY.replace("seed = 1", "sead = 1")).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_lab")).args(&files).arg("--dry-run").output().unwrap();
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("bad.toml, line 5: sead: unknown field"), "{output:?}");
+}
+
+#[test]
+fn help_says_what_the_exit_status_means() {
+    let output = Command::new(env!("CARGO_BIN_EXE_lab")).arg("--help").output().unwrap();
+    assert!(output.status.success());
+    assert!(String::from_utf8_lossy(&output.stdout).contains("Exit status: 0 if every goal is met"));
+}

@@ -143,6 +143,17 @@ fn legend(area: &Area<'_>, scenario: &Scenario) -> Drawn<()> {
     let style = || ("sans-serif", 13).into_font().color(&INK).pos(Pos::new(HPos::Left, VPos::Center));
     area.draw(&Text::new("goodput: callers answered in time", (52, 12), style()))?;
     area.draw(&Text::new("p99 of the answered", (WIDTH as i32 / 2 + 52, 12), style()))?;
+    let shades = [
+        (FAULT, "fault", scenario.station.iter().any(|station| !station.fault.is_empty())),
+        (OTHERS, "others", scenario.station.iter().any(|station| !station.antagonist.is_empty())),
+        (SURGE, "surge", scenario.load.iter().any(|load| !load.surge.is_empty())),
+    ];
+    let mut x = 280;
+    for (colour, name, _) in shades.into_iter().filter(|(_, _, is_drawn)| *is_drawn) {
+        area.draw(&Rectangle::new([(x, 6), (x + 14, 17)], colour.filled()))?;
+        area.draw(&Text::new(name, (x + 19, 12), style()))?;
+        x += 36 + 7 * name.len() as i32;
+    }
     let mut x = WIDTH as i32 / 2 + 200;
     if scenario.load.len() > 1 {
         for (index, load) in scenario.load.iter().enumerate() {

@@ -14,7 +14,8 @@ use crate::scenario::{Column, Measure, Scenario, Time};
 use crate::sim::Run;
 
 /// Versions of the rivals, as pinned in the manifest.
-const VERSIONS: &str = "tower 0.5.3, tower-resilience 0.14.0, failsafe 1.3.0, recloser 1.4.0";
+const VERSIONS: &str = "tower 0.5.3, tower-resilience 0.14.0, tower-batch-control 1.1.1, governor 0.10.4, failsafe 1.3.0, \
+                        recloser 1.4.0";
 
 /// The results of a scenario.
 #[derive(Debug)]
@@ -189,11 +190,11 @@ fn shown(measure: &Measure, value: f64) -> String {
     }
     match measure {
         Measure::Goodput(_) => percent(value),
-        Measure::Lost(_) | Measure::Sent(_) => figure(value),
+        Measure::Lost(_) | Measure::Sent(_) | Measure::Throttled(_) | Measure::Stale(_) => figure(value),
         Measure::Throughput(_) => format!("{}/s", figure(value)),
         Measure::SentPerCaller(_) => format!("{value:.3}"),
         Measure::Latency(_) => format!("{} ms", figure(value * 1e3)),
-        Measure::Recovery(_) | Measure::FirstRefusal(_) | Measure::LastRefusal(_) => {
+        Measure::Recovery(_) | Measure::Calm(_) | Measure::FirstRefusal(_) | Measure::LastRefusal(_) => {
             if value < 1.0 {
                 format!("{} ms", figure(value * 1e3))
             } else {

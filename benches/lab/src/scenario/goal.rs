@@ -3,7 +3,7 @@
 use resilience_core::config::Span;
 use serde::Deserialize;
 
-use super::Scenario;
+use super::{Nothing, Scenario};
 
 /// A figure of a variant, bounded.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -53,6 +53,13 @@ pub enum Measure {
     Sent(Window),
     /// Calls that reached the stations, per caller.
     SentPerCaller(Window),
+    /// Calls that the stations refused in a window because there were too many.
+    Throttled(Window),
+    /// Keys whose last answered call is not the one that the station served last: writes that were lost, whatever the
+    /// caller was told.
+    Stale(Nothing),
+    /// The time after which a quantile of the latency is never again, in any second, above a bound.
+    Calm(Calm),
     /// The time until the stack refused the first caller.
     FirstRefusal(Since),
     /// The time until the stack refused the last caller.
@@ -91,6 +98,20 @@ pub struct Recovery {
     pub to: Option<Span>,
     /// The share of callers who must be answered.
     pub level: f64,
+}
+
+/// A return to short latencies.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Calm {
+    /// Counted from here: the change.
+    pub since: Span,
+    /// Until here; to the end, if not said.
+    pub to: Option<Span>,
+    /// Which quantile: 0.5 for the median.
+    pub q: f64,
+    /// The bound.
+    pub most: Span,
 }
 
 /// A moment, and how far to look.
@@ -136,6 +157,7 @@ impl Measure {
             Self::Latency(Quantile { q, .. }) if !(*q > 0.0 && *q < 1.0) => {
                 wrong("measure.latency.q", "must be between 0 and 1")
             }
+            Self::Calm(Calm { q, .. }) if !(*q > 0.0 && *q < 1.0) => wrong("measure.calm.q", "must be between 0 and 1"),
             Self::Recovery(Recovery { level, .. }) if !(*level > 0.0 && *level <= 1.0) => {
                 wrong("measure.recovery.level", "must be above 0 and at most 1")
             }

@@ -5,6 +5,8 @@ use resilience_core::config::{
 };
 use serde::Deserialize;
 
+use super::rivals::*;
+
 /// One layer, and its settings.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -23,8 +25,16 @@ pub enum Layer {
     RateLimit(RateLimitConfig),
     /// `resilience_core::load_shed::ClientThrottle`
     ClientThrottle(ClientThrottle),
+    /// `resilience_core::rate_limit::ClientRateLimiter`, told by the server's "too many".
+    ClientRateLimit(ClientRateLimit),
     /// `resilience_core::cache`, by the key of the call.
     Cache(Cache),
+    /// `resilience_core::cache::write::WriteThrough`: a call writes its key.
+    WriteThrough(Nothing),
+    /// `resilience_core::cache::write::WriteBehind`: a call writes its key.
+    WriteBehind(WriteBehind),
+    /// `resilience_core::batch`: what is inside gets calls of many items.
+    Batch(Batch),
     /// `resilience_core::hedge`
     Hedge(Hedge),
     /// `tower::timeout`
@@ -33,6 +43,8 @@ pub enum Layer {
     TowerRetry(TowerRetry),
     /// `tower::limit::ConcurrencyLimit`: calls wait for as long as they like.
     TowerConcurrencyLimit(Slots),
+    /// `tower::limit::RateLimit`, behind a `tower::buffer`, since it is not `Clone`.
+    TowerRateLimit(Rate),
     /// `tower::load_shed`: refuses while what is inside is not ready.
     TowerLoadShed(Nothing),
     /// `tower::hedge`, behind a `tower::buffer`, since it is not `Clone`.
@@ -53,6 +65,12 @@ pub enum Layer {
     TowerResilienceCoalesce(Nothing),
     /// `tower_resilience_adaptive`: calls wait for as long as they like. Needs the real clock.
     TowerResilienceAdaptive(AdaptiveBounds),
+    /// `tower_resilience_ratelimiter`
+    TowerResilienceRateLimit(TowerResilienceRate),
+    /// `tower_batch_control`
+    TowerBatchControl(TowerBatchControl),
+    /// governor's limiter
+    Governor(Governor),
     /// failsafe's breaker
     Failsafe(Failsafe),
     /// recloser; needs the real clock.
@@ -73,25 +91,9 @@ impl Layer {
 }
 
 /// No settings.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Nothing {}
-
-/// How long an answer may take.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Limit {
-    /// So long.
-    pub limit: Span,
-}
-
-/// Calls at once.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Slots {
-    /// So many.
-    pub limit: usize,
-}
 
 /// An adaptive limit. What is not said is the builder's default.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -121,18 +123,6 @@ pub enum LimitRule {
     Gradient2,
     /// By losses, and by round trips longer than this.
     Aimd(Span),
-}
-
-/// The bounds of tower-resilience's adaptive limit.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct AdaptiveBounds {
-    /// The limit to begin with.
-    pub initial: usize,
-    /// The highest.
-    pub max: usize,
-    /// By AIMD, where calls that take longer than this count as lost; by Vegas, if not said.
-    pub aimd: Option<Span>,
 }
 
 /// A cache.
@@ -173,34 +163,6 @@ pub enum HedgeDelay {
     Quantile(f64),
 }
 
-/// tower's hedge.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TowerHedge {
-    /// After what this share of calls takes at most.
-    pub quantile: f32,
-    /// Calls it must know of before.
-    pub samples: u64,
-    /// How far back it looks; twice that at most.
-    pub period: Span,
-}
-
-/// A fixed time.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct After {
-    /// So long.
-    pub delay: Span,
-}
-
-/// How long an answer is kept.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Ttl {
-    /// So long.
-    pub ttl: Span,
-}
-
 /// A client throttle, by the SRE book's rule.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -209,124 +171,30 @@ pub struct ClientThrottle {
     pub window: Option<Span>,
 }
 
-/// tower's retry.
+/// A limit that the server's refusals show.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct TowerRetry {
-    /// Attempts in all.
-    pub attempts: u32,
-    /// The first wait; the next ones double.
-    pub base: Span,
-    /// The longest wait.
-    pub cap: Span,
-    /// None, unless said.
-    pub budget: Option<TpsBudget>,
+pub struct ClientRateLimit {
+    /// The longest wait; the builder's default, unless said.
+    pub max_wait: Option<Span>,
 }
 
-/// tower's `TpsBudget`.
+/// Writes after the answer.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct TpsBudget {
-    /// How long a deposit counts.
-    pub ttl: Span,
-    /// Retries per second beside.
-    pub min_per_second: u32,
-    /// Retries per success.
-    pub ratio: f32,
+pub struct WriteBehind {
+    /// Keys that may wait; the builder's default, unless said.
+    pub limit: Option<usize>,
+    /// Writes at once.
+    pub writers: usize,
 }
 
-/// tower-resilience's retry.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TowerResilienceRetry {
-    /// Attempts in all.
-    pub attempts: usize,
-    /// The first wait; the next ones double.
-    pub base: Span,
-    /// The longest wait.
-    pub cap: Span,
-    /// Its budget that needs no clock: as many retries saved up as this at least and at most. None, unless said.
-    pub aimd: Option<(usize, usize)>,
-}
-
-/// tower-resilience's bulkhead.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TowerResilienceBulkhead {
-    /// Calls at once.
-    pub limit: usize,
-    /// The longest wait for a slot.
-    pub max_wait: Span,
-}
-
-/// tower-resilience's breaker.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TowerResilienceBreaker {
-    /// When it opens.
-    pub opens: Opens,
-    /// How long it stays open.
-    pub open_for: Span,
-    /// Calls a half-open circuit lets pass.
-    pub probes: usize,
-}
-
-/// When a breaker opens.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Opens {
-    /// After so many failures in a row.
-    Consecutive(usize),
-    /// When half of the calls of a count-based window of this size failed.
-    HalfOfCalls(usize),
-    /// When half of the calls of a time failed, of 20 at least.
-    HalfOfTime(Span),
-}
-
-/// failsafe's breaker.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Failsafe {
-    /// After so many failures in a row.
-    Consecutive(FailsafeConsecutive),
-    /// When the success rate in a window is too low.
-    SuccessRate(FailsafeRate),
-}
-
-/// failsafe, by failures in a row.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FailsafeConsecutive {
-    /// So many.
-    pub failures: u32,
-    /// How long it stays open.
-    pub open_for: Span,
-}
-
-/// failsafe, by rate.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FailsafeRate {
-    /// The share of calls that must succeed.
-    pub success_rate: f64,
-    /// Calls the window must hold.
-    pub minimum_calls: u32,
-    /// How far back it looks.
-    pub window: Span,
-    /// How long it stays open.
-    pub open_for: Span,
-}
-
-/// recloser's breaker.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Recloser {
-    /// Opens when this share of the calls in the ring failed.
-    pub error_rate: f32,
-    /// Calls the ring holds while closed.
-    pub closed_len: usize,
-    /// Calls the ring holds while half-open.
-    pub half_open_len: usize,
-    /// How long it stays open.
-    pub open_for: Span,
+/// Many calls as one.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Batch {
+    /// Calls in one; the builder's default, unless said.
+    pub size: Option<usize>,
+    /// How long the first of them waits; the builder's default, unless said.
+    pub delay: Option<Span>,
 }

@@ -6,6 +6,7 @@
 mod goal;
 mod layers;
 mod read;
+mod rivals;
 
 use std::collections::HashSet;
 
@@ -13,9 +14,10 @@ use resilience_core::config::Span;
 use resilience_core::context::Criticality;
 use serde::Deserialize;
 
-pub use self::goal::{Column, Goal, Measure, Quantile, Recovery, Since, Window};
+pub use self::goal::{Calm, Column, Goal, Measure, Quantile, Recovery, Since, Window};
 pub use self::layers::*;
 pub use self::read::{Mistake, read};
+pub use self::rivals::*;
 use crate::sim::{Distribution, Fault};
 
 /// A whole experiment.
@@ -71,6 +73,11 @@ pub struct Station {
     pub queue: Option<usize>,
     /// How long one service takes.
     pub service: Distribution,
+    /// How much longer for each item of a batch beyond the first.
+    #[serde(default)]
+    pub per_item: Span,
+    /// Calls it takes in a time; it refuses those beyond, at once.
+    pub quota: Option<Rate>,
     /// Whether it throws away what has waited beyond its deadline, if the stack has set one.
     #[serde(default)]
     pub heeds_deadlines: bool,
@@ -270,6 +277,9 @@ impl Scenario {
                 return wrong("workers", "must be above zero");
             }
             station.service.check().map_err(|rule| (format!("station[{at}].service"), rule))?;
+            if station.quota.is_some_and(|quota| quota.per.0.is_zero()) {
+                return wrong("quota.per", "must be above zero");
+            }
             for (nth, fault) in station.fault.iter().enumerate() {
                 if fault.from >= fault.to {
                     return wrong(&format!("fault[{nth}].to"), "must be after `from`");
@@ -277,10 +287,14 @@ impl Scenario {
                 let sane = match fault.kind {
                     crate::sim::Kind::Slow(factor) => factor.is_finite() && factor >= 1.0,
                     crate::sim::Kind::Errors(share) => (0.0..=1.0).contains(&share),
-                    crate::sim::Kind::Refuse | crate::sim::Kind::Hang => true,
+                    crate::sim::Kind::Workers(factor) | crate::sim::Kind::Quota(factor) => {
+                        (0.0..=1_000.0).contains(&factor)
+                    }
+                    crate::sim::Kind::Refuse | crate::sim::Kind::Hang | crate::sim::Kind::Delay(_) => true,
                 };
                 if !sane {
-                    return wrong(&format!("fault[{nth}].kind"), "slow must be at least 1, errors from 0 to 1");
+                    let rule = "slow must be at least 1, errors from 0 to 1, workers and quota from 0 to 1000";
+                    return wrong(&format!("fault[{nth}].kind"), rule);
                 }
             }
             for (nth, antagonist) in station.antagonist.iter().enumerate() {

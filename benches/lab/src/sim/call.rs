@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use resilience_core::batch::Unanswered;
 use resilience_core::rng::Rng;
 use resilience_core::{AsRejected, Elapsed, Rejected};
 
@@ -17,6 +18,8 @@ pub struct Call {
     pub id: u64,
     /// Which of many things it asks for.
     pub key: u64,
+    /// How many things it asks for, if it is a batch.
+    pub items: u32,
     /// How often it has reached a station, over all its copies.
     pub sent: Arc<AtomicU32>,
 }
@@ -62,6 +65,8 @@ pub enum ServerError {
     Down,
     /// The queue is full.
     Full,
+    /// Too many calls in a time.
+    Throttled,
     /// It went wrong.
     Broken,
     /// Its deadline passed while it waited, and the server looks at deadlines.
@@ -72,6 +77,11 @@ impl Failure {
     /// Whether the stack refused the call: nothing was sent.
     pub fn is_refused(&self) -> bool {
         matches!(self, Self::Rejected(_) | Self::Refused(_))
+    }
+
+    /// Whether the server had too many calls in a time.
+    pub fn is_throttled(&self) -> bool {
+        matches!(self, Self::Server(ServerError::Throttled))
     }
 
     /// Whether the stack gave up waiting.
@@ -104,6 +114,12 @@ impl From<Rejected> for Failure {
 impl From<Elapsed> for Failure {
     fn from(elapsed: Elapsed) -> Self {
         Self::Elapsed(elapsed)
+    }
+}
+
+impl From<Unanswered> for Failure {
+    fn from(unanswered: Unanswered) -> Self {
+        Self::Other(unanswered.to_string().into())
     }
 }
 

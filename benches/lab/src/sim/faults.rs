@@ -29,6 +29,12 @@ pub enum Kind {
     Slow(f64),
     /// This share of calls is served, and answered with an error.
     Errors(f64),
+    /// It has so many times its workers: half of the instances are gone, or as many were added. Who works, ends his work.
+    Workers(f64),
+    /// Answers take so much longer to reach the caller, and no worker is busy with that: another route.
+    Delay(Span),
+    /// It takes so many times its quota.
+    Quota(f64),
 }
 
 /// The faults of one station.
@@ -51,6 +57,29 @@ impl Faults {
         self.now(at).map(|kind| if let Kind::Errors(share) = kind { share } else { 0.0 }).fold(0.0, f64::max)
     }
 
+    /// So many times the workers.
+    pub fn workers(&self, at: Duration) -> f64 {
+        self.now(at).map(|kind| if let Kind::Workers(factor) = kind { factor } else { 1.0 }).product()
+    }
+
+    /// So many times the quota.
+    pub fn quota(&self, at: Duration) -> f64 {
+        self.now(at).map(|kind| if let Kind::Quota(factor) = kind { factor } else { 1.0 }).product()
+    }
+
+    /// How much later answers arrive.
+    pub fn delay(&self, at: Duration) -> Duration {
+        self.now(at).map(|kind| if let Kind::Delay(Span(delay)) = kind { delay } else { Duration::ZERO }).sum()
+    }
+
+    /// When the number of workers changes.
+    pub fn shifts(&self) -> Vec<Duration> {
+        let shifts = self.0.iter().filter(|fault| matches!(fault.kind, Kind::Workers(_)));
+        let mut shifts: Vec<_> = shifts.flat_map(|fault| [fault.from.0, fault.to.0]).collect();
+        shifts.sort_unstable();
+        shifts
+    }
+
     /// When work that is begun at `start` is done, if it takes `work` at full pace.
     pub fn finish(&self, start: Duration, work: Duration) -> Duration {
         let (mut at, mut left) = (start, work.as_secs_f64());
@@ -71,7 +100,7 @@ impl Faults {
         let of = |kind| match kind {
             Kind::Hang => 0.0,
             Kind::Slow(factor) => 1.0 / factor,
-            Kind::Refuse | Kind::Errors(_) => 1.0,
+            Kind::Refuse | Kind::Errors(_) | Kind::Workers(_) | Kind::Delay(_) | Kind::Quota(_) => 1.0,
         };
         self.now(at).map(of).fold(1.0, f64::min)
     }

@@ -30,6 +30,10 @@ pub struct Run {
 pub struct Outcome {
     /// Its load.
     pub load: usize,
+    /// Its number in its load.
+    pub id: u64,
+    /// What it asked for.
+    pub key: u64,
     /// When it came.
     pub arrived: Duration,
     /// How long its caller was busy with it.
@@ -104,6 +108,7 @@ async fn experiment(scenario: &Scenario, variant: &Variant) -> Result<Run, Probl
     };
     let stations: Vec<_> = scenario.station.iter().map(station).collect();
     for station in &stations {
+        station.change_shifts();
         station.antagonise(&mut seeds);
     }
     let stacks = stack::build(variant, &stations, clock, &mut seeds)?;
@@ -129,12 +134,18 @@ async fn experiment(scenario: &Scenario, variant: &Variant) -> Result<Run, Probl
         };
         drivers.push(tokio::task::spawn_local(driver.drive()));
     }
+    let mut sent = 0;
     for driver in drivers {
-        driver.await.map_err(|error| Problem::new("arrivals", error))?;
+        sent += driver.await.map_err(|error| Problem::new("arrivals", error))?;
     }
     // Nobody stays longer.
     clock.sleep_until(scenario.duration.0 + 2 * patience + Duration::from_secs(1)).await;
     let outcomes = std::mem::take(&mut *outcomes.lock().unwrap_or_else(PoisonError::into_inner));
+    if outcomes.len() != sent {
+        // A task that panics takes its caller with it, who would count as nobody.
+        let why = format!("{} of {sent} callers were never told anything: a layer panicked", sent - outcomes.len());
+        return Err(Problem::new(&variant.name, why));
+    }
     Ok(Run { outcomes, stations: stations.iter().map(Station::seen).collect() })
 }
 
@@ -152,7 +163,9 @@ struct Driver {
 }
 
 impl Driver {
-    async fn drive(mut self) {
+    /// How many came.
+    async fn drive(mut self) -> usize {
+        let mut sent = 0;
         // Drawn at the highest rate and thinned where it is lower, so that the process is exact where the rate changes.
         let highest = self.load.surge.iter().map(|surge| surge.factor).fold(1.0, f64::max);
         let gap = Duration::from_secs_f64(1.0 / (self.rate * highest));
@@ -160,23 +173,25 @@ impl Driver {
         for id in 0.. {
             at += exponential(gap, &mut self.rng);
             if at >= self.end {
-                return;
+                break;
             }
             let (keep, key) = (self.rng.unit(), self.rng.below(self.load.keys.max(1)));
             let factor = self.load.surge.iter().filter(|surge| surge.from.0 <= at && at < surge.to.0);
             let factor = factor.map(|surge| surge.factor).fold(1.0, |_, factor| factor);
             if keep * highest < factor {
                 self.clock.sleep_until(at).await;
-                self.send(Call { load: self.index, id, key, sent: Arc::default() });
+                self.send(Call { load: self.index, id, key, items: 1, sent: Arc::default() });
+                sent += 1;
             }
         }
+        sent
     }
 
     fn send(&self, call: Call) {
         let (clock, patience) = (self.clock, self.load.patience.0);
         let (stack, slots, outcomes) = (self.stack.clone(), self.slots.clone(), self.outcomes.clone());
         let context = Context::new().with_criticality(Criticality::from(self.load.criticality));
-        let load = self.index;
+        let Call { load, id, key, .. } = call;
         drop(tokio::task::spawn_local(async move {
             let arrived = clock.now();
             let answer = context.scope(async move {
@@ -191,7 +206,7 @@ impl Driver {
                 Some(Ok(_)) => End::Answered,
                 Some(Err(failure)) => End::from(&failure),
             };
-            let outcome = Outcome { load, arrived, took: clock.now() - arrived, end };
+            let outcome = Outcome { load, id, key, arrived, took: clock.now() - arrived, end };
             outcomes.lock().unwrap_or_else(PoisonError::into_inner).push(outcome);
         }));
     }

@@ -6,8 +6,10 @@
 
 mod breakers;
 mod ours;
+mod rates;
 mod resilience;
 mod tower_layers;
+mod writes;
 
 use std::fmt;
 
@@ -81,11 +83,16 @@ impl Parts {
             Layer::AdaptiveLimit(config) => self.adaptive_limit(config, inner),
             Layer::RateLimit(config) => self.rate_limit(config, inner),
             Layer::ClientThrottle(config) => self.client_throttle(config, inner),
+            Layer::ClientRateLimit(config) => self.client_rate_limit(*config, inner),
             Layer::Cache(config) => self.cache(config, inner),
+            Layer::WriteThrough(_) => self.write_through(inner),
+            Layer::WriteBehind(config) => self.write_behind(*config, inner),
+            Layer::Batch(config) => self.batch(*config, inner),
             Layer::Hedge(config) => self.hedge(config, inner),
             Layer::TowerTimeout(config) => Ok(Self::tower_timeout(*config, inner)),
             Layer::TowerRetry(config) => self.tower_retry(config, inner),
             Layer::TowerConcurrencyLimit(config) => Ok(Self::tower_concurrency_limit(*config, inner)),
+            Layer::TowerRateLimit(config) => Ok(Self::tower_rate_limit(*config, inner)),
             Layer::TowerLoadShed(_) => Ok(Self::tower_load_shed(inner)),
             Layer::TowerHedge(config) => Ok(Self::tower_hedge(config, inner)),
             Layer::TowerResilienceTimeout(config) => Ok(Self::resilience_timeout(*config, inner)),
@@ -96,6 +103,9 @@ impl Parts {
             Layer::TowerResilienceHedge(config) => Ok(Self::resilience_hedge(*config, inner)),
             Layer::TowerResilienceCache(config) => Self::resilience_cache(*config, inner),
             Layer::TowerResilienceCoalesce(_) => Ok(Self::resilience_coalesce(inner)),
+            Layer::TowerResilienceRateLimit(config) => Self::resilience_rate_limit(*config, inner),
+            Layer::TowerBatchControl(config) => Ok(Self::tower_batch_control(*config, inner)),
+            Layer::Governor(config) => self.governor(*config, inner),
             Layer::Failsafe(config) => Ok(Self::failsafe(config, inner)),
             Layer::Recloser(config) => Ok(Self::recloser(config, inner)),
         }

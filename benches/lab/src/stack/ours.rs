@@ -6,6 +6,7 @@ use resilience_core::config::{BulkheadConfig, CircuitBreakerConfig, RateLimitCon
 use resilience_core::context::Criticality;
 use resilience_core::hedge::{Hedge, Quantile};
 use resilience_core::load_shed;
+use resilience_core::rate_limit::ClientRateLimiter;
 use tower::Layer;
 
 use super::{Parts, Stack};
@@ -65,6 +66,15 @@ impl Parts {
         Ok(Stack::new(limiter.layer().layer(inner)))
     }
 
+    pub(super) fn client_rate_limit(&self, config: scenario::ClientRateLimit, inner: Stack) -> Result<Stack, String> {
+        let mut builder = ClientRateLimiter::builder().timer(self.clock.timer());
+        if let Some(max_wait) = config.max_wait {
+            builder = builder.max_wait(max_wait.0);
+        }
+        let limiter = builder.build().map_err(text)?;
+        Ok(Stack::new(limiter.layer(is_throttled).layer(inner)))
+    }
+
     pub(super) fn client_throttle(&mut self, config: &ClientThrottle, inner: Stack) -> Result<Stack, String> {
         let mut builder = load_shed::ClientThrottle::builder().timer(self.clock.timer()).seed(self.rng.next_u64());
         if let Some(window) = config.window {
@@ -100,6 +110,10 @@ impl Parts {
             Stack::new(layer.layer(inner))
         })
     }
+}
+
+fn is_throttled(answer: &Result<Answer, Failure>) -> bool {
+    answer.as_ref().is_err_and(Failure::is_throttled)
 }
 
 fn text(error: impl std::fmt::Display) -> String {

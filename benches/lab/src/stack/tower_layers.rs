@@ -5,6 +5,7 @@ use std::sync::Arc;
 use resilience_core::rng::SharedRng;
 use tower::buffer::Buffer;
 use tower::hedge::{self, Hedge};
+use tower::limit::{self, RateLimit};
 use tower::retry::backoff::{Backoff as _, ExponentialBackoff, ExponentialBackoffMaker, MakeBackoff as _};
 use tower::retry::budget::{Budget as _, TpsBudget};
 use tower::retry::{Policy, RetryLayer};
@@ -12,8 +13,11 @@ use tower::timeout::TimeoutLayer;
 use tower::{BoxError, Layer, ServiceExt};
 
 use super::{Parts, Stack};
-use crate::scenario::{Limit, Slots, TowerHedge, TowerRetry};
+use crate::scenario::{Limit, Rate, Slots, TowerHedge, TowerRetry};
 use crate::sim::{Answer, Call, Failure};
+
+/// Longer than any line here.
+const PLACES: usize = 10_000;
 
 impl Parts {
     pub(super) fn tower_timeout(config: Limit, inner: Stack) -> Stack {
@@ -30,12 +34,15 @@ impl Parts {
     }
 
     pub(super) fn tower_concurrency_limit(config: Slots, inner: Stack) -> Stack {
-        Stack::new(tower::limit::ConcurrencyLimit::new(inner, config.limit))
+        Stack::new(limit::ConcurrencyLimit::new(inner, config.limit))
+    }
+
+    pub(super) fn tower_rate_limit(config: Rate, inner: Stack) -> Stack {
+        let limit = RateLimit::new(inner, limit::rate::Rate::new(u64::from(config.calls), config.per.0));
+        Stack::new(Buffer::new(limit, PLACES).map_err(named))
     }
 
     pub(super) fn tower_hedge(config: &TowerHedge, inner: Stack) -> Stack {
-        /// Longer than any line here.
-        const PLACES: usize = 10_000;
         let hedge = Hedge::new(inner, Always, config.samples, config.quantile, config.period.0);
         Stack::new(Buffer::new(hedge, PLACES).map_err(named))
     }
