@@ -17,10 +17,8 @@ use std::sync::Arc;
 /// assert_eq!(&*payments, "payments");
 /// assert_eq!(payments, Name::from(String::from("payments")));
 /// ```
-#[derive(Clone)]
 pub struct Name(Repr);
 
-#[derive(Clone)]
 enum Repr {
     Static(&'static str),
     /// Behind a thin pointer, so that a name is two words long: refusals lie in every future.
@@ -47,6 +45,17 @@ impl Name {
             Repr::Static(name) => name,
             Repr::Shared(name) => name,
         }
+    }
+}
+
+impl Clone for Name {
+    /// Always inlined, so that the name of a refusal is written where it stays.
+    #[inline(always)]
+    fn clone(&self) -> Self {
+        Self(match &self.0 {
+            Repr::Static(name) => Repr::Static(name),
+            Repr::Shared(name) => Repr::Shared(name.clone()),
+        })
     }
 }
 

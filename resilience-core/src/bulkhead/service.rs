@@ -108,6 +108,7 @@ impl<S> BulkheadService<S> {
         self.slot.taken();
     }
 
+    #[inline(always)]
     fn note_full(&mut self, word: Word) {
         self.slot.bulkhead.shared.count_full(word);
         self.entry = Entry::Full(word);

@@ -5,6 +5,7 @@ use std::task::{Context, Poll};
 
 use tower_service::Service;
 
+use crate::context::ambient;
 use crate::prototype::Origin;
 use crate::{ByResult, Classify};
 
@@ -81,9 +82,11 @@ where
     #[inline(always)]
     fn call(&mut self, request: Req) -> Self::Future {
         let kept = self.origin.used().clone();
-        let session = Session::begin(kept.rules.retry.shared());
+        let started = Session::start(kept.rules.retry.shared());
+        let mut counted = Session::request(kept.rules.retry.shared());
         let copy = kept.rules.copy(1, &request);
-        let first = session.attempting(|| self.inner.call(request));
+        let first = counted.within(|| ambient::attempting(1, || self.inner.call(request)));
+        let session = Session::of(started, &mut counted);
         ResponseFuture::new(first, session, copy, kept)
     }
 }

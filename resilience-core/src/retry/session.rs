@@ -38,9 +38,27 @@ impl Session {
     /// A session whose first attempt is about to be sent.
     #[inline(always)]
     pub(super) fn begin(policy: &Shared) -> Self {
-        let started = policy.is_timed().then(|| policy.timer.now());
-        let request = policy.budget.as_ref().map_or_else(Request::default, RetryBudget::request);
-        Self { machine: machine::Session::new(), started, request, permit: None }
+        let started = Self::start(policy);
+        Self::of(started, &mut Self::request(policy))
+    }
+
+    /// When the call begins, if the rules bound how long it may take.
+    #[inline(always)]
+    pub(super) fn start(policy: &Shared) -> Option<Timestamp> {
+        policy.is_timed().then(|| policy.timer.now())
+    }
+
+    /// The request, as the budget sees it.
+    #[inline(always)]
+    pub(super) fn request(policy: &Shared) -> Request {
+        policy.budget.as_ref().map_or_else(Request::default, RetryBudget::request)
+    }
+
+    /// A session of a request whose first attempt was made: put together where it stays. To move one would be to read in
+    /// one piece what was written in several a moment before, for which a processor waits.
+    #[inline(always)]
+    pub(super) fn of(started: Option<Timestamp>, request: &mut Request) -> Self {
+        Self { machine: machine::Session::new(), started, request: request.moved(), permit: None }
     }
 
     /// The attempt under way, or scheduled.

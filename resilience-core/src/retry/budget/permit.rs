@@ -114,6 +114,12 @@ impl Request {
         Self { budget, counted: Some(counted) }
     }
 
+    /// The request, field by field.
+    #[inline(always)]
+    pub(crate) fn moved(&mut self) -> Self {
+        Self { budget: self.budget.take(), counted: self.counted.take() }
+    }
+
     /// Runs `work` so that no layer inside which shares the budget counts the request again.
     #[inline(always)]
     pub(crate) fn within<T>(&self, work: impl FnOnce() -> T) -> T {
