@@ -28,10 +28,29 @@ pub(super) struct Makers<Req, Res, E> {
 impl<Req, Res, E> Makers<Req, Res, E> {
     /// Whether all of these faults can be made.
     pub(super) fn check(&self, faults: &Faults) -> Result<(), ConfigError> {
+        self.can().check(faults)
+    }
+
+    /// What can be made.
+    pub(super) fn can(&self) -> Can {
+        Can { error: self.error.is_some(), response: self.response.is_some(), behaviour: self.behaviour.is_some() }
+    }
+}
+
+/// Which faults can be made.
+#[derive(Clone, Copy)]
+pub(super) struct Can {
+    error: bool,
+    response: bool,
+    behaviour: bool,
+}
+
+impl Can {
+    pub(super) fn check(self, faults: &Faults) -> Result<(), ConfigError> {
         for (kind, field, can) in [
-            (Kind::Error, "error", self.error.is_some()),
-            (Kind::Response, "response", self.response.is_some()),
-            (Kind::Behaviour, "behaviour", self.behaviour.is_some()),
+            (Kind::Error, "error", self.error),
+            (Kind::Response, "response", self.response),
+            (Kind::Behaviour, "behaviour", self.behaviour),
         ] {
             if faults.needs(kind) && !can {
                 return Err(ConfigError::new(field, "must be given before it can happen"));
@@ -50,6 +69,7 @@ pub struct ChaosBuilder<Req, Res, E> {
     makers: Makers<Req, Res, E>,
     seed: Option<u64>,
     enabled: bool,
+    dry_run: bool,
     timer: Option<SharedTimer>,
     listeners: Listeners,
 }
@@ -57,13 +77,19 @@ pub struct ChaosBuilder<Req, Res, E> {
 /// A checked configuration.
 pub(super) struct Config<Req, Res, E> {
     pub(super) name: Name,
-    pub(super) faults: Faults,
-    pub(super) script: Option<Script>,
     pub(super) makers: Makers<Req, Res, E>,
     pub(super) seed: u64,
-    pub(super) enabled: bool,
     pub(super) timer: SharedTimer,
     pub(super) listeners: Listeners,
+}
+
+/// The part of it that can be changed later.
+#[derive(Debug)]
+pub(super) struct Changeable {
+    pub(super) faults: Faults,
+    pub(super) script: Option<Script>,
+    pub(super) enabled: bool,
+    pub(super) dry_run: bool,
 }
 
 impl<Req, Res, E> ChaosBuilder<Req, Res, E> {
@@ -75,6 +101,7 @@ impl<Req, Res, E> ChaosBuilder<Req, Res, E> {
             makers: Makers { error: None, response: None, behaviour: None, only: None },
             seed: None,
             enabled: true,
+            dry_run: false,
             timer: SharedTimer::preset(),
             listeners: Listeners::default(),
         }
@@ -155,6 +182,12 @@ impl<Req, Res, E> ChaosBuilder<Req, Res, E> {
         self
     }
 
+    /// Draws, counts and tells what would go wrong, and lets every call pass. Default: off.
+    pub fn dry_run(mut self, dry_run: bool) -> Self {
+        self.dry_run = dry_run;
+        self
+    }
+
     /// The clock to live by. Default: tokio's.
     pub fn timer(mut self, timer: impl Into<SharedTimer>) -> Self {
         self.timer = Some(timer.into());
@@ -174,26 +207,25 @@ impl<Req, Res, E> ChaosBuilder<Req, Res, E> {
     /// [`ConfigError`] for probabilities that are not between 0 and 1 or add up to more, for a phase of no length, for a
     /// fault that nobody said how to make, and without a timer (without the feature `tokio`).
     pub fn build(self) -> Result<Chaos<Req, Res, E>, ConfigError> {
+        let changeable = self.checked(&self.makers)?;
+        let timer = self.timer.ok_or(ConfigError::new("timer", "must be set without the feature `tokio`"))?;
+        let listeners = self.listeners.bound("chaos", &self.name);
+        let seed = self.seed.unwrap_or_else(|| Rng::from_entropy().next_u64());
+        Ok(Chaos::new(Config { name: self.name, makers: self.makers, seed, timer, listeners }, changeable))
+    }
+
+    /// All that can be changed later, if it can work with these makers.
+    pub(super) fn checked(&self, makers: &Makers<Req, Res, E>) -> Result<Changeable, ConfigError> {
         self.faults.check()?;
-        self.makers.check(&self.faults)?;
+        makers.check(&self.faults)?;
         if let Some((phases, _)) = &self.script {
             for phase in phases {
                 phase.check()?;
-                self.makers.check(phase.faults())?;
+                makers.check(phase.faults())?;
             }
         }
-        let timer = self.timer.ok_or(ConfigError::new("timer", "must be set without the feature `tokio`"))?;
-        let listeners = self.listeners.bound("chaos", &self.name);
-        Ok(Chaos::new(Config {
-            name: self.name,
-            faults: self.faults,
-            script: self.script.map(|(phases, repeats)| Script::new(phases, repeats)),
-            makers: self.makers,
-            seed: self.seed.unwrap_or_else(|| Rng::from_entropy().next_u64()),
-            enabled: self.enabled,
-            timer,
-            listeners,
-        }))
+        let script = self.script.as_ref().map(|(phases, repeats)| Script::new(phases.iter().copied(), *repeats));
+        Ok(Changeable { faults: self.faults, script, enabled: self.enabled, dry_run: self.dry_run })
     }
 }
 

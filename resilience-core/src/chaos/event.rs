@@ -43,6 +43,15 @@ pub enum Event {
         /// How long the call is delayed, if that is the fault.
         delay: Duration,
     },
+    /// A fault would have been injected, in a dry run.
+    WouldInject {
+        /// Which.
+        kind: Kind,
+        /// The number of the call.
+        call: u64,
+        /// How long the call would have been delayed.
+        delay: Duration,
+    },
 }
 
 impl Fact for Event {
@@ -51,7 +60,10 @@ impl Fact for Event {
     }
 
     fn name(&self) -> &'static str {
-        "injected"
+        match self {
+            Self::Injected { .. } => "injected",
+            Self::WouldInject { .. } => "would_inject",
+        }
     }
 
     fn severity(&self) -> Severity {
@@ -59,7 +71,7 @@ impl Fact for Event {
     }
 
     fn reason(&self) -> Option<&'static str> {
-        let Self::Injected { kind, .. } = self;
+        let (Self::Injected { kind, .. } | Self::WouldInject { kind, .. }) = self;
         Some(kind.label())
     }
 }

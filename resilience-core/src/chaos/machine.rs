@@ -182,6 +182,11 @@ impl Script {
         Self { phases: phases.into_iter().collect(), repeats, at: 0, calls: 0, began: None }
     }
 
+    /// Whether it is made of the same phases, wherever it stands.
+    pub(super) fn is_made_as(&self, other: &Self) -> bool {
+        self.phases == other.phases && self.repeats == other.repeats
+    }
+
     /// The faults of a call made at `now`; `None` when the script is over. Counts the call.
     pub fn faults(&mut self, now: Timestamp) -> Option<Faults> {
         if self.phases.is_empty() {
@@ -191,14 +196,15 @@ impl Script {
         loop {
             began = self.rounds_over(began, now);
             let phase = *self.phases.get(self.at)?;
-            let ends = began + phase.time;
-            if self.calls < phase.calls && now < ends {
+            // Not by the time at which it ends: on a clock at its end, every phase would have ended already.
+            let is_time_up = now.since(began) >= phase.time;
+            if self.calls < phase.calls && !is_time_up {
                 self.calls += 1;
                 self.began = Some(began);
                 return Some(phase.faults);
             }
             // A phase of calls ends when the next call comes, one of time when its time is up, noticed or not.
-            began = if now < ends { now } else { ends };
+            began = if is_time_up { began + phase.time } else { now };
             (self.at, self.calls, self.began) = (self.at + 1, 0, Some(began));
             if self.at == self.phases.len() && self.repeats {
                 self.at = 0;

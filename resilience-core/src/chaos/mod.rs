@@ -20,6 +20,7 @@
 //! [`Faults`]: with which probability a call is delayed, and with which one it fails, is answered, or is disturbed. The n-th
 //! call of a policy meets the same fault whenever the seed is the same, whatever the threads do. A script of [`Phase`]s
 //! changes the faults by numbers of calls or by time: an outage that begins after ten calls and lasts for a minute.
+//! Faults, script and switch can come from a file, where it is off unless told otherwise; see `config::ChaosConfig`.
 //!
 //! It is scoped to its policy object: there are no global points of failure, two tests do not meet, and what is not layered
 //! in costs nothing. Switched [off](Chaos::off), a layer costs one relaxed load.
@@ -64,11 +65,12 @@
 //! | [`script`](ChaosBuilder::script) | none: the same faults for ever | |
 //! | [`seed`](ChaosBuilder::seed) | from the system | set it in tests |
 //! | [`enabled`](ChaosBuilder::enabled) | on | whoever layers it in wants it |
+//! | [`dry_run`](ChaosBuilder::dry_run) | off | on, it tells what it would do to production, and does nothing |
 //! | [`only`](ChaosBuilder::only) | all requests | |
 //!
 //! # Events
 //!
-//! [`Event`], as `resilience.chaos.*`: `injected`, with what it was as `reason`, as a warning: in a log of production, a fault
+//! [`Event`], as `resilience.chaos.*`: `injected` and, in a dry run, `would_inject`, with what it was as `reason`, as a warning: in a log of production, a fault
 //! that was made must not look like one that happened.
 //!
 //! # Errors

@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::future::Future;
+use std::time::Duration;
 
-use super::config::{ChaosBuilder, Config, Makers};
+use super::config::{Changeable, ChaosBuilder, Config, Makers};
 use super::event::{Event, Kind};
 use super::future::{Plan, ResponseFuture};
-use super::machine::{Faults, Script};
+use super::machine::{Decision, Faults, Script};
 use crate::event::Listeners;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, lock};
@@ -22,12 +23,14 @@ pub struct Chaos<Req, Res, E> {
 
 struct Shared<Req, Res, E> {
     enabled: AtomicBool,
+    dry_run: AtomicBool,
     /// What may go wrong now; changed rarely, read by calls of a policy that is on.
     rules: Mutex<Rules>,
     makers: Makers<Req, Res, E>,
     seed: u64,
     calls: AtomicU64,
     injected: [AtomicU64; 4],
+    would_inject: AtomicU64,
     name: Name,
     timer: SharedTimer,
     listeners: Listeners,
@@ -56,6 +59,8 @@ pub struct Snapshot {
     pub responses: u64,
     /// Calls that were disturbed.
     pub behaviours: u64,
+    /// Faults that would have been injected, in a dry run.
+    pub would_inject: u64,
 }
 
 impl<Req, Res, E> Chaos<Req, Res, E> {
@@ -64,15 +69,18 @@ impl<Req, Res, E> Chaos<Req, Res, E> {
         ChaosBuilder::new()
     }
 
-    pub(super) fn new(config: Config<Req, Res, E>) -> Self {
+    pub(super) fn new(config: Config<Req, Res, E>, changeable: Changeable) -> Self {
+        let Changeable { faults, script, enabled, dry_run } = changeable;
         Self {
             shared: Arc::new(Shared {
-                enabled: AtomicBool::new(config.enabled),
-                rules: Mutex::new(Rules { faults: config.faults, script: config.script }),
+                enabled: AtomicBool::new(enabled),
+                dry_run: AtomicBool::new(dry_run),
+                rules: Mutex::new(Rules { faults, script }),
                 makers: config.makers,
                 seed: config.seed,
                 calls: AtomicU64::new(0),
                 injected: std::array::from_fn(|_| AtomicU64::new(0)),
+                would_inject: AtomicU64::new(0),
                 name: config.name,
                 timer: config.timer,
                 listeners: config.listeners,
@@ -103,6 +111,54 @@ impl<Req, Res, E> Chaos<Req, Res, E> {
         Ok(())
     }
 
+    /// Takes over faults, script, switch and dry run of `builder` while calls run; its name, makers, seed, clock and
+    /// listeners are not looked at. A script that is still the same stays where it stands.
+    ///
+    /// # Errors
+    ///
+    /// As the builder's, and for faults that this policy was not told how to make; nothing has changed then.
+    ///
+    /// ```
+    /// use resilience_core::chaos::{Chaos, Faults};
+    ///
+    /// let chaos = Chaos::<(), (), &str>::builder().error(|()| "down").build()?;
+    /// chaos.reconfigure(Chaos::builder().faults(Faults::OUTAGE).enabled(false))?;
+    /// assert!(!chaos.snapshot().enabled);
+    /// let answers = Chaos::builder().faults(Faults { response: 0.5, ..Faults::NONE });
+    /// assert_eq!(chaos.reconfigure(answers).unwrap_err().to_string(), "response must be given before it can happen");
+    /// # Ok::<(), resilience_core::ConfigError>(())
+    /// ```
+    pub fn reconfigure(&self, builder: ChaosBuilder<Req, Res, E>) -> Result<(), ConfigError> {
+        let shared = &*self.shared;
+        let Changeable { faults, script, enabled, dry_run } = builder.checked(&shared.makers)?;
+        {
+            let mut rules = lock(&shared.rules);
+            rules.faults = faults;
+            match (&rules.script, &script) {
+                (Some(before), Some(after)) if before.is_made_as(after) => {}
+                _ => rules.script = script,
+            }
+            // Relaxed, as the switch. Before it: what is only tried out is not switched on for a moment.
+            shared.dry_run.store(dry_run, Ordering::Relaxed);
+        }
+        shared.enabled.store(enabled, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// A way to this policy that does not keep it alive.
+    #[cfg(not(loom))]
+    pub(crate) fn weak(&self) -> impl Fn() -> Option<Self> + use<Req, Res, E> {
+        let weak = Arc::downgrade(&self.shared);
+        move || weak.upgrade().map(|shared| Self { shared })
+    }
+
+    /// Whether it could meet a call with these faults.
+    #[cfg(all(feature = "serde", not(loom)))]
+    pub(crate) fn can_make(&self) -> impl Fn(&Faults) -> Result<(), ConfigError> + Send + Sync + use<Req, Res, E> {
+        let can = self.shared.makers.can();
+        move |faults| can.check(faults)
+    }
+
     /// The name in events.
     pub fn name(&self) -> &Name {
         &self.shared.name
@@ -121,6 +177,7 @@ impl<Req, Res, E> Chaos<Req, Res, E> {
             errors: injected(Kind::Error),
             responses: injected(Kind::Response),
             behaviours: injected(Kind::Behaviour),
+            would_inject: shared.would_inject.load(Ordering::Relaxed),
         }
     }
 
@@ -156,6 +213,10 @@ impl<Req, Res, E> Shared<Req, Res, E> {
             (call, scripted.unwrap_or(rules.faults))
         };
         let decision = faults.decide(self.seed, call);
+        if self.dry_run.load(Ordering::Relaxed) {
+            self.tell_trial(decision, call);
+            return None;
+        }
         let mut plan = Plan::default();
         if let Some(delay) = decision.delay {
             self.tell(Kind::Delay, call, delay);
@@ -169,12 +230,21 @@ impl<Req, Res, E> Shared<Req, Res, E> {
             Some(Kind::Delay) | None => {}
         }
         if let Some(kind) = decision.fault {
-            self.tell(kind, call, std::time::Duration::ZERO);
+            self.tell(kind, call, Duration::ZERO);
         }
         (decision.delay.is_some() || decision.fault.is_some()).then(|| Box::new(plan))
     }
 
-    fn tell(&self, kind: Kind, call: u64, delay: std::time::Duration) {
+    fn tell_trial(&self, decision: Decision, call: u64) {
+        let delay = decision.delay.map(|delay| (Kind::Delay, delay));
+        let fault = decision.fault.map(|kind| (kind, Duration::ZERO));
+        for (kind, delay) in delay.into_iter().chain(fault) {
+            self.would_inject.fetch_add(1, Ordering::Relaxed);
+            self.listeners.emit(&self.name, || self.timer.now(), || Event::WouldInject { kind, call, delay });
+        }
+    }
+
+    fn tell(&self, kind: Kind, call: u64, delay: Duration) {
         self.injected[kind as usize].fetch_add(1, Ordering::Relaxed);
         self.listeners.emit(&self.name, || self.timer.now(), || Event::Injected { kind, call, delay });
     }

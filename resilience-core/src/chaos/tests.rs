@@ -145,6 +145,29 @@ fn an_outage_by_time_is_over_when_it_is_over_whoever_calls() {
 }
 
 #[test]
+fn a_script_that_is_still_the_same_stays_where_it_stands() {
+    let script = || [Phase::calls(2, Faults::NONE), Phase::calls(2, Faults::OUTAGE)];
+    let chaos = chaos().script(script(), false).build().unwrap();
+    let call = |chaos: &Chaos<u32, u32, &'static str>| chaos.call(&1, async { Ok(1) }).now_or_never().unwrap().is_ok();
+    assert!(call(&chaos) && call(&chaos) && !call(&chaos));
+    chaos.reconfigure(Chaos::builder().script(script(), false)).unwrap();
+    assert!(!call(&chaos) && call(&chaos), "the outage is not played again");
+    chaos.reconfigure(Chaos::builder().script(script(), true)).unwrap();
+    assert!(call(&chaos) && call(&chaos) && !call(&chaos), "another script is");
+}
+
+#[test]
+fn a_clock_at_its_end_does_not_send_a_script_round_for_ever() {
+    // The end of each phase was taken to be the end of time, which had come: no phase was the present one.
+    let now = Timestamp::ORIGIN + Duration::MAX;
+    for phase in [Phase::calls(2, Faults::OUTAGE), Phase::lasting(SECOND, Faults::OUTAGE)] {
+        let mut script = Script::new([phase, phase], true);
+        assert_eq!(script.faults(Timestamp::ORIGIN), Some(Faults::OUTAGE));
+        assert!((0..5).all(|_| script.faults(now) == Some(Faults::OUTAGE)));
+    }
+}
+
+#[test]
 fn a_new_set_of_faults_ends_the_script_and_a_wrong_one_changes_nothing() {
     let chaos = chaos().script([Phase::calls(100, Faults::OUTAGE)], false).build().unwrap();
     let wrong = chaos.set_faults(Faults { behaviour: 1.0, ..Faults::NONE }).unwrap_err();

@@ -24,6 +24,16 @@ pub enum Event {
         /// Why.
         reason: Reason,
     },
+    /// A call would have waited for its token, in a dry run.
+    WouldQueue {
+        /// How long there is none, as things stand.
+        wait: Duration,
+    },
+    /// A call would have been refused, in a dry run.
+    WouldReject {
+        /// Why.
+        reason: Reason,
+    },
 }
 
 impl Fact for Event {
@@ -36,19 +46,21 @@ impl Fact for Event {
             Self::Throttled { .. } => "throttled",
             Self::Queued { .. } => "queued",
             Self::Rejected { .. } => "rejected",
+            Self::WouldQueue { .. } => "would_queue",
+            Self::WouldReject { .. } => "would_reject",
         }
     }
 
     fn severity(&self) -> Severity {
         match self {
-            Self::Queued { .. } => Severity::Debug,
-            Self::Throttled { .. } | Self::Rejected { .. } => Severity::Warn,
+            Self::Queued { .. } | Self::WouldQueue { .. } => Severity::Debug,
+            Self::Throttled { .. } | Self::Rejected { .. } | Self::WouldReject { .. } => Severity::Warn,
         }
     }
 
     fn reason(&self) -> Option<&'static str> {
         match self {
-            Self::Rejected { reason } => Some(reason.label()),
+            Self::Rejected { reason } | Self::WouldReject { reason } => Some(reason.label()),
             _ => None,
         }
     }

@@ -49,6 +49,7 @@
 //! | setting | default | why |
 //! |---|---|---|
 //! | [`max_wait`](ClientRateLimiterBuilder::max_wait) | 20 s | as long as the SDKs' longest backoff |
+//! | [`dry_run`](ClientRateLimiterBuilder::dry_run) | off | |
 //!
 //! The constants of the curve are the SDKs': 0.7 and 0.4, rates measured over half seconds with a weight of 0.8, and never
 //! below one call in two seconds.

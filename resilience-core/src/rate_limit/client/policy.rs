@@ -26,13 +26,22 @@ pub(super) struct Shared {
     /// How often the rate was cut. What was sent before the last time says nothing about the rate since.
     cuts: AtomicU32,
     epoch: Timestamp,
-    max_wait: Duration,
+    settings: Mutex<Settings>,
     name: Name,
     pub(super) timer: SharedTimer,
     listeners: Listeners,
     queued: AtomicU64,
     throttled: AtomicU64,
     rejected: AtomicU64,
+    would_queue: AtomicU64,
+    would_reject: AtomicU64,
+}
+
+/// What can change while it is in use; asked for by who finds no token.
+#[derive(Clone, Copy, Debug)]
+struct Settings {
+    max_wait: Duration,
+    dry_run: bool,
 }
 
 struct Rule {
@@ -59,6 +68,10 @@ pub struct Snapshot {
     pub queued: u64,
     /// Calls that were refused.
     pub rejected: u64,
+    /// Calls that would have waited, in a dry run.
+    pub would_queue: u64,
+    /// Calls that would have been refused, in a dry run.
+    pub would_reject: u64,
 }
 
 impl ClientRateLimiter {
@@ -66,7 +79,7 @@ impl ClientRateLimiter {
     pub fn builder() -> ClientRateLimiterBuilder {
         ClientRateLimiterBuilder {
             name: Name::from_static("rate_limit"),
-            max_wait: Duration::from_secs(20),
+            settings: Settings { max_wait: Duration::from_secs(20), dry_run: false },
             timer: SharedTimer::preset(),
             listeners: Listeners::default(),
         }
@@ -133,7 +146,41 @@ impl ClientRateLimiter {
             throttled,
             queued: shared.queued.load(Ordering::Relaxed),
             rejected: shared.rejected.load(Ordering::Relaxed),
+            would_queue: shared.would_queue.load(Ordering::Relaxed),
+            would_reject: shared.would_reject.load(Ordering::Relaxed),
         }
+    }
+
+    /// Takes over longest wait and dry run of `builder` while calls run; its name, clock and listeners are not looked at. Who
+    /// waits is judged by the new wait when there might be a token.
+    ///
+    /// # Errors
+    ///
+    /// None as things are: any wait will do.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use resilience_core::rate_limit::client::ClientRateLimiter;
+    ///
+    /// let limiter = ClientRateLimiter::builder().build()?;
+    /// limiter.reconfigure(ClientRateLimiter::builder().max_wait(Duration::from_secs(1)))?;
+    /// # Ok::<(), resilience_core::ConfigError>(())
+    /// ```
+    pub fn reconfigure(&self, builder: ClientRateLimiterBuilder) -> Result<(), ConfigError> {
+        *lock(&self.shared.settings) = builder.settings;
+        Ok(())
+    }
+
+    /// Whether calls may wait in it.
+    pub(crate) fn waits(&self) -> bool {
+        !lock(&self.shared.settings).max_wait.is_zero()
+    }
+
+    /// A way to this policy that does not keep it alive.
+    #[cfg(not(loom))]
+    pub(crate) fn weak(&self) -> Result<impl Fn() -> Option<Self> + Send + Sync + 'static, ConfigError> {
+        let weak = Arc::downgrade(&self.shared);
+        Ok(move || weak.upgrade().map(|shared| Self { shared }))
     }
 
     /// The name in refusals and events.
@@ -153,22 +200,33 @@ impl Shared {
             Ok(()) => return Ok(()),
             Err(seconds) => Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX),
         };
+        let Settings { max_wait, dry_run } = *lock(&self.settings);
         let now = self.timer.now();
         // At least a little: a wait rounded down to nothing would be asked about over and over.
         let due = now + missing.max(Duration::from_micros(1));
         let (is_new, since) = (since.is_none(), since.unwrap_or(now));
         let latest = context::deadline(&self.timer).map_or(Timestamp::NEVER, |deadline| deadline.timestamp());
-        let reason = if due > since + self.max_wait {
+        let reason = if due > since + max_wait {
             Reason::RateLimited
         } else if due >= latest {
             Reason::Deadline
         } else {
+            if dry_run {
+                self.would_queue.fetch_add(1, Ordering::Relaxed);
+                self.tell(Event::WouldQueue { wait: missing });
+                return Ok(());
+            }
             if is_new {
                 self.queued.fetch_add(1, Ordering::Relaxed);
                 self.tell(Event::Queued { wait: missing });
             }
             return Err(Ok(due));
         };
+        if dry_run {
+            self.would_reject.fetch_add(1, Ordering::Relaxed);
+            self.tell(Event::WouldReject { reason });
+            return Ok(());
+        }
         self.rejected.fetch_add(1, Ordering::Relaxed);
         self.tell(Event::Rejected { reason });
         Err(Err(Rejected::new(self.name.clone(), reason).with_retry_after(missing)))
@@ -190,7 +248,7 @@ impl fmt::Debug for ClientRateLimiter {
 #[must_use = "a builder does nothing until it is built"]
 pub struct ClientRateLimiterBuilder {
     name: Name,
-    max_wait: Duration,
+    settings: Settings,
     timer: Option<SharedTimer>,
     listeners: Listeners,
 }
@@ -204,7 +262,13 @@ impl ClientRateLimiterBuilder {
 
     /// How long a call may wait for its token, all in all. Default: 20 s. Zero refuses whoever finds none.
     pub fn max_wait(mut self, max_wait: Duration) -> Self {
-        self.max_wait = max_wait;
+        self.settings.max_wait = max_wait;
+        self
+    }
+
+    /// Finds the rate, counts and tells who would wait or be refused, and lets everybody pass at once. Default: off.
+    pub fn dry_run(mut self, dry_run: bool) -> Self {
+        self.settings.dry_run = dry_run;
         self
     }
 
@@ -232,13 +296,15 @@ impl ClientRateLimiterBuilder {
             rule: Mutex::new(Rule { rate: ClientRate::new(0.0), cut: None }),
             cuts: AtomicU32::new(0),
             epoch: timer.now(),
-            max_wait: self.max_wait,
+            settings: Mutex::new(self.settings),
             name: self.name,
             timer,
             listeners,
             queued: AtomicU64::new(0),
             throttled: AtomicU64::new(0),
             rejected: AtomicU64::new(0),
+            would_queue: AtomicU64::new(0),
+            would_reject: AtomicU64::new(0),
         };
         Ok(ClientRateLimiter { shared: Arc::new(shared) })
     }

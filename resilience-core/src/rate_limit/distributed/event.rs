@@ -17,6 +17,11 @@ pub enum Event {
         /// Why.
         reason: Reason,
     },
+    /// A call would have been refused, in a dry run.
+    WouldReject {
+        /// Why.
+        reason: Reason,
+    },
     /// The store did not answer, or too late.
     Unavailable {
         /// Whether the call was admitted all the same.
@@ -33,6 +38,7 @@ impl Fact for Event {
         match self {
             Self::Taken { .. } => "taken",
             Self::Rejected { .. } => "rejected",
+            Self::WouldReject { .. } => "would_reject",
             Self::Unavailable { .. } => "unavailable",
         }
     }
@@ -40,14 +46,14 @@ impl Fact for Event {
     fn severity(&self) -> Severity {
         match self {
             Self::Taken { .. } => Severity::Debug,
-            Self::Rejected { .. } => Severity::Warn,
+            Self::Rejected { .. } | Self::WouldReject { .. } => Severity::Warn,
             Self::Unavailable { .. } => Severity::Error,
         }
     }
 
     fn reason(&self) -> Option<&'static str> {
         match self {
-            Self::Rejected { reason } => Some(reason.label()),
+            Self::Rejected { reason } | Self::WouldReject { reason } => Some(reason.label()),
             _ => None,
         }
     }

@@ -57,6 +57,7 @@
 //! | [`keep_for`](DistributedRateLimiterBuilder::keep_for) | the quota's time | longer, and others' permits would be spent in two periods |
 //! | [`patience`](DistributedRateLimiterBuilder::patience) | 50 ms | a limiter must not be the slowest part of a call |
 //! | [`when_unavailable`](DistributedRateLimiterBuilder::when_unavailable) | admit | a limit protects; it should not be what brings the service down |
+//! | [`dry_run`](DistributedRateLimiterBuilder::dry_run) | off | |
 //!
 //! # Events
 //!

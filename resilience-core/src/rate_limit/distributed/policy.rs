@@ -6,6 +6,8 @@ use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
+
 use super::super::machine::Rule;
 use super::event::Event;
 use super::store::{PermitStore, Quota, Taken};
@@ -39,11 +41,7 @@ pub struct DistributedRateLimiter<S> {
 
 pub(super) struct Shared<S> {
     store: S,
-    quota: Quota,
-    handful: u32,
-    keep_for: Duration,
-    patience: Duration,
-    when_unavailable: WhenUnavailable,
+    settings: ArcSwap<Settings>,
     name: Name,
     timer: SharedTimer,
     listeners: Listeners,
@@ -55,7 +53,19 @@ pub(super) struct Shared<S> {
     said: Mutex<(u64, Option<No>)>,
     taken: AtomicU64,
     rejected: AtomicU64,
+    would_reject: AtomicU64,
     unavailable: AtomicU64,
+}
+
+/// What can change while it is in use.
+#[derive(Clone, Copy, Debug)]
+struct Settings {
+    quota: Quota,
+    handful: u32,
+    keep_for: Duration,
+    patience: Duration,
+    when_unavailable: WhenUnavailable,
+    dry_run: bool,
 }
 
 /// Why the store gave nothing.
@@ -75,6 +85,8 @@ pub struct Snapshot {
     pub taken: u64,
     /// Calls refused.
     pub rejected: u64,
+    /// Calls that would have been, in a dry run.
+    pub would_reject: u64,
     /// How often the store did not answer.
     pub unavailable: u64,
 }
@@ -91,6 +103,7 @@ impl<S: PermitStore> DistributedRateLimiter<S> {
             keep_for: None,
             patience: Duration::from_millis(50),
             when_unavailable: WhenUnavailable::default(),
+            dry_run: false,
             timer: SharedTimer::preset(),
             listeners: Listeners::default(),
         }
@@ -122,7 +135,7 @@ impl<S: PermitStore> DistributedRateLimiter<S> {
         drop(turn);
         match said {
             Ok(()) => Ok(()),
-            Err(No::Permits { retry_after }) => Err(shared.reject(retry_after)),
+            Err(No::Permits { retry_after }) => shared.reject(retry_after),
             Err(No::Answer) => shared.without_the_store(),
         }
     }
@@ -130,6 +143,30 @@ impl<S: PermitStore> DistributedRateLimiter<S> {
     /// Spends a permit if one is at hand. Never asks the store.
     pub fn try_acquire(&self) -> bool {
         self.shared.spend()
+    }
+
+    /// Takes over all of `builder` while calls run but its store, name, clock and listeners. Permits at hand stay, no longer
+    /// than they were to.
+    ///
+    /// All nodes of a limit should be told the same: what differs, the store settles as its engine does.
+    ///
+    /// # Errors
+    ///
+    /// As the builder's. Nothing has changed then.
+    pub fn reconfigure(&self, builder: DistributedRateLimiterBuilder<S>) -> Result<(), ConfigError> {
+        self.reconfigure_by(&builder)
+    }
+
+    pub(crate) fn reconfigure_by<T>(&self, builder: &DistributedRateLimiterBuilder<T>) -> Result<(), ConfigError> {
+        self.shared.settings.store(builder.checked()?.into());
+        Ok(())
+    }
+
+    /// A way to this policy that does not keep it alive.
+    #[cfg(not(loom))]
+    pub(crate) fn weak(&self) -> impl Fn() -> Option<Self> + use<S> {
+        let weak = Arc::downgrade(&self.shared);
+        move || weak.upgrade().map(|shared| Self { shared })
     }
 
     /// The name in refusals and events, and of the limit in the store.
@@ -146,6 +183,7 @@ impl<S: PermitStore> DistributedRateLimiter<S> {
             at_hand: if shared.timer.now() < until { at_hand } else { 0 },
             taken: shared.taken.load(Ordering::Relaxed),
             rejected: shared.rejected.load(Ordering::Relaxed),
+            would_reject: shared.would_reject.load(Ordering::Relaxed),
             unavailable: shared.unavailable.load(Ordering::Relaxed),
         }
     }
@@ -165,7 +203,8 @@ impl<S: PermitStore> Shared<S> {
     #[cfg(feature = "tower")]
     pub(super) fn give_back(&self) {
         let mut hand = lock(&self.hand);
-        hand.0 = hand.0.saturating_add(1).min(self.handful);
+        // Not above what it may hold, which may be less than it was.
+        hand.0 = hand.0.saturating_add(1).min(self.settings.load().handful.max(hand.0));
     }
 
     /// Asks the store, and keeps what it grants beyond the caller's own permit.
@@ -175,7 +214,7 @@ impl<S: PermitStore> Shared<S> {
         *last = (last.0 + 1, said.err());
         drop(last);
         let granted = said?;
-        let until = self.timer.now() + self.keep_for;
+        let until = self.timer.now() + self.settings.load().keep_for;
         // What was left is stale, or was spent: who asks has found none.
         *lock(&self.hand) = (granted - 1, until);
         Ok(())
@@ -183,8 +222,9 @@ impl<S: PermitStore> Shared<S> {
 
     /// The permits the store grants, at least one.
     async fn take(&self) -> Result<u32, No> {
-        let mut late = self.timer.sleep(self.patience);
-        let mut take = pin!(self.store.take(&self.name, self.handful, self.quota));
+        let Settings { quota, handful, patience, .. } = **self.settings.load();
+        let mut late = self.timer.sleep(patience);
+        let mut take = pin!(self.store.take(&self.name, handful, quota));
         let answer = std::future::poll_fn(|cx| {
             // The store first: an answer that is there counts, however late.
             if let Poll::Ready(answer) = take.as_mut().poll(cx) {
@@ -194,7 +234,7 @@ impl<S: PermitStore> Shared<S> {
         });
         let Taken { granted, retry_after } = answer.await.ok_or(No::Answer)?;
         // A store that grants more than was asked for is not to be believed.
-        let granted = granted.min(self.handful);
+        let granted = granted.min(handful);
         self.taken.fetch_add(granted.into(), Ordering::Relaxed);
         self.tell(|| Event::Taken { granted });
         if granted == 0 { Err(No::Permits { retry_after }) } else { Ok(granted) }
@@ -202,19 +242,24 @@ impl<S: PermitStore> Shared<S> {
 
     fn without_the_store(&self) -> Result<(), Rejected> {
         self.unavailable.fetch_add(1, Ordering::Relaxed);
-        let admitted = self.when_unavailable == WhenUnavailable::Admit;
+        let admitted = self.settings.load().when_unavailable == WhenUnavailable::Admit;
         self.tell(|| Event::Unavailable { admitted });
-        if admitted { Ok(()) } else { Err(self.reject(None)) }
+        if admitted { Ok(()) } else { self.reject(None) }
     }
 
-    fn reject(&self, retry_after: Option<Duration>) -> Rejected {
+    fn reject(&self, retry_after: Option<Duration>) -> Result<(), Rejected> {
+        if self.settings.load().dry_run {
+            self.would_reject.fetch_add(1, Ordering::Relaxed);
+            self.tell(|| Event::WouldReject { reason: Reason::RateLimited });
+            return Ok(());
+        }
         self.rejected.fetch_add(1, Ordering::Relaxed);
         self.tell(|| Event::Rejected { reason: Reason::RateLimited });
         let rejected = Rejected::new(self.name.clone(), Reason::RateLimited);
-        match retry_after {
+        Err(match retry_after {
             Some(wait) => rejected.with_retry_after(wait),
             None => rejected,
-        }
+        })
     }
 
     fn tell(&self, event: impl FnOnce() -> Event) {
@@ -232,7 +277,7 @@ impl<S> fmt::Debug for DistributedRateLimiter<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DistributedRateLimiter")
             .field("name", &self.shared.name)
-            .field("quota", &self.shared.quota)
+            .field("quota", &self.shared.settings.load().quota)
             .finish_non_exhaustive()
     }
 }
@@ -249,6 +294,7 @@ pub struct DistributedRateLimiterBuilder<S> {
     keep_for: Option<Duration>,
     patience: Duration,
     when_unavailable: WhenUnavailable,
+    dry_run: bool,
     timer: Option<SharedTimer>,
     listeners: Listeners,
 }
@@ -297,6 +343,12 @@ impl<S: PermitStore> DistributedRateLimiterBuilder<S> {
         self
     }
 
+    /// Asks, spends, counts and tells, and refuses nobody. Default: off.
+    pub fn dry_run(mut self, dry_run: bool) -> Self {
+        self.dry_run = dry_run;
+        self
+    }
+
     /// The clock to live by. Default: tokio's.
     pub fn timer(mut self, timer: impl Into<SharedTimer>) -> Self {
         self.timer = Some(timer.into());
@@ -316,6 +368,32 @@ impl<S: PermitStore> DistributedRateLimiterBuilder<S> {
     /// [`ConfigError`] for a quota that is missing or cannot be kept, a handful of zero or above the burst, a time of zero,
     /// or no timer (without the feature `tokio`).
     pub fn build(self) -> Result<DistributedRateLimiter<S>, ConfigError> {
+        let settings = self.checked()?;
+        let timer = self.timer.ok_or(ConfigError::new("timer", "must be set without the feature `tokio`"))?;
+        let asking =
+            Bulkhead::builder().name(self.name.clone()).limit(1).queue(MOST_WAITING).timer(timer.clone()).build()?;
+        let listeners = self.listeners.bound("rate_limit", &self.name);
+        let shared = Shared {
+            store: self.store,
+            settings: ArcSwap::from_pointee(settings),
+            name: self.name,
+            timer,
+            listeners,
+            hand: Mutex::new((0, Timestamp::ORIGIN)),
+            asking,
+            said: Mutex::new((0, None)),
+            taken: AtomicU64::new(0),
+            rejected: AtomicU64::new(0),
+            would_reject: AtomicU64::new(0),
+            unavailable: AtomicU64::new(0),
+        };
+        Ok(DistributedRateLimiter { shared: Arc::new(shared) })
+    }
+}
+
+impl<S> DistributedRateLimiterBuilder<S> {
+    /// All that can be changed later.
+    fn checked(&self) -> Result<Settings, ConfigError> {
         let (permits, per) = self.quota.ok_or(ConfigError::new("quota", "must be set"))?;
         let burst = self.burst.unwrap_or(permits);
         Rule::new(permits, per, burst)?;
@@ -330,27 +408,14 @@ impl<S: PermitStore> DistributedRateLimiterBuilder<S> {
         if self.patience.is_zero() {
             return Err(ConfigError::new("patience", "must be above zero"));
         }
-        let timer = self.timer.ok_or(ConfigError::new("timer", "must be set without the feature `tokio`"))?;
-        let asking =
-            Bulkhead::builder().name(self.name.clone()).limit(1).queue(MOST_WAITING).timer(timer.clone()).build()?;
-        let listeners = self.listeners.bound("rate_limit", &self.name);
-        let shared = Shared {
-            store: self.store,
-            quota: Quota { permits, per, burst },
-            handful,
-            keep_for,
-            patience: self.patience,
-            when_unavailable: self.when_unavailable,
-            name: self.name,
-            timer,
-            listeners,
-            hand: Mutex::new((0, Timestamp::ORIGIN)),
-            asking,
-            said: Mutex::new((0, None)),
-            taken: AtomicU64::new(0),
-            rejected: AtomicU64::new(0),
-            unavailable: AtomicU64::new(0),
-        };
-        Ok(DistributedRateLimiter { shared: Arc::new(shared) })
+        let quota = Quota { permits, per, burst };
+        let Self { patience, when_unavailable, dry_run, .. } = *self;
+        Ok(Settings { quota, handful, keep_for, patience, when_unavailable, dry_run })
+    }
+
+    /// Whether it could be built, given a timer.
+    #[cfg(all(feature = "serde", not(loom)))]
+    pub(crate) fn can_work(&self) -> Result<(), ConfigError> {
+        self.checked().map(drop)
     }
 }
