@@ -1,6 +1,5 @@
 //! A configuration applied to policies that are in use.
 
-#[cfg(feature = "cache")]
 use crate::registry::Managed;
 
 use super::{Config, PipelineConfig, Pipelines, Policy, PolicyConfig, Problem, Problems, RetryConfig};
@@ -15,20 +14,33 @@ impl Pipelines {
     pub fn reconfigure(&mut self, config: &Config) -> Result<(), Problems> {
         config.check()?;
         Problems::none_or(differences(&self.config, config))?;
+        // All are asked before any is changed.
+        let refused = self.each_changed(config, Policy::accepts);
+        Problems::none_or(refused.into_iter().filter_map(Result::err).collect())?;
+        self.each_changed(config, Policy::reconfigure).into_iter().collect::<Result<(), _>>()?;
+        self.config = config.clone();
+        Ok(())
+    }
+
+    /// Does something with each policy whose settings are others in `config`.
+    fn each_changed(
+        &self,
+        config: &Config,
+        change: impl Fn(&Policy, &PolicyConfig) -> Result<(), Problem>,
+    ) -> Vec<Result<(), Problem>> {
+        let mut done = Vec::new();
         for (name, pipeline) in &config.pipelines {
             for (entry, settings) in &pipeline.policies {
                 let Some(policy) = self.pipeline(name).and_then(|pipeline| pipeline.policy(entry)) else { continue };
                 let before = self.config.pipelines.get(name).and_then(|pipeline| pipeline.policies.get(entry));
                 if before != Some(settings) {
                     let path = settings.path_in(entry);
-                    policy
-                        .reconfigure(settings)
-                        .map_err(|problem| problem.under(&path).under(name).under("pipelines"))?;
+                    let told = |problem: Problem| problem.under(&path).under(name).under("pipelines");
+                    done.push(change(policy, settings).map_err(told));
                 }
             }
         }
-        self.config = config.clone();
-        Ok(())
+        done
     }
 }
 
@@ -109,6 +121,11 @@ impl PolicyConfig {
             | (Self::Batch(_), Self::Batch(_)) => None,
             #[cfg(feature = "cache")]
             (Self::Cache(_), Self::Cache(_)) => None,
+            (Self::Chaos(before), Self::Chaos(after)) => {
+                (before.seed != after.seed).then(|| Problem::new("seed", FIXED))
+            }
+            (Self::ClientRateLimit(_), Self::ClientRateLimit(_))
+            | (Self::DistributedRateLimit(_), Self::DistributedRateLimit(_)) => None,
             _ => Some(Problem::new("", "cannot become another pattern while running")),
         }
     }
@@ -122,6 +139,15 @@ impl RetryConfig {
 }
 
 impl Policy {
+    /// Whether it can do what settings ask for that are right by themselves.
+    fn accepts(&self, config: &PolicyConfig) -> Result<(), Problem> {
+        match (self, config) {
+            // Faults that the program did not say how to make.
+            (Self::Chaos(chaos), PolicyConfig::Chaos(config)) => chaos.accepts(config),
+            _ => Ok(()),
+        }
+    }
+
     /// Takes over what may change.
     ///
     /// # Errors
@@ -173,6 +199,13 @@ impl Policy {
             (Self::QueueShed(shed), PolicyConfig::QueueShed(config)) => shed.reconfigure(config.builder())?,
             (Self::SignalShed(shed), PolicyConfig::SignalShed(config)) => shed.reconfigure(config.builder())?,
             (Self::Batch(batch), PolicyConfig::Batch(config)) => batch.reconfigure(config.builder())?,
+            (Self::Chaos(chaos), PolicyConfig::Chaos(_)) => Managed::reconfigure(chaos, config)?,
+            (Self::ClientRateLimit(limiter), PolicyConfig::ClientRateLimit(config)) => {
+                limiter.reconfigure(config.builder())?;
+            }
+            (Self::DistributedRateLimit(limiter), PolicyConfig::DistributedRateLimit(_)) => {
+                Managed::reconfigure(limiter, config)?;
+            }
             #[cfg(feature = "cache")]
             (Self::Cache(cache), PolicyConfig::Cache(_)) => Managed::reconfigure(cache, config)?,
             _ => return Err(Problem::new("", OTHER_PATTERN)),

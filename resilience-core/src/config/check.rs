@@ -178,9 +178,13 @@ impl PolicyConfig {
             | Self::AdmissionControl(_)
             | Self::QueueShed(_)
             | Self::SignalShed(_)
+            | Self::DistributedRateLimit(_)
             | Self::Batch(_) => {}
             #[cfg(feature = "cache")]
             Self::Cache(_) => {}
+            // Twenty seconds, unless set.
+            Self::ClientRateLimit(config) => layer.has_queue = config.max_wait.is_none_or(|wait| !wait.0.is_zero()),
+            Self::Chaos(config) => layer.makes_faults = config.is_on(),
         }
         layer
     }
@@ -201,6 +205,9 @@ impl PolicyConfig {
             Self::QueueShed(config) => config.builder().timer(timer()).build().map(drop),
             Self::SignalShed(config) => config.builder().timer(timer()).build().map(drop),
             Self::RateLimit(config) => config.builder().timer(timer()).build().map(drop),
+            Self::Chaos(config) => return config.check(),
+            Self::ClientRateLimit(config) => config.builder().timer(timer()).build().map(drop),
+            Self::DistributedRateLimit(config) => return config.check(),
             Self::Batch(config) => config.builder().timer(timer()).build().map(drop),
             #[cfg(feature = "cache")]
             Self::Cache(config) => return config.check(),

@@ -7,9 +7,10 @@ use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, Vis
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::{
-    AdaptiveLimitConfig, AdmissionControlConfig, BatchConfig, BudgetConfig, BulkheadConfig, CircuitBreakerConfig,
-    ClientThrottleConfig, FallbackConfig, HedgeConfig, PartitionedBulkheadConfig, QueueShedConfig, RateLimitConfig,
-    RetryConfig, SignalShedConfig, TimeoutConfig,
+    AdaptiveLimitConfig, AdmissionControlConfig, BatchConfig, BudgetConfig, BulkheadConfig, ChaosConfig,
+    CircuitBreakerConfig, ClientRateLimitConfig, ClientThrottleConfig, DistributedRateLimitConfig, FallbackConfig,
+    HedgeConfig, PartitionedBulkheadConfig, QueueShedConfig, RateLimitConfig, RetryConfig, SignalShedConfig,
+    TimeoutConfig,
 };
 use crate::lint::Level;
 
@@ -119,8 +120,14 @@ policies! {
     SignalShed(SignalShedConfig) = "signal_shed",
     /// A limit on the calls in a time.
     RateLimit(RateLimitConfig) = "rate_limit",
+    /// A limit at the rate that a server allows.
+    ClientRateLimit(ClientRateLimitConfig) = "client_rate_limit",
+    /// A limit that several nodes share.
+    DistributedRateLimit(DistributedRateLimitConfig) = "distributed_rate_limit",
     /// Many calls as one.
     Batch(BatchConfig) = "batch",
+    /// Faults on purpose, off unless it says otherwise.
+    Chaos(ChaosConfig) = "chaos",
     /// Answers that are kept.
     ["cache"] Cache(super::CacheConfig) = "cache",
 }

@@ -96,7 +96,10 @@
 //! | queue_shed, signal_shed | all | what was found; the signal |
 //! | batch | all | calls that wait |
 //! | cache | all | what is kept, with the time it was given; at the end of a dry run nothing |
+//! | chaos | faults, script, switch, dry run | seed and number of the call; a script that is still the same, where it stands |
 //! | rate_limit | quota, burst, dry run; the longest wait to another | what was taken |
+//! | client_rate_limit | all | the rate it has found |
+//! | distributed_rate_limit | all | permits at hand |
 //!
 //! The rest, and which layers there are, needs a new stack, and is refused with its path. An unchanged file changes
 //! nothing.
@@ -118,6 +121,7 @@ mod budget;
 #[cfg(feature = "cache")]
 mod cache;
 mod change;
+mod chaos;
 mod check;
 mod file;
 mod hedge;
@@ -127,6 +131,7 @@ mod partitioned;
 mod pipeline;
 mod policies;
 mod problem;
+mod rates;
 #[cfg(any(feature = "toml", feature = "json"))]
 mod read;
 mod retry;
@@ -144,12 +149,15 @@ pub use self::budget::{BudgetConfig, BudgetRule};
 #[cfg(feature = "cache")]
 pub use self::cache::CacheConfig;
 pub(crate) use self::change::OTHER_PATTERN;
+pub use self::chaos::{ChaosConfig, PhaseConfig};
 pub use self::file::{Config, PipelineConfig, PolicyConfig};
 pub use self::hedge::{DelayConfig, FallbackConfig, HedgeConfig, QuantileConfig};
 pub use self::partitioned::PartitionedBulkheadConfig;
 pub use self::pipeline::{Pipeline, Pipelines, Policy, Setup};
 pub use self::policies::{BulkheadConfig, DisciplineConfig, Quota, RateLimitConfig, TimeoutConfig};
 pub use self::problem::{Problem, Problems};
+pub(crate) use self::rates::NoStore;
+pub use self::rates::{ClientRateLimitConfig, DistributedRateLimitConfig, WhenUnavailableConfig};
 pub use self::retry::{BackoffConfig, BudgetChoice, Curve, HintConfig, JitterConfig, RetryConfig};
 pub use self::shed::{
     AdmissionControlConfig, ClientThrottleConfig, CohortConfig, QueueShedConfig, SignalShedConfig, ThrottleConfig,

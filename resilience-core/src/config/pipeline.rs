@@ -15,6 +15,7 @@ use crate::fallback::Fallback;
 use crate::hedge::Hedge;
 use crate::load_shed::{AdmissionControl, ClientThrottle, QueueShed, SignalShed};
 use crate::rate_limit::RateLimiter;
+use crate::rate_limit::client::ClientRateLimiter;
 use crate::retry::{Retry, RetryBudget};
 use crate::time::SharedTimer;
 use crate::timeout::Timeout;
@@ -98,8 +99,14 @@ pub enum Policy {
     SignalShed(SignalShed),
     /// A limit on the calls in a time.
     RateLimit(RateLimiter),
+    /// A limit at the rate that a server allows.
+    ClientRateLimit(ClientRateLimiter),
+    /// A limit that several nodes share.
+    DistributedRateLimit(Template<super::DistributedRateLimitConfig>),
     /// Many calls as one.
     Batch(Batch),
+    /// Faults on purpose.
+    Chaos(Template<super::ChaosConfig>),
     /// Answers that are kept.
     #[cfg(feature = "cache")]
     Cache(Template<super::CacheConfig>),
@@ -224,6 +231,11 @@ impl PolicyConfig {
             Self::Hedge(config) => Policy::Hedge(build!(paid!(config.rules()))),
             Self::Fallback(config) => Policy::Fallback(build!(config.builder())),
             Self::Batch(config) => Policy::Batch(build!(config.builder())),
+            Self::ClientRateLimit(config) => Policy::ClientRateLimit(build!(config.builder())),
+            Self::DistributedRateLimit(config) => {
+                template!(DistributedRateLimit(config): super::DistributedRateLimitConfig)
+            }
+            Self::Chaos(config) => template!(Chaos(config): super::ChaosConfig),
             #[cfg(feature = "cache")]
             Self::Cache(config) => template!(Cache(config): super::CacheConfig),
         })
@@ -350,8 +362,14 @@ accessors! {
     signal_shed: SignalShed(SignalShed),
     /// The rate limiter of that name.
     rate_limit: RateLimit(RateLimiter),
+    /// The client's rate limiter of that name.
+    client_rate_limit: ClientRateLimit(ClientRateLimiter),
+    /// What the distributed rate limiter of that name is built from.
+    distributed_rate_limit: DistributedRateLimit(Template<super::DistributedRateLimitConfig>),
     /// The batch of that name.
     batch: Batch(Batch),
+    /// What the chaos of that name is built from.
+    chaos: Chaos(Template<super::ChaosConfig>),
     /// What the cache of that name is built from.
     ["cache"] cache: Cache(Template<super::CacheConfig>),
 }

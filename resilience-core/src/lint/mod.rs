@@ -59,6 +59,8 @@
 //! | `cache-inside-retry` | each hit goes through the retry, and what misses together is repeated by each who waits | put the cache outside of the retry |
 //! | `cache-inside-breaker` | what is in the cache cannot be had while the circuit is open | put the cache outside of the breaker |
 //! | `cache-inside-limit` | a hit takes a slot or a permit that it does not need | put the cache outside of the limit |
+//! | `chaos-is-on` | calls fail on purpose | switch it off outside of tests and rehearsals |
+//! | `chaos-outside` | its faults do not meet the policies inside of it, which are not tried out | put the chaos innermost |
 //!
 //! All warn unless told otherwise.
 
@@ -111,6 +113,10 @@ pub enum Lint {
     CacheInsideBreaker,
     /// `cache-inside-limit`
     CacheInsideLimit,
+    /// `chaos-is-on`
+    ChaosIsOn,
+    /// `chaos-outside`
+    ChaosOutside,
 }
 
 /// What is done about a lint.
@@ -128,7 +134,7 @@ pub enum Level {
 
 impl Lint {
     /// All of them, in the order of the table.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::NoTotalTimeout,
         Self::NoAttemptTimeout,
         Self::AttemptTimeoutTooLong,
@@ -148,6 +154,8 @@ impl Lint {
         Self::CacheInsideRetry,
         Self::CacheInsideBreaker,
         Self::CacheInsideLimit,
+        Self::ChaosIsOn,
+        Self::ChaosOutside,
     ];
 
     /// What it is called where it is allowed or denied.
@@ -271,6 +279,14 @@ impl Lint {
                 "cache-inside-limit",
                 "a hit takes a slot or a permit that it does not need",
                 "put the cache outside of the limit",
+            ),
+            Self::ChaosIsOn => {
+                ("chaos-is-on", "calls fail on purpose", "switch it off outside of tests and rehearsals")
+            }
+            Self::ChaosOutside => (
+                "chaos-outside",
+                "its faults do not meet the policies inside of it, which are not tried out",
+                "put the chaos innermost",
             ),
         }
     }

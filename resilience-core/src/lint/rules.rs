@@ -5,12 +5,13 @@ use std::time::Duration;
 use super::{Finding, Layer, Lint};
 
 /// Pairs of patterns of which the first must not be outside of the second.
-const ORDERS: [(Lint, &str, &str); 10] = [
+const ORDERS: [(Lint, &str, &str); 11] = [
     (Lint::NestedRetries, "retry", "retry"),
     (Lint::RetryInsideHedge, "hedge", "retry"),
     (Lint::BreakerOutsideRetry, "circuit_breaker", "retry"),
     (Lint::BreakerInsideHedge, "hedge", "circuit_breaker"),
     (Lint::ThrottleOutsideRetry, "client_throttle", "retry"),
+    (Lint::ThrottleOutsideRetry, "client_rate_limit", "retry"),
     (Lint::ThrottleOutsideRetry, "admission_control", "retry"),
     (Lint::FallbackInside, "retry", "fallback"),
     (Lint::FallbackInside, "circuit_breaker", "fallback"),
@@ -36,7 +37,7 @@ pub(super) fn all(stack: &str, layers: &[Layer]) -> Vec<Finding> {
             if holds_slots(outer) && inner.retries() {
                 tell(Lint::BulkheadOutsideRetry, outer, Some(inner));
             }
-            if (holds_slots(outer) || outer.is("rate_limit")) && inner.is("cache") {
+            if (holds_slots(outer) || outer.pattern.ends_with("rate_limit")) && inner.is("cache") {
                 tell(Lint::CacheInsideLimit, outer, Some(inner));
             }
             if holds_slots(outer) && (inner.is("queue_shed") || inner.is("signal_shed")) {
@@ -48,6 +49,15 @@ pub(super) fn all(stack: &str, layers: &[Layer]) -> Vec<Finding> {
             {
                 tell(Lint::AttemptTimeoutTooLong, outer, Some(inner));
             }
+        }
+        if outer.makes_faults {
+            tell(Lint::ChaosIsOn, outer, None);
+        }
+        // Whatever reacts to faults; the nearest is enough to be told of.
+        if outer.is("chaos")
+            && let Some(inner) = inside.iter().find(|inner| !inner.is("chaos"))
+        {
+            tell(Lint::ChaosOutside, outer, Some(inner));
         }
         if applies(outer, "hedge") && !outer.has_budget {
             tell(Lint::HedgeWithoutBudget, outer, None);

@@ -7,11 +7,14 @@ use crate::adaptive_limit::AdaptiveLimit;
 use crate::batch::Batch;
 use crate::bulkhead::Bulkhead;
 use crate::bulkhead::partitioned::PartitionedBulkhead;
+use crate::chaos::Chaos;
 use crate::circuit_breaker::CircuitBreaker;
 use crate::fallback::Fallback;
 use crate::hedge::Hedge;
 use crate::load_shed::{AdmissionControl, ClientThrottle, QueueShed, SignalShed};
 use crate::rate_limit::RateLimiter;
+use crate::rate_limit::client::ClientRateLimiter;
+use crate::rate_limit::distributed::{DistributedRateLimiter, PermitStore};
 use crate::retry::Retry;
 use crate::timeout::Timeout;
 
@@ -31,12 +34,22 @@ pub struct Layer {
     pub has_budget: bool,
     /// Whether calls wait in it.
     pub has_queue: bool,
+    /// Whether it makes faults on purpose, now.
+    pub makes_faults: bool,
 }
 
 impl Layer {
     /// A layer of `pattern` of which nothing else is known, for layers that no policy object stands for.
     pub fn new(pattern: &'static str, name: impl Into<String>) -> Self {
-        Self { pattern, name: name.into(), limit: None, attempts: u32::MAX, has_budget: true, has_queue: false }
+        Self {
+            pattern,
+            name: name.into(),
+            limit: None,
+            attempts: u32::MAX,
+            has_budget: true,
+            has_queue: false,
+            makes_faults: false,
+        }
     }
 
     pub(super) fn is(&self, pattern: &str) -> bool {
@@ -145,6 +158,24 @@ impl Describe for Batch {
 impl<K, V, E> Describe for crate::cache::Cache<K, V, E> {
     fn describe(&self) -> Layer {
         Layer::new("cache", self.name().as_str())
+    }
+}
+
+impl Describe for ClientRateLimiter {
+    fn describe(&self) -> Layer {
+        Layer { has_queue: self.waits(), ..Layer::new("client_rate_limit", self.name().as_str()) }
+    }
+}
+
+impl<S: PermitStore> Describe for DistributedRateLimiter<S> {
+    fn describe(&self) -> Layer {
+        Layer::new("distributed_rate_limit", self.name().as_str())
+    }
+}
+
+impl<Req, Res, E> Describe for Chaos<Req, Res, E> {
+    fn describe(&self) -> Layer {
+        Layer { makes_faults: self.snapshot().enabled, ..Layer::new("chaos", self.name().as_str()) }
     }
 }
 

@@ -59,6 +59,7 @@ fn each_wrong_order_is_found_and_its_reverse_is_not() {
         (plain("hedge"), retry(), "retry-inside-hedge"),
         (plain("client_throttle"), retry(), "throttle-outside-retry"),
         (plain("admission_control"), retry(), "throttle-outside-retry"),
+        (plain("client_rate_limit"), retry(), "throttle-outside-retry"),
         (retry(), plain("fallback"), "fallback-inside"),
         (retry(), plain("cache"), "cache-inside-retry"),
     ] {
@@ -78,11 +79,12 @@ fn each_wrong_order_is_found_and_its_reverse_is_not() {
         ("circuit_breaker", "cache", "cache-inside-breaker"),
         ("partitioned_bulkhead", "cache", "cache-inside-limit"),
         ("rate_limit", "cache", "cache-inside-limit"),
+        ("distributed_rate_limit", "cache", "cache-inside-limit"),
     ] {
         assert_eq!(found(&[plain(outer), plain(inner)]), [lint]);
         assert_eq!(found(&[plain(inner), plain(outer)]), [""; 0], "{lint}");
     }
-    assert_eq!(found(&around(plain("chaos"), retry())), ["nested-retries"; 1]);
+    assert_eq!(found(&around(plain("other"), retry())), ["nested-retries"; 1]);
 }
 
 #[test]
@@ -103,6 +105,15 @@ fn a_hedge_without_a_budget_is_found_unless_it_is_none() {
     assert_eq!(found(std::slice::from_ref(&unbounded)), ["hedge-without-budget"]);
     let breaker = plain("circuit_breaker");
     assert_eq!(found(&[Layer { attempts: 1, ..unbounded }, breaker]), [""; 0]);
+}
+
+#[test]
+fn chaos_that_is_on_or_tries_nothing_out_is_found() {
+    let on = Layer { makes_faults: true, ..plain("chaos") };
+    assert_eq!(found(&[plain("circuit_breaker"), plain("chaos")]), [""; 0]);
+    assert_eq!(found(&[plain("circuit_breaker"), on.clone()]), ["chaos-is-on"]);
+    assert_eq!(found(&[on, plain("circuit_breaker")]), ["chaos-is-on", "chaos-outside"]);
+    assert_eq!(found(&[plain("chaos"), plain("chaos")]), [""; 0]);
 }
 
 #[test]

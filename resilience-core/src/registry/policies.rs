@@ -12,6 +12,7 @@ use crate::health::Status;
 use crate::hedge::Hedge;
 use crate::load_shed::{AdmissionControl, ClientThrottle, QueueShed, SignalShed};
 use crate::rate_limit::RateLimiter;
+use crate::rate_limit::client::ClientRateLimiter;
 use crate::retry::{Retry, RetryBudget};
 use crate::timeout::Timeout;
 use crate::{ConfigError, Name};
@@ -127,6 +128,22 @@ managed! {
                 withheld: Figure::Count(seen.withheld),
                 would_fall_back: Figure::Count(seen.would_fall_back),
             )
+        }
+    }
+
+    ClientRateLimiter, "client_rate_limit", config::ClientRateLimit, {
+        fn figures(&self) -> Vec<(&'static str, Figure)> {
+            let seen = self.snapshot();
+            let mut figures = figures!(
+                measured: Figure::Number(seen.measured),
+                throttled: Figure::Count(seen.throttled),
+                queued: Figure::Count(seen.queued),
+                rejected: Figure::Count(seen.rejected),
+                would_queue: Figure::Count(seen.would_queue),
+                would_reject: Figure::Count(seen.would_reject),
+            );
+            figures.extend(seen.rate.map(|rate| ("rate", Figure::Number(rate))));
+            figures
         }
     }
 
@@ -367,6 +384,9 @@ impl Register for crate::config::Policy {
             Self::SignalShed(policy) => policy.handle(),
             Self::RateLimit(policy) => policy.handle(),
             Self::Batch(policy) => policy.handle(),
+            Self::Chaos(policy) => policy.handle(),
+            Self::ClientRateLimit(policy) => policy.handle(),
+            Self::DistributedRateLimit(policy) => policy.handle(),
             #[cfg(feature = "cache")]
             Self::Cache(policy) => policy.handle(),
         }

@@ -2,6 +2,8 @@
 
 use super::policies::figures;
 use super::{Control, ControlError, Figure, Handle, Managed, Register};
+use crate::chaos::Chaos;
+use crate::rate_limit::distributed::{DistributedRateLimiter, PermitStore};
 use crate::{ConfigError, Name};
 
 #[cfg(feature = "cache")]
@@ -74,5 +76,91 @@ mod cache {
         fn handle(&self) -> Result<Handle, ConfigError> {
             Ok(Handle::new(self.weak()))
         }
+    }
+}
+
+impl<Req: 'static, Res: 'static, E: 'static> Managed for Chaos<Req, Res, E> {
+    fn name(&self) -> &Name {
+        Self::name(self)
+    }
+
+    fn pattern(&self) -> &'static str {
+        "chaos"
+    }
+
+    fn figures(&self) -> Vec<(&'static str, Figure)> {
+        let seen = self.snapshot();
+        figures!(
+            enabled: Figure::Flag(seen.enabled),
+            seed: Figure::Count(seen.seed),
+            calls: Figure::Count(seen.calls),
+            delays: Figure::Count(seen.delays),
+            errors: Figure::Count(seen.errors),
+            responses: Figure::Count(seen.responses),
+            behaviours: Figure::Count(seen.behaviours),
+            would_inject: Figure::Count(seen.would_inject),
+        )
+    }
+
+    /// Switches it off.
+    fn control(&self, control: Control) -> Result<(), ControlError> {
+        match control {
+            Control::Reset => {
+                self.off();
+                Ok(())
+            }
+            _ => Err(ControlError::Unsupported),
+        }
+    }
+
+    #[cfg(feature = "serde")]
+    fn reconfigure(&self, config: &crate::config::PolicyConfig) -> Result<(), crate::config::Problem> {
+        match config {
+            crate::config::PolicyConfig::Chaos(config) => Ok(Self::reconfigure(self, config.builder())?),
+            _ => Err(crate::config::Problem::new("", crate::config::OTHER_PATTERN)),
+        }
+    }
+}
+
+impl<Req: 'static, Res: 'static, E: 'static> Register for Chaos<Req, Res, E> {
+    fn handle(&self) -> Result<Handle, ConfigError> {
+        Ok(Handle::new(self.weak()))
+    }
+}
+
+impl<S: PermitStore + Send + Sync + 'static> Managed for DistributedRateLimiter<S> {
+    fn name(&self) -> &Name {
+        Self::name(self)
+    }
+
+    fn pattern(&self) -> &'static str {
+        "distributed_rate_limit"
+    }
+
+    fn figures(&self) -> Vec<(&'static str, Figure)> {
+        let seen = self.snapshot();
+        figures!(
+            at_hand: Figure::Count(seen.at_hand.into()),
+            taken: Figure::Count(seen.taken),
+            rejected: Figure::Count(seen.rejected),
+            would_reject: Figure::Count(seen.would_reject),
+            unavailable: Figure::Count(seen.unavailable),
+        )
+    }
+
+    #[cfg(feature = "serde")]
+    fn reconfigure(&self, config: &crate::config::PolicyConfig) -> Result<(), crate::config::Problem> {
+        match config {
+            crate::config::PolicyConfig::DistributedRateLimit(config) => {
+                Ok(self.reconfigure_by(&config.builder(crate::config::NoStore))?)
+            }
+            _ => Err(crate::config::Problem::new("", crate::config::OTHER_PATTERN)),
+        }
+    }
+}
+
+impl<S: PermitStore + Send + Sync + 'static> Register for DistributedRateLimiter<S> {
+    fn handle(&self) -> Result<Handle, ConfigError> {
+        Ok(Handle::new(self.weak()))
     }
 }

@@ -277,3 +277,70 @@ fn what_was_built_from_a_file_follows_it_and_keeps_what_it_holds() {
     registry.control("shop.prices", crate::registry::Control::Reset).unwrap();
     assert_eq!(prices.get(&2), None);
 }
+
+const REHEARSAL: &str = r#"
+[pipelines.stock]
+layers = ["timeout", "client_rate_limit", "agreed", "chaos"]
+timeout.limit = "1s"
+client_rate_limit.max_wait = "1s"
+agreed.distributed_rate_limit = { quota = { permits = 10, per = "1s" }, handful = 10 }
+chaos = { faults = { error = 1.0 } }
+"#;
+
+#[test]
+fn chaos_from_a_file_is_off_until_the_file_says_otherwise() {
+    let mut pipelines = Config::from_toml(REHEARSAL).unwrap().build(&Setup::new().timer(ManualTimer::new())).unwrap();
+    let stock = pipelines.pipeline("stock").unwrap().clone();
+    let template = stock.chaos("chaos").unwrap();
+    let refused = template.build::<(), (), &str>(|chaos| chaos).unwrap_err();
+    assert_eq!(refused.to_string(), "error must be given before it can happen");
+    let chaos = template.build::<(), (), &str>(|chaos| chaos.error(|()| "injected")).unwrap();
+    let call = || futures::executor::block_on(chaos.call(&(), async { Ok(()) }));
+    assert_eq!(call(), Ok(()));
+    assert_eq!(pipelines.config().lint(), []);
+    let on = REHEARSAL.replace("chaos = {", "chaos = { enabled = true,");
+    pipelines.reconfigure(&Config::from_toml(&on).unwrap()).unwrap();
+    assert_eq!(call(), Err("injected"));
+    let warned = pipelines.config().lint();
+    assert!(warned.iter().any(|finding| finding.lint.name() == "chaos-is-on"), "{warned:?}");
+    let dry = on.replace("enabled = true,", "enabled = true, dry_run = true,");
+    pipelines.reconfigure(&Config::from_toml(&dry).unwrap()).unwrap();
+    assert_eq!((call(), chaos.snapshot().would_inject), (Ok(()), 1));
+}
+
+#[test]
+fn a_file_that_asks_for_faults_nobody_makes_changes_nothing_at_all() {
+    let mut pipelines = Config::from_toml(REHEARSAL).unwrap().build(&Setup::new().timer(ManualTimer::new())).unwrap();
+    let stock = pipelines.pipeline("stock").unwrap().clone();
+    let _chaos = stock.chaos("chaos").unwrap().build::<(), (), &str>(|chaos| chaos.error(|()| "injected")).unwrap();
+    let text = REHEARSAL.replace("limit = \"1s\"", "limit = \"2s\"").replace("error = 1.0", "response = 0.5");
+    assert_eq!(
+        told(&mut pipelines, &text),
+        ["pipelines.stock.chaos.faults.response: must be given before it can happen"]
+    );
+    assert_eq!(stock.timeout("timeout").unwrap().limit(), Duration::from_secs(1));
+}
+
+#[test]
+fn limits_that_the_server_or_other_nodes_set_follow_a_file() {
+    let timer = ManualTimer::new();
+    let mut pipelines = Config::from_toml(REHEARSAL).unwrap().build(&Setup::new().timer(timer.clone())).unwrap();
+    let stock = pipelines.pipeline("stock").unwrap().clone();
+    let store = crate::rate_limit::distributed::LocalStore::with_timer(timer.clone());
+    let agreed = stock.distributed_rate_limit("agreed").unwrap().build(store).unwrap();
+    let ask = || futures::executor::block_on(agreed.acquire()).is_ok();
+    assert_eq!((0..12).filter(|_| ask()).count(), 10);
+    let client = stock.client_rate_limit("client_rate_limit").unwrap();
+    client.answered(true);
+    let text = REHEARSAL
+        .replace("handful = 10", "handful = 3, dry_run = true")
+        .replace("max_wait = \"1s\"", "max_wait = \"0s\"");
+    pipelines.reconfigure(&Config::from_toml(&text).unwrap()).unwrap();
+    assert!(ask() && agreed.snapshot().would_reject == 1 && agreed.snapshot().rejected == 2);
+    timer.advance(Duration::from_millis(500));
+    assert!(ask());
+    assert_eq!(agreed.snapshot().at_hand, 2);
+    assert!(client.rate().is_some(), "the rate that was found stays");
+    let refused = (0..3).filter_map(|_| futures::FutureExt::now_or_never(client.acquire()).unwrap().err()).count();
+    assert!(refused > 0, "who finds no token is refused at once");
+}

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::given::*;
 use crate::Error;
 use crate::config::*;
+use crate::rate_limit::distributed::LocalStore;
 use crate::time::ManualTimer;
 
 /// Some calls through a policy, with time passing between them.
@@ -47,6 +48,36 @@ async fn exercise(policy: &Policy, timer: &ManualTimer) {
                 let _ = cache.get_or_load(step, async || Ok(step)).await;
                 timer.advance(Duration::from_nanos(step));
                 let _ = cache.get_or_load(step, async || Err("down")).await;
+            }
+            Policy::Chaos(template) => {
+                let makes = |chaos: crate::chaos::ChaosBuilder<u64, u64, &'static str>| {
+                    chaos.error(|_| "injected").response(|call| *call).behaviour(|_| async {})
+                };
+                let chaos = template.build(makes).unwrap();
+                let mut call = Box::pin(chaos.call(&step, async { Ok(step) }));
+                if futures::poll!(call.as_mut()).is_pending() {
+                    timer.advance(Duration::from_nanos(step));
+                    let _ = futures::poll!(call.as_mut());
+                }
+            }
+            Policy::ClientRateLimit(limiter) => {
+                limiter.answered(step % 3 == 0);
+                let mut wait = Box::pin(limiter.acquire());
+                if futures::poll!(wait.as_mut()).is_pending() {
+                    timer.advance(Duration::from_secs(3600));
+                    let _ = futures::poll!(wait.as_mut());
+                }
+            }
+            Policy::DistributedRateLimit(template) => {
+                let limiter = template.build(LocalStore::with_timer(timer.clone())).unwrap();
+                for _ in 0..3 {
+                    let _ = limiter.acquire().await;
+                }
+                let silent = template.build(NoStore).unwrap();
+                let mut wait = Box::pin(silent.acquire());
+                let _ = futures::poll!(wait.as_mut());
+                timer.advance(Duration::from_nanos(step));
+                let _ = silent.snapshot();
             }
             Policy::RateLimit(limiter) => drop(limiter.try_acquire_n(step as u32 % 7)),
             Policy::Fallback(fallback) => drop(fallback.run_or(call, ()).await),

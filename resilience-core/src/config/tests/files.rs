@@ -168,6 +168,22 @@ fn every_mistake_in_a_file_is_told_with_its_line_and_path() {
             "layers = ['prices']\nprices.cache = { ttl = 'forever', jitter = nan }",
             "line 3: pipelines.payments.prices.cache.jitter: must be between 0 and 1",
         ),
+        (
+            "layers = ['chaos']\nchaos.faults = { error = 0.7, response = 0.7 }",
+            "line 3: pipelines.payments.chaos.faults: must not add up to more than 1",
+        ),
+        (
+            "layers = ['chaos']\nchaos.faults.delay = -0.1",
+            "line 3: pipelines.payments.chaos.faults.delay: must be between 0 and 1",
+        ),
+        (
+            "layers = ['chaos']\nchaos.script = [{ calls = 9 }, { faults.error = 1.0 }]",
+            "line 3: pipelines.payments.chaos.script: phase 2 must say either `calls` or `lasting`",
+        ),
+        (
+            "layers = ['agreed']\nagreed.distributed_rate_limit = { quota = { permits = 9, per = '1s' }, handful = 10 }",
+            "line 3: pipelines.payments.agreed.distributed_rate_limit.handful: must be above zero and at most the burst",
+        ),
         ("layers = ['retry']", "line 2: pipelines.payments.layers: there is no policy \"retry\" in this pipeline"),
         ("layers = []\nretry = {}", "line 3: pipelines.payments.retry: must be listed in `layers`"),
         ("layers = ['retry', 'retry']\nretry = {}", "line 2: pipelines.payments.layers: \"retry\" must be listed once"),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 // Boxed strategies: by value, those of a whole policy are too large for the stack of a test.
+use crate::chaos::Faults;
 use crate::config::*;
 
 fn spans() -> BoxedStrategy<Option<Span>> {
@@ -283,6 +284,57 @@ fn caches() -> BoxedStrategy<CacheConfig> {
         .boxed()
 }
 
+fn faults() -> BoxedStrategy<Faults> {
+    let shares = (ratios(), ratios(), ratios(), ratios());
+    (shares, spans(), spans())
+        .prop_map(|(shares, least, most)| Faults {
+            delay: shares.0.unwrap_or_default(),
+            delay_for: (least.unwrap_or_default().0, most.unwrap_or_default().0),
+            error: shares.1.unwrap_or_default(),
+            response: shares.2.unwrap_or_default(),
+            behaviour: shares.3.unwrap_or_default(),
+        })
+        .boxed()
+}
+
+fn chaos() -> BoxedStrategy<ChaosConfig> {
+    let calm = prop_oneof![Just(Faults::NONE), Just(Faults::OUTAGE), faults()].boxed();
+    let phase = (any::<Option<u32>>(), spans(), calm.clone()).prop_map(|(calls, lasting, faults)| PhaseConfig {
+        calls: calls.map(u64::from),
+        lasting: lasting.filter(|_| calls.is_none()),
+        faults,
+    });
+    (any::<[Option<bool>; 3]>(), calm, proptest::collection::vec(phase, 0..3), any::<Option<u32>>())
+        .prop_map(|([enabled, repeats, dry_run], faults, script, seed)| ChaosConfig {
+            enabled,
+            faults,
+            script,
+            repeats,
+            seed: seed.map(u64::from),
+            dry_run,
+        })
+        .boxed()
+}
+
+fn rates() -> BoxedStrategy<PolicyConfig> {
+    let quotas = (counts(), spans()).prop_map(|(permits, per)| Some(Quota { permits: permits?, per: per? }));
+    let when =
+        proptest::sample::select(vec![None, Some(WhenUnavailableConfig::Admit), Some(WhenUnavailableConfig::Refuse)]);
+    prop_oneof![
+        (spans(), any::<Option<bool>>()).prop_map(|(max_wait, dry_run)| {
+            PolicyConfig::ClientRateLimit(ClientRateLimitConfig { max_wait, dry_run })
+        }),
+        (quotas, counts(), counts(), spans(), spans(), when, any::<Option<bool>>()).prop_map(
+            |(quota, burst, handful, keep_for, patience, when_unavailable, dry_run)| {
+                let some =
+                    DistributedRateLimitConfig { quota, burst, handful, keep_for, patience, when_unavailable, dry_run };
+                PolicyConfig::DistributedRateLimit(some)
+            }
+        ),
+    ]
+    .boxed()
+}
+
 pub(super) fn policies() -> BoxedStrategy<PolicyConfig> {
     let quotas = (counts(), spans()).prop_map(|(permits, per)| Some(Quota { permits: permits?, per: per? }));
     prop_oneof![
@@ -308,6 +360,8 @@ pub(super) fn policies() -> BoxedStrategy<PolicyConfig> {
         loads(),
         batches().prop_map(PolicyConfig::Batch),
         caches().prop_map(PolicyConfig::Cache),
+        chaos().prop_map(PolicyConfig::Chaos),
+        rates(),
         breakers().prop_map(PolicyConfig::CircuitBreaker),
         retries().prop_map(PolicyConfig::Retry),
         hedges().prop_map(PolicyConfig::Hedge),
