@@ -17,6 +17,7 @@
 //! | [`projection`] | keeps read models that take each event in exactly once |
 //! | [`conflict`] | state that nodes change without asking each other, and that merges to the same on all |
 //! | [`lease`] | says which of several processes may act, by the database's clock (with `sqlite` or `postgres`) |
+//! | [`queries`] | answers questions to read models, and waits for what the one who asks has already done |
 //! | [`conformance`], [`testing`] | the promises as tests for an engine of yours, and a store that fails on request |
 //!
 //! # Example
@@ -62,6 +63,7 @@ mod pace;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 pub mod projection;
+pub mod queries;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 mod states;

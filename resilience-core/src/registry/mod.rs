@@ -62,6 +62,7 @@ mod managed;
 mod policies;
 mod registered;
 mod snapshot;
+#[allow(unused_imports)] // Which of them there are depends on the features.
 mod typed;
 
 pub use self::managed::{Control, ControlError, Handle, Managed, Register};

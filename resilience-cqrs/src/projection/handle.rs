@@ -99,10 +99,51 @@ impl fmt::Debug for Request {
     }
 }
 
+/// How far a projection has got, for those who read its model and do not run it. Clones watch the same projection.
+#[derive(Clone, Debug)]
+pub struct Progress {
+    status: watch::Receiver<Status>,
+    timer: SharedTimer,
+}
+
+impl Progress {
+    /// How far it has got and how it is doing; stopped, once the runner has ended.
+    pub fn status(&self) -> Status {
+        self.status.borrow().clone()
+    }
+
+    /// As [`ProjectionHandle::at_least`].
+    ///
+    /// # Errors
+    /// [`StaleRead`] if that takes longer than `within`, or if the projection has ended.
+    pub async fn at_least(&self, position: Position, within: Duration) -> Result<Position, StaleRead> {
+        let mut status = self.status.clone();
+        let reached = async {
+            let reached = status.wait_for(|status| status.position >= position || status.health == Health::Stopped);
+            reached.await.map(|status| status.position)
+        };
+        let timeout = self.timer.sleep(within);
+        let at = match select(std::pin::pin!(reached), std::pin::pin!(timeout)).await {
+            Either::Left((Ok(at), _)) if at >= position => return Ok(at),
+            _ => self.status.borrow().position,
+        };
+        Err(StaleRead { at, wanted: position })
+    }
+
+    pub(crate) const fn timer(&self) -> &SharedTimer {
+        &self.timer
+    }
+}
+
 impl ProjectionHandle {
     /// How far it has got and how it is doing.
     pub fn status(&self) -> Status {
         self.status.borrow().clone()
+    }
+
+    /// The same for those who read the model: what [`Queries`](crate::queries::Queries) follow.
+    pub fn progress(&self) -> Progress {
+        Progress { status: self.status.clone(), timer: self.timer.clone() }
     }
 
     /// Waits until the read model shows everything up to `position`: read your own writes.
@@ -141,17 +182,7 @@ impl ProjectionHandle {
     /// # Errors
     /// [`StaleRead`] if that takes longer than `within`, or if the projection has ended.
     pub async fn at_least(&self, position: Position, within: Duration) -> Result<Position, StaleRead> {
-        let mut status = self.status.clone();
-        let reached = async {
-            let reached = status.wait_for(|status| status.position >= position || status.health == Health::Stopped);
-            reached.await.map(|status| status.position)
-        };
-        let timeout = self.timer.sleep(within);
-        let at = match select(std::pin::pin!(reached), std::pin::pin!(timeout)).await {
-            Either::Left((Ok(at), _)) if at >= position => return Ok(at),
-            _ => self.status.borrow().position,
-        };
-        Err(StaleRead { at, wanted: position })
+        self.progress().at_least(position, within).await
     }
 
     /// Takes in the parked events of a key, first to last, until one fails again.

@@ -81,7 +81,7 @@ mod tests;
 pub use self::apply::{Apply, Keyed, Projection};
 pub use self::config::ProjectionRunnerBuilder;
 pub use self::event::Event;
-pub use self::handle::{Health, ProjectionHandle, ReplayError, Replayed, StaleRead, Status};
+pub use self::handle::{Health, Progress, ProjectionHandle, ReplayError, Replayed, StaleRead, Status};
 pub use self::rows::Rows;
 pub use self::runner::{ProjectionRunner, RunnerError};
 #[cfg(feature = "sqlite")]

@@ -1,0 +1,168 @@
+//! The service that answers.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use resilience_core::context;
+use thiserror::Error;
+use tower_service::Service;
+
+use crate::log::Position;
+use crate::projection::{Progress, StaleRead};
+
+/// Answers questions of type `Q`. Any `Fn(Q)` that returns a future of a result is one.
+pub trait Handler<Q>: Send + Sync + 'static {
+    /// The answer.
+    type Answer: Send + 'static;
+    /// Why there is none.
+    type Error: Send + 'static;
+
+    /// Answers.
+    fn answer(&self, question: Q) -> impl Future<Output = Result<Self::Answer, Self::Error>> + Send;
+}
+
+impl<Q, F, Fut, A, E> Handler<Q> for F
+where
+    F: Fn(Q) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<A, E>> + Send,
+    A: Send + 'static,
+    E: Send + 'static,
+{
+    type Answer = A;
+    type Error = E;
+
+    fn answer(&self, question: Q) -> impl Future<Output = Result<A, E>> + Send {
+        self(question)
+    }
+}
+
+/// A question, and how much of the log its answer must know.
+#[derive(Clone, Debug)]
+pub struct Ask<Q> {
+    question: Q,
+    at_least: Position,
+}
+
+impl<Q> Ask<Q> {
+    /// A question to be answered from what the model shows now.
+    pub const fn new(question: Q) -> Self {
+        Self { question, at_least: Position::ORIGIN }
+    }
+
+    /// Wants an answer that shows everything up to `position`; of several positions, the last counts.
+    #[must_use]
+    pub fn at_least(mut self, position: Position) -> Self {
+        self.at_least = self.at_least.max(position);
+        self
+    }
+}
+
+/// An answer, and how much of the log it knows at least.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer<A> {
+    /// What was asked for.
+    pub value: A,
+    /// Where the model was before it was asked: it shows everything up to here, and perhaps more. The log's beginning, if
+    /// it [follows](Queries::follow) no projection.
+    pub position: Position,
+}
+
+/// There is no answer.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum QueryError<E> {
+    /// The model does not show what was asked for yet.
+    #[error(transparent)]
+    Stale(StaleRead),
+    /// The handler failed.
+    #[error("the question could not be answered")]
+    Failed(#[source] E),
+}
+
+impl<E> QueryError<E> {
+    /// The handler's own error, if that is what it is.
+    pub fn into_failed(self) -> Option<E> {
+        match self {
+            Self::Failed(error) => Some(error),
+            Self::Stale(_) => None,
+        }
+    }
+}
+
+/// Answers questions to one read model. Clones share it. See the [module](super).
+pub struct Queries<H> {
+    handler: Arc<H>,
+    progress: Option<(Progress, Duration)>,
+}
+
+impl<H> Queries<H> {
+    /// Questions to `handler`.
+    pub fn new(handler: H) -> Self {
+        Self { handler: Arc::new(handler), progress: None }
+    }
+
+    /// Waits for the projection that makes the model, for a question that wants more than it shows; at most for `within`,
+    /// or until the call's deadline if that is nearer.
+    ///
+    /// Without this, a question that wants a position is answered with [`Stale`](QueryError::Stale): nobody knows.
+    #[must_use]
+    pub fn follow(mut self, progress: Progress, within: Duration) -> Self {
+        self.progress = Some((progress, within));
+        self
+    }
+}
+
+impl<H> Clone for Queries<H> {
+    fn clone(&self) -> Self {
+        Self { handler: self.handler.clone(), progress: self.progress.clone() }
+    }
+}
+
+impl<H> fmt::Debug for Queries<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Queries").field("progress", &self.progress).finish_non_exhaustive()
+    }
+}
+
+/// The answer to an [`Ask`]. In a box: the handler's future has no name.
+pub type QueryFuture<A, E> = Pin<Box<dyn Future<Output = Result<Answer<A>, QueryError<E>>> + Send>>;
+
+impl<Q: Send + 'static, H: Handler<Q>> Service<Ask<Q>> for Queries<H> {
+    type Response = Answer<H::Answer>;
+    type Error = QueryError<H::Error>;
+    type Future = QueryFuture<H::Answer, H::Error>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, ask: Ask<Q>) -> Self::Future {
+        let Self { handler, progress } = self.clone();
+        Box::pin(async move {
+            let wanted = ask.at_least;
+            let position = match progress {
+                Some((progress, _)) if progress.status().position >= wanted => progress.status().position,
+                Some((progress, within)) => {
+                    progress.at_least(wanted, patience(&progress, within)).await.map_err(QueryError::Stale)?
+                }
+                None if wanted == Position::ORIGIN => Position::ORIGIN,
+                None => return Err(QueryError::Stale(StaleRead { at: Position::ORIGIN, wanted })),
+            };
+            let value = handler.answer(ask.question).await.map_err(QueryError::Failed)?;
+            Ok(Answer { value, position })
+        })
+    }
+}
+
+/// `within`, or what is left of the call's time.
+fn patience(progress: &Progress, within: Duration) -> Duration {
+    let timer = progress.timer();
+    match context::deadline(timer) {
+        Some(deadline) => within.min(deadline.remaining(timer.now()).unwrap_or_default()),
+        None => within,
+    }
+}
