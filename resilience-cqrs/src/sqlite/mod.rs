@@ -12,6 +12,7 @@
 //!   operating system's and ends with the process. Other tools may read at any time, and write to tables of their own.
 //! - **A medium that fails** ends writing until the store is opened again, because what it holds is no longer known. A full
 //!   disk does not: appends are refused until there is room.
+//! - **A [backup](SqliteStore::backup)** is made while appends go on, and verified before it gets its name.
 //! - **The file must be local**: a write-ahead log needs shared memory, which network file systems do not give.
 //!
 //! ```
@@ -42,6 +43,7 @@
 //! by tag; `log_row` holds the keyed rows; `log_command` the results by command id; `log_meta` the version of this layout.
 //! Any SQLite tool reads them. Names that begin with `log_` are the store's.
 
+mod backup;
 mod batch;
 mod cache;
 mod config;
@@ -67,6 +69,7 @@ use resilience_core::Name;
 use rusqlite::{Connection, Transaction};
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub use self::backup::{Backup, BackupError};
 pub use self::config::SqliteStoreBuilder;
 pub use self::error::{OpenError, SqlError};
 pub use self::event::Event;
