@@ -8,7 +8,7 @@ use pin_project_lite::pin_project;
 
 use super::policy::Entry;
 use super::{AdaptiveLimit, ByOverload, Permit};
-use crate::{AsRejected, Classify, Rejected, bulkhead};
+use crate::{AsRejected, Classify, Rejected, bulkhead, unwind};
 
 /// How far a caller without a slot has come.
 #[derive(Debug, Default)]
@@ -112,7 +112,11 @@ where
                 };
                 match entered {
                     Ok(()) => {
-                        let answer = ready!(inner.poll(cx));
+                        let polled = match permit {
+                            Some(permit) => unwind::ending(permit, Permit::panicked, || inner.poll(cx)),
+                            None => inner.poll(cx),
+                        };
+                        let answer = ready!(polled);
                         if let Some(permit) = permit {
                             permit.note(ByOverload.classify(&answer).class());
                         }

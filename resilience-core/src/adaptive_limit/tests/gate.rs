@@ -208,3 +208,21 @@ fn extremes_are_survived() {
 fn limit_of_one(timer: &ManualTimer) -> AdaptiveLimitBuilder {
     limit(timer).min(1).max(1)
 }
+
+/// A bug in a call is no congestion: caught around the call, the permit is dropped later, when nothing panics any more, and
+/// a call that had been given up would be a loss.
+#[test]
+fn a_call_that_panics_is_not_taken_for_one_that_was_given_up() {
+    let timer = ManualTimer::new();
+    let limit = limit(&timer).aimd().initial(10).abandoned(Abandoned::Loss).build().unwrap();
+    let panics = async || -> Result<(), Error<()>> { panic!("a bug") };
+    let mut call = Box::pin(std::panic::AssertUnwindSafe(limit.call(panics())).catch_unwind());
+    assert!(call.as_mut().now_or_never().unwrap().is_err());
+    drop(call);
+    assert_eq!((limit.snapshot().limit, limit.snapshot().in_flight), (10, 0));
+    // One that is given up is.
+    let mut call = Box::pin(limit.call(std::future::pending::<Result<(), Error<()>>>()));
+    assert!(call.as_mut().now_or_never().is_none());
+    drop(call);
+    assert_eq!(limit.snapshot().limit, 9);
+}
