@@ -21,6 +21,16 @@ pub trait EventCodec<E>: Send + Sync + 'static {
     /// [`CodecError::UnknownType`] for a type `E` has no case for, [`CodecError::Malformed`] for a payload that does not
     /// fit its type. A codec never passes over an event: what cannot be read is an error.
     fn decode(&self, recorded: &Recorded) -> Result<E, CodecError>;
+
+    /// Hands over the events that a record stands for: the one it holds, unless the codec knows that it has become
+    /// several, or none. If it fails, it hands over nothing.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode).
+    fn decode_each(&self, recorded: &Recorded, take: &mut dyn FnMut(E)) -> Result<(), CodecError> {
+        take(self.decode(recorded)?);
+        Ok(())
+    }
 }
 
 /// An event cannot be written down or read back.

@@ -297,9 +297,12 @@ impl<'r, D: Decider, S: EventStore, C: EventCodec<D::Event>> Request<'r, D, S, C
     ) -> Result<OnConflict, ExecuteError<D::Error>> {
         let missed = match conflict.of_stream(self.stream.as_str()) {
             Some(Violation::Stream { missed, actual, .. }) if !missed.more && *actual > loaded.version => {
-                let decode = |recorded| self.repository.shared.codec.decode(recorded);
+                let mut events = Vec::with_capacity(missed.events.len());
+                for recorded in &missed.events {
+                    self.repository.shared.codec.decode_each(recorded, &mut |event| events.push(event))?;
+                }
                 loaded.version = *actual;
-                missed.events.iter().map(decode).collect::<Result<Vec<_>, _>>()?
+                events
             }
             // The stream is shorter than what this program has seen of it: the log was put back to an older state.
             Some(Violation::Stream { actual, .. }) if *actual < loaded.version => {

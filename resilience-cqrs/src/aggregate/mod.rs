@@ -83,6 +83,7 @@ mod fixture;
 mod json;
 mod past;
 mod repository;
+mod schema;
 mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -95,6 +96,7 @@ pub use self::execute::{ExecuteError, Executed, Request};
 pub use self::fixture::{Given, Outcome, given};
 pub use self::past::Entry;
 pub use self::repository::{Loaded, Repository, RepositoryBuilder};
+pub use self::schema::{Replacement, Schema, SchemaBuilder, SchemaError};
 pub use self::snapshot::{SnapshotCounts, Snapshots};
 
 /// The rules of one kind of aggregate; a value of it is the state of one of them.

@@ -63,7 +63,7 @@ impl<D: Decider, S: EventStore, C: EventCodec<D::Event>> Repository<D, S, C> {
         self.load_while(id, |record| record.recorded_at <= time).await
     }
 
-    /// What happened to the aggregate `id` after `after`, in order, with who did it and when; at most `limit` entries.
+    /// What happened to the aggregate `id` after `after`, in order, with who did it and when; of at most `limit` records.
     ///
     /// # Errors
     /// The store's, or that an event cannot be read.
@@ -75,8 +75,12 @@ impl<D: Decider, S: EventStore, C: EventCodec<D::Event>> Repository<D, S, C> {
     ) -> Result<Vec<Entry<D::Event>>, ExecuteError<D::Error>> {
         let stream = Self::stream(id);
         let records = self.shared.store.read_stream(&stream, after, limit).await.map_err(ExecuteError::Read)?;
-        let entry = |record: Recorded| Ok(Entry { event: self.shared.codec.decode(&record)?, record });
-        records.into_iter().map(entry).collect()
+        let mut entries = Vec::with_capacity(records.len());
+        for record in records {
+            let mut take = |event| entries.push(Entry { event, record: record.clone() });
+            self.shared.codec.decode_each(&record, &mut take)?;
+        }
+        Ok(entries)
     }
 
     /// Folds the longest prefix of the stream whose events all are `within`. Neither kept states nor snapshots help: they
@@ -95,7 +99,8 @@ impl<D: Decider, S: EventStore, C: EventCodec<D::Event>> Repository<D, S, C> {
                 if !within(record) {
                     return Ok(loaded);
                 }
-                loaded.state.evolve(&self.shared.codec.decode(record)?);
+                let state = &mut loaded.state;
+                self.shared.codec.decode_each(record, &mut |event| state.evolve(&event))?;
                 loaded.version = record.version;
             }
             if page.len() < PAGE {

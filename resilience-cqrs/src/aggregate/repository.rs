@@ -358,7 +358,7 @@ impl<D: Decider, S: EventStore, C: EventCodec<D::Event>> Repository<D, S, C> {
         loop {
             let page = self.shared.store.read_stream(stream, *version, PAGE).await.map_err(ExecuteError::Read)?;
             for recorded in &page {
-                take(self.shared.codec.decode(recorded)?);
+                self.shared.codec.decode_each(recorded, &mut take)?;
                 *version = recorded.version;
             }
             if page.len() < PAGE {

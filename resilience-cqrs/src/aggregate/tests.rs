@@ -1,5 +1,6 @@
 mod dispatch;
 mod past;
+mod schema;
 mod snapshots;
 mod states;
 

@@ -132,7 +132,8 @@ impl<'d, M: Model, S: EventStore, C: EventCodec<M::Event>> Decision<'d, M, S, C>
             && let (false, Some(last)) = (missed.more, missed.events.last())
         {
             for recorded in &missed.events {
-                seen.model.evolve(&self.decisions.shared.codec.decode(recorded)?);
+                let model = &mut seen.model;
+                self.decisions.shared.codec.decode_each(recorded, &mut |event| model.evolve(&event))?;
             }
             seen.marker = Marker::seen_through(last.position);
             self.keep(seen);
@@ -148,7 +149,8 @@ impl<'d, M: Model, S: EventStore, C: EventCodec<M::Event>> Decision<'d, M, S, C>
         loop {
             let page = shared.store.read(at, &self.query, PAGE_EVENTS).await.map_err(ExecuteError::Read)?;
             for recorded in &page.events {
-                seen.model.evolve(&shared.codec.decode(recorded)?);
+                let model = &mut seen.model;
+                shared.codec.decode_each(recorded, &mut |event| model.evolve(&event))?;
             }
             (seen.marker, at) = (page.marker.max(seen.marker), page.next);
             if page.is_last() {

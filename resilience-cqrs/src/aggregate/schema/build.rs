@@ -1,0 +1,197 @@
+//! Telling a schema, and checking what was told.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+use serde_json::Value;
+use thiserror::Error;
+
+use super::{Inner, Replacement, Schema, Step, stored_name};
+use crate::log::BoxError;
+
+/// Tells a [`Schema`].
+#[derive(Default)]
+pub struct SchemaBuilder {
+    current: Vec<(&'static str, u32)>,
+    steps: Vec<((&'static str, u32), Step)>,
+}
+
+/// A schema does not hold together.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum SchemaError {
+    /// A version is 0: they count from 1.
+    #[error("event {name} has a version 0: versions count from 1")]
+    VersionZero {
+        /// The event.
+        name: &'static str,
+    },
+    /// The same is told twice.
+    #[error("event {name} in version {version} is told of twice")]
+    Twice {
+        /// The event.
+        name: &'static str,
+        /// Its version.
+        version: u32,
+    },
+    /// Nobody says what becomes of a version.
+    #[error("event {name} has no way from version {version} to {}", version + 1)]
+    Gap {
+        /// The event.
+        name: &'static str,
+        /// The version that is stuck.
+        version: u32,
+    },
+    /// A way leads from a version that is not older than the newest.
+    #[error("event {name} leads on from version {version}, but there is none before {newest} beyond it")]
+    Beyond {
+        /// The event.
+        name: &'static str,
+        /// The version.
+        version: u32,
+        /// The newest.
+        newest: u32,
+    },
+    /// What replaces an event is not known.
+    #[error("event {name} in version {version} becomes {target}, which is not known")]
+    UnknownTarget {
+        /// The event.
+        name: &'static str,
+        /// Its version.
+        version: u32,
+        /// What it should become.
+        target: &'static str,
+    },
+    /// Events replace each other in a circle.
+    #[error("event {name} becomes itself in the end")]
+    Circle {
+        /// One of them.
+        name: &'static str,
+    },
+}
+
+impl SchemaBuilder {
+    /// There is an event `name` today, and this is its newest version.
+    #[must_use]
+    pub fn event(mut self, name: &'static str, version: u32) -> Self {
+        self.current.push((name, version));
+        self
+    }
+
+    /// A payload of version `from` is made one of the next version.
+    #[must_use]
+    pub fn upcast(
+        mut self,
+        name: &'static str,
+        from: u32,
+        change: impl Fn(Value) -> Result<Value, BoxError> + Send + Sync + 'static,
+    ) -> Self {
+        self.steps.push(((name, from), Step::Upcast(Arc::new(change))));
+        self
+    }
+
+    /// An event of version `from` stands for the events that `change` makes of it, in that order; for none, if it says so.
+    /// They are of the names `into`, of any version, and are brought up to date themselves.
+    ///
+    /// A `name` that is replaced need not be an [`event`](Self::event) of today. If it is not, its last version told of is
+    /// the one that is replaced.
+    #[must_use]
+    pub fn replace(
+        mut self,
+        name: &'static str,
+        from: u32,
+        into: impl IntoIterator<Item = &'static str>,
+        change: impl Fn(Value) -> Result<Vec<Replacement>, BoxError> + Send + Sync + 'static,
+    ) -> Self {
+        self.steps.push(((name, from), Step::Replace(into.into_iter().collect(), Arc::new(change))));
+        self
+    }
+
+    /// The schema.
+    ///
+    /// # Errors
+    /// See [`SchemaError`]: at the program's start, not when the first old event is read.
+    pub fn build(self) -> Result<Schema, SchemaError> {
+        let mut current = BTreeMap::new();
+        for (name, version) in self.current {
+            if current.insert(name, version).is_some() {
+                return Err(SchemaError::Twice { name, version });
+            }
+        }
+        let mut steps = BTreeMap::new();
+        for ((name, version), step) in self.steps {
+            if steps.insert((name, version), step).is_some() {
+                return Err(SchemaError::Twice { name, version });
+            }
+        }
+        let newest = newest(&current, &steps)?;
+        for ((name, version), step) in &steps {
+            let Step::Replace(targets, _) = step else { continue };
+            if let Some(target) = targets.iter().find(|target| !newest.contains_key(**target)) {
+                return Err(SchemaError::UnknownTarget { name, version: *version, target });
+            }
+        }
+        if let Some(name) = newest.keys().find(|name| reaches_itself(name, &steps)) {
+            return Err(SchemaError::Circle { name });
+        }
+        let mut stored = BTreeMap::new();
+        for (name, newest) in &newest {
+            stored.extend((1..=*newest).map(|version| (stored_name(name, version), (*name, version))));
+        }
+        let written = current.iter().map(|(name, version)| (*name, stored_name(name, *version))).collect();
+        Ok(Schema { inner: Arc::new(Inner { current, steps, stored, written }) })
+    }
+}
+
+/// The last version of every name: of those of today as they say, of former ones the one that is replaced.
+fn newest(
+    current: &BTreeMap<&'static str, u32>,
+    steps: &BTreeMap<(&'static str, u32), Step>,
+) -> Result<BTreeMap<&'static str, u32>, SchemaError> {
+    let mut newest = current.clone();
+    for (name, version) in steps.keys() {
+        if !current.contains_key(name) {
+            let last = newest.entry(name).or_insert(*version);
+            *last = (*last).max(*version);
+        }
+    }
+    for (name, newest) in &newest {
+        let of_today = current.contains_key(name);
+        if *newest == 0 || steps.contains_key(&(*name, 0)) {
+            return Err(SchemaError::VersionZero { name });
+        }
+        let last = if of_today { *newest - 1 } else { *newest };
+        if let Some(version) = (1..=last).find(|version| !steps.contains_key(&(*name, *version))) {
+            return Err(SchemaError::Gap { name, version });
+        }
+        if !of_today && matches!(steps.get(&(*name, *newest)), Some(Step::Upcast(_))) {
+            return Err(SchemaError::Gap { name, version: *newest });
+        }
+        if let Some((_, version)) = steps.keys().find(|(of, version)| of == name && *version > last) {
+            return Err(SchemaError::Beyond { name, version: *version, newest: *newest });
+        }
+    }
+    Ok(newest)
+}
+
+fn reaches_itself(name: &'static str, steps: &BTreeMap<(&'static str, u32), Step>) -> bool {
+    let (mut open, mut seen) = (vec![name], BTreeSet::new());
+    while let Some(at) = open.pop() {
+        for ((of, _), step) in steps {
+            let (true, Step::Replace(targets, _)) = (*of == at, step) else { continue };
+            if targets.contains(name) {
+                return true;
+            }
+            open.extend(targets.iter().filter(|target| seen.insert(**target)));
+        }
+    }
+    false
+}
+
+impl fmt::Debug for SchemaBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let older: Vec<_> = self.steps.iter().map(|(of, _)| of).collect();
+        f.debug_struct("SchemaBuilder").field("current", &self.current).field("older", &older).finish()
+    }
+}
