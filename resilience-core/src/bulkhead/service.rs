@@ -31,11 +31,46 @@ pub struct BulkheadService<S> {
 struct Slot {
     bulkhead: Bulkhead,
     is_taken: bool,
+    /// Instead, there was neither slot nor place when last asked, and that was counted: what there was. Under overload
+    /// this is what happens most.
+    full: Option<Word>,
     /// When the slot was given; the origin if nobody listens.
     since: Timestamp,
 }
 
+/// What can be told of a bulkhead without further ado.
+enum Found {
+    Slot,
+    Full,
+    Unknown,
+}
+
 impl Slot {
+    /// Takes a slot; or notes that there is neither slot nor place, and nothing that could make one.
+    #[inline(always)]
+    fn ask(&mut self) -> Found {
+        self.full = None;
+        match self.bulkhead.shared.try_take() {
+            Ok(()) => {
+                self.taken();
+                Found::Slot
+            }
+            Err(word) if self.bulkhead.shared.is_plainly_full(word) => {
+                self.note_full(word);
+                Found::Full
+            }
+            Err(_) => Found::Unknown,
+        }
+    }
+
+    /// The refusal for what was found.
+    #[cold]
+    #[inline(never)]
+    fn refusal(&mut self) -> Rejected {
+        let word = self.full.take().unwrap_or_else(|| self.bulkhead.shared.word());
+        self.bulkhead.shared.rejection_full(word)
+    }
+
     /// The word counts one more.
     #[inline(always)]
     fn taken(&mut self) {
@@ -44,6 +79,12 @@ impl Slot {
         if self.bulkhead.shared.is_watched() {
             self.since = self.bulkhead.shared.tell_admitted(None);
         }
+    }
+
+    #[inline(always)]
+    fn note_full(&mut self, word: Word) {
+        self.full = Some(word);
+        self.bulkhead.shared.count_full(word);
     }
 
     /// The permit for the slot, if there is one.
@@ -74,9 +115,6 @@ enum Entry {
     Outside,
     /// It waits.
     Waiting(Acquire),
-    /// It found neither slot nor place, and that was counted. One word, which is stored and read as one: under overload
-    /// this is what happens most, and a processor stalls when it reads wider than it wrote just before.
-    Full(Word),
     /// It was let in after a wait.
     Served(Permit),
     /// It was refused after a wait, and that was counted.
@@ -85,16 +123,22 @@ enum Entry {
 
 impl<S> BulkheadService<S> {
     pub(super) fn new(inner: S, bulkhead: Bulkhead) -> Self {
-        Self { inner, slot: Slot { bulkhead, is_taken: false, since: Timestamp::ORIGIN }, entry: Entry::Outside }
+        Self {
+            inner,
+            slot: Slot { bulkhead, is_taken: false, full: None, since: Timestamp::ORIGIN },
+            entry: Entry::Outside,
+        }
     }
 
     /// There was no free slot: waits, or is refused. Ready when there is a slot or a refusal.
     #[cold]
     #[inline(never)]
     fn queue(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if !matches!(self.entry, Entry::Outside | Entry::Full(_) | Entry::Refused(_)) {
+        if !matches!(self.entry, Entry::Outside | Entry::Refused(_)) {
             return self.wait(cx);
         }
+        // Asked again before the call that is refused: it tries again.
+        self.slot.full = None;
         match self.slot.bulkhead.shared.look() {
             Door::Open => self.let_in(),
             Door::Full(word) => self.note_full(word),
@@ -108,10 +152,9 @@ impl<S> BulkheadService<S> {
         self.slot.taken();
     }
 
-    #[inline(always)]
     fn note_full(&mut self, word: Word) {
-        self.slot.bulkhead.shared.count_full(word);
-        self.entry = Entry::Full(word);
+        self.entry = Entry::Outside;
+        self.slot.note_full(word);
     }
 
     /// Apart from `queue`, so that a refusal does not pay for what a place in the queue weighs.
@@ -149,15 +192,11 @@ impl<S> BulkheadService<S> {
     #[cold]
     #[inline(never)]
     fn waited(&mut self) -> Result<Permit, Rejected> {
-        if let Entry::Full(word) = self.entry {
-            self.entry = Entry::Outside;
-            return Err(self.slot.bulkhead.shared.rejection_full(word));
-        }
         match std::mem::replace(&mut self.entry, Entry::Outside) {
             Entry::Served(permit) => Ok(permit),
             Entry::Refused(reason) => Err(self.slot.bulkhead.shared.rejection(reason)),
             // Called without having been ready, against the contract: it takes its chance like any newcomer.
-            Entry::Outside | Entry::Waiting(_) | Entry::Full(_) => self.slot.bulkhead.try_acquire(),
+            Entry::Outside | Entry::Waiting(_) => self.slot.bulkhead.try_acquire(),
         }
     }
 }
@@ -180,9 +219,11 @@ where
     #[inline(always)]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         if !self.slot.is_taken {
-            if matches!(self.entry, Entry::Outside) && self.slot.bulkhead.shared.try_take().is_ok() {
-                self.slot.taken();
-            } else {
+            let found = if matches!(self.entry, Entry::Outside) { self.slot.ask() } else { Found::Unknown };
+            if matches!(found, Found::Full) {
+                return Poll::Ready(Ok(()));
+            }
+            if matches!(found, Found::Unknown) {
                 ready!(self.queue(cx));
                 if !self.is_admitted() {
                     return Poll::Ready(Ok(()));
@@ -202,6 +243,7 @@ where
     fn call(&mut self, request: Req) -> Self::Future {
         let permit = match self.slot.permit() {
             Some(permit) => permit,
+            None if self.slot.full.is_some() => return ResponseFuture::refused(self.slot.refusal()),
             None => match self.waited() {
                 Ok(permit) => permit,
                 Err(rejected) => return ResponseFuture::refused(rejected),

@@ -165,6 +165,13 @@ impl Shared {
         }
     }
 
+    /// Whether a caller that found `word` is refused, whoever it is: no dry run lets it in, and no rank displaces another.
+    #[cfg(feature = "tower")]
+    #[inline(always)]
+    pub(super) fn is_plainly_full(&self, word: Word) -> bool {
+        word.enqueue(self.queue()).is_none() && !self.needs().criticality() && !self.is_dry_run()
+    }
+
     /// Takes a free slot, or sees that it is of no use to wait.
     #[inline]
     pub(super) fn look(&self) -> Door {
