@@ -7,6 +7,7 @@ mod claims;
 mod laws;
 mod mutants;
 mod needs;
+mod pages;
 mod rules;
 mod run;
 mod scenarios;

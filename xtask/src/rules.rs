@@ -7,7 +7,7 @@ use std::fmt;
 use std::fs;
 use std::path::Path;
 
-use crate::{claims, laws, scenarios};
+use crate::{claims, laws, pages, scenarios};
 
 /// What code may not name, and where it may after all.
 struct Rule {
@@ -113,6 +113,7 @@ pub(crate) fn check(root: &Path) -> Result<(), String> {
     broken.extend(claims::check(root, &each.clone().map(|(_, text)| text).collect::<String>()).err());
     broken.extend(laws::check(each).err());
     broken.extend(scenarios::check(root).err());
+    broken.extend(pages::check(root).err());
     println!("    {} files read", files.len());
     if broken.is_empty() { Ok(()) } else { Err(broken.join("\n")) }
 }

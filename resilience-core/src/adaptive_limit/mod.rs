@@ -13,6 +13,12 @@
 //! The gate is that of a [bulkhead](crate::bulkhead), and as hard. What calls show is gathered in windows, and each window
 //! is shown to a rule of [`control`](crate::control):
 //!
+//! ```text
+//!  calls ──► gate ──► run ──► round trips, losses ──► window ──► rule ──► limit ──┐
+//!              ▲                                                                 │
+//!              └───────────────── grows by little, shrinks by much ◄─────────────┘
+//! ```
+//!
 //! | rule | goes by | for |
 //! |---|---|---|
 //! | [Vegas](AdaptiveLimitBuilder::vegas), the default | the round trip against that of the idle service | short queues; needs nothing to be set |
@@ -94,9 +100,11 @@
 //!
 //! # Do and don't
 //!
-//! Do classify refusals of the service as failures, where it says so (HTTP 503 and 429). Don't put it around calls that
-//! wait for something other than the service, such as long polls and streams: their round trip is no queue. Don't expect it
-//! to learn from a few calls a minute.
+//! - Do classify refusals of the service as failures, where it says so (HTTP 503 and 429).
+//! - Do send criticalities with requests, where some could be done without: what is kept for the others is of use only then.
+//! - Don't put it around calls that wait for something other than the service, such as long polls and streams: their round
+//!   trip is no queue.
+//! - Don't expect it to learn from a few calls a minute.
 //!
 //! # Limits
 //!

@@ -47,7 +47,7 @@
 //! # }
 //! ```
 //!
-//! Without tower: [`Cache::get_or_load`]. With writes, through the cache or behind it: [`write`].
+//! Without tower: [`Cache::get_or_load`]. With writes, through the cache or behind it: [`mod@write`].
 //!
 //! # Defaults
 //!

@@ -85,6 +85,8 @@
 //! | [`honour_hints`](CircuitBreakerBuilder::honour_hints) | yes | the server knows best, within the bound above |
 //! | [`slow_calls`][slow], [`ramp`] | off | what is slow, and what is cold, differs from service to service |
 //! | [`abandoned`](CircuitBreakerBuilder::abandoned) | when nothing else | see [`Abandoned`] |
+//! | [`max_keys`](CircuitBreakerBuilder::max_keys) | 65,536 | for [keyed](#for-each-key) breakers: more dependencies than most services have, in some tens of megabytes |
+//! | [`dry_run`](CircuitBreakerBuilder::dry_run) | off | on, it counts and tells what it would do, and lets every call pass |
 //! | [`evaluate`](CircuitBreakerBuilder::evaluate), [`late`](CircuitBreakerBuilder::late), [`ignored`](CircuitBreakerBuilder::ignored) | everything, dropped, neutral | the safest of what others do; [`exact`] reaches all of it |
 //!
 //! # For each key

@@ -94,7 +94,7 @@ impl CircuitBreaker {
     /// Asks to make one call.
     ///
     /// The permit is void once the circuit changes its state, so an answer that arrives late never speaks for a newer
-    /// probe. Dropping it unsettled gives a probe's place back; see [`Abandoned`] for what it counts as.
+    /// probe. Dropping it unsettled gives a probe's place back; see [`Abandoned`](super::Abandoned) for what it counts as.
     ///
     /// # Errors
     ///

@@ -70,6 +70,15 @@
 //! A policy goes by `PIPELINE.ENTRY` in refusals, events and metrics: `payments.retry`. What is not set is the builder's
 //! default. Durations have units ([`Span`]). What is not known is refused, not ignored.
 //!
+//! # Behaviour
+//!
+//! ```text
+//!  text ── from_toml, from_json ──► Config ── build ──► Pipelines ──► policies, for the code that builds the stacks
+//!             │ unknown, wrong         │ check, lint        ▲            │ calls
+//!             ▼                        ▼                    │            ▼
+//!          Problems                 Problems           reconfigure: all of it, or nothing
+//! ```
+//!
 //! # Order
 //!
 //! A file says which layers there are and in which order they should be; the code that builds the stack decides it, for
@@ -104,6 +113,21 @@
 //! The rest, and which layers there are, needs a new stack, and is refused with its path. An unchanged file changes
 //! nothing.
 //!
+//! # Defaults
+//!
+//! What is not set is the builder's default, and so is in the table of each pattern's page; this module has none of its own.
+//! Lints warn.
+//!
+//! # Events
+//!
+//! None of its own; what a listener of [`Setup`] hears is what the policies tell, a limit that was
+//! [resized](crate::bulkhead::Event::Resized) among it.
+//!
+//! # Interplay
+//!
+//! A [registry](crate::registry) changes single policies by the same settings, [`lint`](crate::lint) knows the order of
+//! layers. Clocks and listeners are code and not data: they are in [`Setup`].
+//!
 //! # Do and don't
 //!
 //! - Do check the file in a test of the program that reads it, with lints denied.
@@ -113,6 +137,11 @@
 //! # Errors
 //!
 //! [`Problems`]: everything that is wrong at once, each [`Problem`] with its path, its rule and, in a text, its line.
+//!
+//! # Limits
+//!
+//! Settings are figures and words: what is a function (a key, a classifier, a rule of your own) stays in code. Nobody
+//! watches the file; read it again when you know that it has changed.
 
 mod adaptive;
 mod batch;

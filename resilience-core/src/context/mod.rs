@@ -1,12 +1,30 @@
 //! What travels with a request through every layer: deadline, attempt, criticality, keys.
 //!
+//! # Why
+//!
+//! A layer that does not know how much time its caller has left starts work nobody waits for; one that does not know how
+//! much a request matters sheds the wrong one; one that does not know that a call is a repetition counts it twice. All of
+//! that is known somewhere in the stack, and the type of the request seldom has room for it.
+//!
+//! # Behaviour
+//!
 //! Outer layers set it, inner layers read it, and no layer needs the request's type to cooperate: while a layer calls
 //! or polls what it wraps, the context is in a thread-local cell, as in tokio's task locals. What is spawned onto
 //! another task does not inherit it; [`Context::capture`] it and run the task in its [`scope`](Context::scope).
 //!
+//! ```text
+//!  headers ──► Context::scope ─┐
+//!                              ├─ timeout 2 s ─┐           deadline: the earlier of what is outside and 2 s
+//!                              │               ├─ retry ─┐ attempt: 1, 2, ...
+//!                              │               │         ├─ queue: leaves at the deadline
+//!                              │               │         └─ headers of the next call ──► ...
+//! ```
+//!
 //! A deadline is resolved as late as it can be. A timeout layer only notes "within 2 s"; the first layer that wants to
 //! sleep, queue or put the deadline on the wire reads the clock. A call that is answered at its first poll therefore
 //! reads no clock at all.
+//!
+//! # Example
 //!
 //! ```
 //! use std::time::Duration;
@@ -22,6 +40,40 @@
 //! });
 //! assert_eq!(context::deadline(&shared), None);
 //! ```
+//!
+//! # Defaults
+//!
+//! | what | default | who sets it | who reads it |
+//! |---|---|---|---|
+//! | [`deadline`] | none | timeouts, headers | retry, hedge, every queue, headers |
+//! | [`attempt`] | 1 | retry, hedge | headers, services |
+//! | [`criticality`] | [`Critical`](Criticality::Critical) | headers, you | adaptive limit, load shedding, queues by priority |
+//! | [`idempotency_key`], [`correlation_id`], [`causation_id`] | none | headers, you | headers, services |
+//! | [`fencing_token`] | none | the stamp of an [ownership](crate::lease::Ownership) | [fences](crate::lease::Fence), stores |
+//! | [`trace_parent`], [`baggage`] | none | headers, you | headers |
+//!
+//! # Events and errors
+//!
+//! It has neither: a context is a value, and what comes of a deadline is told by the layer that refuses or gives up.
+//!
+//! # Interplay
+//!
+//! The earliest deadline wins: a timeout inside can shorten it and not lengthen it, and what a server took from a request's
+//! headers holds as a timeout of its own does. A [`scope`](Context::scope) of yours replaces all that is around it. Over HTTP and gRPC it goes by `http::InjectLayer` and `http::ExtractLayer`.
+//! Put the layer that reads headers outermost, since what refuses in `poll_ready` sees only what is set by then.
+//!
+//! # Do and don't
+//!
+//! - Do take it along when a request's work goes to another task: capture, then scope.
+//! - Do give a request that may be repeated a key, before the first layer that repeats.
+//! - Don't keep a deadline for later requests: it is that of one.
+//! - Don't believe a criticality, or an attempt's number, that a stranger sends.
+//!
+//! # Limits
+//!
+//! It is there while a layer is called or polled, and not in between: not in a destructor that runs elsewhere, and not on
+//! another task. Keys are behind one reference count, made when the first of them is set; without, it is a few words in a
+//! cell and allocates nothing.
 
 pub(crate) mod ambient;
 mod carried;
@@ -29,9 +81,9 @@ mod current;
 mod received;
 mod scope;
 mod trace;
+mod values;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::time::{SharedTimer, Timestamp};
 
@@ -42,97 +94,7 @@ pub use self::current::{baggage, causation_id, correlation_id, fencing_token, id
 pub(crate) use self::received::has_own_key;
 pub use self::scope::Scoped;
 pub use self::trace::{Baggage, TraceParent, TraceState};
-
-/// The moment after which an answer is of no use.
-///
-/// ```
-/// use std::time::Duration;
-/// use resilience_core::context::Deadline;
-/// use resilience_core::time::Timestamp;
-///
-/// let start = Timestamp::ORIGIN;
-/// let deadline = Deadline::at(start + Duration::from_secs(2));
-/// assert_eq!(deadline.remaining(start), Some(Duration::from_secs(2)));
-/// assert_eq!(deadline.remaining(deadline.timestamp()), None); // on the dot is too late
-/// assert_eq!(Deadline::at(Timestamp::NEVER).remaining(start), Some(Duration::from_nanos(u64::MAX)));
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Deadline(Timestamp);
-
-impl Deadline {
-    /// The deadline at `at`.
-    pub const fn at(at: Timestamp) -> Self {
-        Self(at)
-    }
-
-    /// The moment itself.
-    pub const fn timestamp(self) -> Timestamp {
-        self.0
-    }
-
-    /// What is left at `now`; `None` once it has passed.
-    pub fn remaining(self, now: Timestamp) -> Option<Duration> {
-        if now < self.0 { Some(self.0 - now) } else { None }
-    }
-}
-
-impl From<Timestamp> for Deadline {
-    fn from(at: Timestamp) -> Self {
-        Self(at)
-    }
-}
-
-/// How bad it is to refuse a request, after "Site Reliability Engineering", chapter 21.
-///
-/// ```
-/// use resilience_core::context::Criticality;
-///
-/// assert_eq!(Criticality::default(), Criticality::Critical);
-/// let shed_below = Criticality::Critical; // what a server under load may decide
-/// assert!(Criticality::SheddablePlus < shed_below);
-/// assert!(Criticality::CriticalPlus >= shed_below);
-/// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Criticality {
-    /// Partial unavailability is expected: crawlers, speculative work.
-    Sheddable,
-    /// Batch work that is retried minutes later.
-    SheddablePlus,
-    /// A user notices. The default.
-    #[default]
-    Critical,
-    /// The few requests that must go through when everything else is shed.
-    CriticalPlus,
-}
-
-/// Proof of the latest ownership: a number that grows with each owner, checked where the write happens.
-///
-/// ```
-/// use resilience_core::context::FencingToken;
-///
-/// let mut newest = FencingToken::new(33); // kept beside the data, by the store that is written to
-/// let mut write = |token: FencingToken| {
-///     let may = token >= newest;
-///     newest = newest.max(token);
-///     may
-/// };
-/// assert!(write(FencingToken::new(34)));
-/// assert!(!write(FencingToken::new(33))); // the owner before wakes up from a long pause, and is refused
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct FencingToken(u64);
-
-impl FencingToken {
-    /// The token with this number.
-    pub const fn new(token: u64) -> Self {
-        Self(token)
-    }
-
-    /// The number.
-    pub const fn get(self) -> u64 {
-        self.0
-    }
-}
+pub use self::values::{Criticality, Deadline, FencingToken};
 
 /// A request's context, to be built at the edge and to be handed to another task.
 ///
@@ -194,7 +156,7 @@ impl Context {
     /// ```
     #[must_use]
     pub fn with_deadline(mut self, deadline: impl Into<Deadline>) -> Self {
-        self.ambient.time.deadline = self.ambient.time.deadline.min(deadline.into().0);
+        self.ambient.time.deadline = self.ambient.time.deadline.min(deadline.into().timestamp());
         self
     }
 
@@ -275,7 +237,7 @@ impl Context {
 
     /// When an answer is of no use any more.
     pub fn deadline(&self) -> Option<Deadline> {
-        (self.ambient.time.deadline != Timestamp::NEVER).then_some(Deadline(self.ambient.time.deadline))
+        (self.ambient.time.deadline != Timestamp::NEVER).then_some(Deadline::at(self.ambient.time.deadline))
     }
 
     /// How bad it is to refuse this request.
@@ -374,7 +336,7 @@ pub fn deadline(timer: &SharedTimer) -> Option<Deadline> {
     if time.resolve(|| timer.now()) {
         ambient::set_time(time);
     }
-    (time.deadline != Timestamp::NEVER).then_some(Deadline(time.deadline))
+    (time.deadline != Timestamp::NEVER).then_some(Deadline::at(time.deadline))
 }
 
 /// Which attempt the call in progress is; 1 outside of any retry.

@@ -17,6 +17,16 @@
 //! | [`ExtractLayer::grpc`](crate::http::ExtractLayer::grpc) | reads it | server |
 //! | [`answer`] | a refusal as a status, with pushback | server |
 //!
+//! # Behaviour
+//!
+//! ```text
+//!  server                          on the wire                      client
+//!  answer ──── unary, streamed ──► 200, messages, trailers ───────► until_end: grpc-status settles the permit
+//!  refusal ─── answer ───────────► 200, grpc-status 4, 8, 9, 14 ──► ByCode: failure or not, come back when
+//!                                  grpc-retry-pushback-ms
+//!  deadline ◄─ ExtractLayer ────── grpc-timeout ◄────────────────── InjectLayer: what is left of it
+//! ```
+//!
 //! # Example
 //!
 //! ```
@@ -47,6 +57,10 @@
 //! What a code means is in [`Code::meaning`], which error gets which code in [`Code::of_error`]; which header carries
 //! what in [`Headers`](crate::http::Headers). The time left is written in the finest unit that fits eight digits,
 //! rounded down.
+//!
+//! # Events
+//!
+//! None of its own, as over [HTTP](crate::http#events).
 //!
 //! # Interplay
 //!

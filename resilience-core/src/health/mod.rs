@@ -48,6 +48,14 @@
 //!
 //! # Behaviour
 //!
+//! ```text
+//!  prober ─┐                 ┌─ check: asked a moment ago ──────────► its last answer
+//!  prober ─┼─► probe ─► all ─┼─ check: under way, for another ──────► the answer of that run
+//!  prober ─┘                 ├─ check: runs, at most `timeout` ─────► up, or down (degraded within its `grace`)
+//!                            └─ policies of the registry ───────────► up or degraded
+//!                                           the worst of them ──────► the report
+//! ```
+//!
 //! All checks of a probe are asked at once. Each runs once for all who ask at the same time, and its answer is given
 //! again until [`min_interval`](Check::min_interval) has passed, so a storm of probes is one question. A run that does
 //! not end in time, or panics, has failed, and its future is dropped. The report's status is the worst of its checks',
@@ -69,6 +77,18 @@
 //! With the features `http` and `tower`: `HealthService` answers probes by path with 200 or 503 and the report as JSON,
 //! `HealthLayer` does so in front of another service, and does not wait for it: what has too much to do is asked by its
 //! liveness probe too, and should not be restarted for it.
+//!
+//! # Events and errors
+//!
+//! It emits nothing: a report is what is asked for, and who asks can count it. A wrong configuration is a
+//! [`ConfigError`](crate::ConfigError); a check's own error is in the report, as text.
+//!
+//! # Interplay
+//!
+//! It stands beside the stacks and not in them. Through the [registry](crate::registry) it shows which circuits are open and
+//! which budgets are spent; that degrades a report and never takes the program out of service, since to go on without
+//! a dependency is what those policies are for. Behind a [bulkhead](crate::bulkhead) or a rate limiter a probe would be
+//! refused when it matters: put `HealthLayer` outside of both.
 //!
 //! # Do and don't
 //!

@@ -93,6 +93,11 @@
 //! | a [`Classify`](crate::Classify) for the head, a [`ClassifyEnd`] for the end | [`ByStatus`], [`ByHead`] | |
 //! | an answer dropped before its end | given up, if its head was a success | who stops reading has not been failed |
 //!
+//! # Events
+//!
+//! None of its own: the headers are a layer's input and the statuses a classifier's, and what follows from them is told by the
+//! policies.
+//!
 //! # Interplay
 //!
 //! A client, from the outside in: total timeout, [`Retry::http_layer`](crate::retry::Retry::http_layer), breaker and

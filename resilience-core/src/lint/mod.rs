@@ -36,6 +36,15 @@
 //! A configuration is linted, too: `config::Config::lint` gives the findings, and those of lints that
 //! `[lints]` says are denied are errors.
 //!
+//! # Behaviour
+//!
+//! ```text
+//!  Stack: outermost ─ ... ─ innermost ──► each pair, each retry and each hedge ──► findings, each of a lint
+//!  Config: pipelines as listed ─────────►                                          │ level of the lint
+//!                                                      allow: left out ◄───────────┼──► deny: an error
+//!                                                                                  └──► warn: told
+//! ```
+//!
 //! # Lints
 //!
 //! | lint | what is wrong | what to do |
@@ -62,7 +71,30 @@
 //! | `chaos-is-on` | calls fail on purpose | switch it off outside of tests and rehearsals |
 //! | `chaos-outside` | its faults do not meet the policies inside of it, which are not tried out | put the chaos innermost |
 //!
-//! All warn unless told otherwise.
+//! # Defaults
+//!
+//! All warn unless told otherwise: each of these orders may be meant by somebody who knows why.
+//!
+//! # Events and errors
+//!
+//! It runs when a program is built or tested, not when it calls; nothing is emitted. A [`Finding`] is a value, and displays
+//! as one line. In a configuration, findings of denied lints are errors of `Config::check` and `Config::build`.
+//!
+//! # Interplay
+//!
+//! The order it holds to is that of the [crate](crate#order). A layer that no policy stands for can be told it by
+//! [`Layer::new`], so that what lies around it is judged all the same.
+//!
+//! # Do and don't
+//!
+//! - Do lint the stack in a test, next to the code that builds it.
+//! - Do allow a lint by name, with a comment that says why, where an order is meant.
+//! - Don't take silence for proof: it knows these orders and no others.
+//!
+//! # Limits
+//!
+//! A stack is what it is told: layers of other crates are not seen, nor is what another process adds. It knows limits and
+//! attempts as they are when it is asked, not what they are changed to later.
 
 mod rules;
 mod stack;

@@ -57,6 +57,14 @@
 //!
 //! # Behaviour
 //!
+//! ```text
+//!  call ──► refused with probability (requests - 2 × accepts) / (requests + 1)? ── yes ──► refused, and counted as sent
+//!              │ no                                                                │
+//!              ▼                                                                   ▼
+//!            sent ──► accepted: requests + 1, accepts + 1             requests + 1 of this criticality,
+//!                 └─► failed:   requests + 1                          each forgotten after the window
+//! ```
+//!
 //! Each [`Criticality`](crate::context::Criticality) has figures of its own: a backend that sheds batch work first makes
 //! the client shed batch work, and nothing else. A success or a slow answer is an accept; a failure is none; an ignored
 //! or abandoned call is not counted at all. Classify so that only overload is a failure, or the throttle answers
@@ -71,6 +79,13 @@
 //!
 //! Around each attempt, inside retry: its refusals are not worth a retry, and a retry budget above bounds what is sent in
 //! the first place. A breaker beside it is for a backend that is gone, the throttle for one that has too much to do.
+//!
+//! # Do and don't
+//!
+//! - Do classify so that only overload is a failure; a 404 is an answer like another.
+//! - Do try it with `dry_run`: [`Snapshot::rejected`] then says what it would have refused.
+//! - Don't put one throttle in front of several backends: it would refuse to all what one of them refuses.
+//! - Don't take it for a rate limit: with everything accepted, it refuses nobody, however many they are.
 //!
 //! # Limits
 //!

@@ -1,8 +1,12 @@
 //! A limit on the calls in a time.
 //!
+//! # Why
+//!
 //! A service that is paid by the call, a partner that allows a hundred requests a second, a login form somebody tries
 //! passwords on: what must be bounded there is not how many calls run at once but how many begin. A rate limiter gives
 //! out permits at a steady pace, lets short bursts pass, and tells whoever comes too soon exactly when to come back.
+//!
+//! # Example
 //!
 //! ```
 //! use std::time::Duration;
@@ -25,7 +29,16 @@
 //! # Ok::<_, resilience_core::ConfigError>(()) }).unwrap();
 //! ```
 //!
-//! # Who gets in, and when
+//! # Behaviour
+//!
+//! ```text
+//!  burst 3, a permit a second        ● admitted   ○ refused   ◌ waits
+//!
+//!  time     0 s              1 s           1.6 s   2 s
+//!  permits  3  2  1  0       1  0          0       1
+//!  calls    ●  ●  ●  ○       ●  ○          ◌ ────► ●
+//!                    └ come back in 1 s    └ with a `max_wait`: the next permit is its own
+//! ```
 //!
 //! Permits come back one by one, `per / permits` apart, up to `burst`. In no stretch of time are more permits due than
 //! the burst and what the quota yields in that stretch, whatever is raced, cancelled or changed; intervals are rounded up
@@ -40,9 +53,7 @@
 //!
 //! A call may cost several permits. More than the burst are refused at once: there never will be as many.
 //!
-//! # As a layer
-//!
-//! The permit is spent by `call`, so a service that was ready and was dropped has cost nothing. Without a `max_wait`,
+//! As a layer, the permit is spent by `call`, so a service that was ready and was dropped has cost nothing. Without a `max_wait`,
 //! `poll_ready` looks, and where the call would be refused the service is ready at once and the refusal is the answer of
 //! the call. With one, the wait is in `poll_ready`, before the inner service is asked whether it is ready; a service that
 //! is kept after that for longer than one interval gives its permit back, and its call takes its chance as a newcomer:
@@ -86,11 +97,24 @@
 //! [`Event::Admitted`], [`Event::Queued`], [`Event::Rejected`], [`Event::Cancelled`], [`Event::QuotaChanged`]; in a dry
 //! run [`Event::WouldQueue`] and [`Event::WouldReject`].
 //!
-//! # Beside other layers
+//! # Interplay
 //!
 //! To keep to what a partner allows, put it inside retry and circuit breaker, so that each attempt takes its own permit
 //! and an open circuit takes none. To protect your own service, put it outermost: what is refused should cost nothing.
 //! A rate says nothing of how long calls take; where that matters, add a [`bulkhead`](crate::bulkhead).
+//!
+//! # Do and don't
+//!
+//! - Do set the burst to what whoever is behind can take at one moment; with a burst of 1, calls are spaced evenly.
+//! - Do send on [`retry_after`](crate::Rejected::retry_after): who knows when to come back need not try.
+//! - Don't share an agreed quota among nodes by dividing it where traffic is uneven: see [`distributed`].
+//! - Don't limit by a key that costs nothing to change: who may have ten thousand addresses has ten thousand quotas.
+//!
+//! # Limits
+//!
+//! Quotas of up to 8 permits a nanosecond, and bursts that come back within four years. An admission reads the clock. A
+//! keyed limiter does not wait, and refuses new keys when it remembers
+//! [`max_keys`](RateLimiterBuilder::max_keys) that are not full again. The limit is that of one process.
 
 pub mod client;
 mod config;

@@ -29,13 +29,24 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # What it holds
+//! # Behaviour
 //!
-//! Nothing: policies are held weakly, and one that is dropped is gone from the list. (A thread may keep a share of a policy
+//! ```text
+//!  code that calls ── holds ──► policy ◄┄┄ weak ┄┄ registry ◄── somebody who looks, or acts
+//!        └─ drops it: gone from the list              ├─ snapshots, to_json: what they are like
+//!                                                     ├─ control: isolate, open, reset
+//!                                                     └─ reconfigure: other settings
+//! ```
+//!
+//! It holds nothing: policies are held weakly, and one that is dropped is gone from the list. (A thread may keep a share of a policy
 //! whose calls it made, to spare the next call the counting; such a policy, if nobody listens to it, can stay on the
 //! list until that thread makes other calls or ends.) A policy and one of another pattern may have the same name, as
 //! those in front of one dependency often do; a policy of the same pattern and name takes the place of the older one,
 //! so that what is built anew is what is shown and controlled.
+//!
+//! # Defaults
+//!
+//! A new registry is empty; nothing puts itself on a list, and a policy may be on several or on none.
 //!
 //! # Conditions
 //!
@@ -56,6 +67,33 @@
 //! | [`Reset`](Control::Reset) | closes | not supported |
 //!
 //! With the feature `serde`, `Registry::reconfigure` changes the settings of any policy that can change; see `config`.
+//!
+//! # Events
+//!
+//! None of its own. What is done by hand is told by the policy it is done to: a circuit that is isolated emits
+//! `isolated`, whoever isolated it.
+//!
+//! # Errors
+//!
+//! [`Registry::add`] refuses what nobody can share, a timeout that is not
+//! [reconfigurable](crate::timeout::TimeoutBuilder::reconfigurable) say. [`Registry::control`] gives a [`ControlError`] if
+//! there is no policy of that name, or none that can do it.
+//!
+//! # Interplay
+//!
+//! It stands beside the stacks: layers do not know whether their policy is on a list. [`Health`](crate::health::Health)
+//! takes one, and shows its policies in readiness.
+//!
+//! # Do and don't
+//!
+//! - Do name policies by what they stand in front of; name and pattern are what they are found by.
+//! - Do put the page behind the same door as other pages for operators: who can read it may also be let to act.
+//! - Don't let two policies of one pattern share a name: the list knows the younger one alone.
+//!
+//! # Limits
+//!
+//! It knows one process. To look at the list locks it for as long as it takes to copy it, and takes time in proportion to
+//! its length; calls through the policies are not touched.
 
 mod managed;
 #[cfg(not(loom))] // Its weak references are to what loom counts.

@@ -16,6 +16,14 @@
 //! before the deadline (`Deadline`) and before [`max_elapsed`](RetryBuilder::max_elapsed) (`MaxElapsed`), the budget
 //! grants it (`Budget`). A wait that would end past the deadline is not begun: the caller gets the error now.
 //!
+//! ```text
+//!  call ──► attempt ── answered ───────────────────────────────────────────► the answer
+//!              ▲  └─── failed ──► worth it, allowed, in time, granted? ─no─► that failure
+//!              │                                  │ yes, and paid for
+//!              └──────── sent ◄───── waits ◄──────┘
+//!                                      └─ dropped before it is sent: refunded
+//! ```
+//!
 //! A request is copied before an attempt only if another can follow it: not for the last one, and not while the budget
 //! is empty. A call sent while the budget is empty is therefore not retried, even if the budget has recovered when it
 //! fails; in an outage that saves a copy of every request, at the price of a retry here and there.
@@ -104,6 +112,14 @@
 //! - Retry at one layer only. Of three services in a row that each try three times, the last gets 27 calls. Where two
 //!   layers of one program must, let them share a budget.
 //! - Inner layers read the number of the attempt from the [context](crate::context::attempt).
+//!
+//! # Do and don't
+//!
+//! - Do bound each attempt by a timeout inside: one that hangs is never repeated.
+//! - Do say with [`retry_if`](RetryLayer::retry_if) what may be sent twice; over HTTP, `http_layer` knows.
+//! - Do let all retries of a process that call one service share a [budget](RetryBudget).
+//! - Don't classify a mistake of the caller as a failure: it fares no better the second time.
+//! - Don't answer an outage with more attempts; what helps then is a [circuit breaker](crate::circuit_breaker).
 //!
 //! # Limits
 //!

@@ -12,6 +12,14 @@
 //! tenant without a share may hold all 10 slots, and the two may still have their 8. The rule is
 //! [`control::Shares`](crate::control::Shares), after Netflix's partitioned limiter.
 //!
+//! ```text
+//!  limit 10   gold: 5 of its own   silver: 3 of its own   anybody: none
+//!
+//!  anybody ██████████            all 10, while nobody else wants them
+//!  gold    ▒▒▒▒▒                 comes late, and still gets its 5: 15 in all
+//!  silver  ▒▒▒                   and its 3: 18, and no more
+//! ```
+//!
 //! A share is a ratio of the limit, rounded up, and at least one slot; it follows the limit when that is resized, by hand
 //! or by an adaptive limit.
 //!

@@ -43,6 +43,13 @@
 //!
 //! # Behaviour
 //!
+//! ```text
+//!  call ──► of late, more failed than 1 - success_rate? ── yes ──► the excess is refused, the least critical first
+//!              │ no, or too few calls to tell
+//!              ▼
+//!            sent ──► success, or failure: counted for the window, when it ends
+//! ```
+//!
 //! Only calls that were sent count, when they end. A success or a slow answer is a success; what is ignored is not counted;
 //! a call dropped before its answer has failed, as with Envoy, because a service that hangs answers nothing else.
 //!
@@ -58,6 +65,12 @@
 //!
 //! Around each attempt, inside retry. Beside a [client throttle](super::ClientThrottle) there is no use for it: this one is
 //! for services that fail under load rather than refuse.
+//!
+//! # Do and don't
+//!
+//! - Do set `success_rate` below what the service has on a good day, or good days are refused in part.
+//! - Do keep `most` below 1: what is let through is how it notices that the service is well again.
+//! - Don't put it in front of a service whose failures are answers, a search without results say, unless you classify them.
 //!
 //! # Limits
 //!

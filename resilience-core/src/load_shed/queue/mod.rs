@@ -9,6 +9,15 @@
 //!
 //! # Behaviour
 //!
+//! ```text
+//!  calls ──► queue ──► taken up: waited too long for its criticality, while the queue stands? ── yes ──► refused
+//!                         │ no                                                                             ▲
+//!                         └─ waited at all, and falls into the share to refuse? ── yes ────────────────────┤
+//!                         │ no                                                                             │
+//!                         ▼                     once an interval: least wait above `target`? share up,     │
+//!                       runs                                              below? share down ───────────────┘
+//! ```
+//!
 //! A call is judged when it is taken up, by how long it has waited. Two rules:
 //!
 //! - **How many.** Once an interval, the wait of the luckiest call in it is compared with the target and with the interval
@@ -69,6 +78,12 @@
 //!
 //! In a server, outermost, in front of whatever makes calls wait. A [bulkhead](crate::bulkhead) with a CoDel discipline does
 //! the like in its own queue, without a controller; not both.
+//!
+//! # Do and don't
+//!
+//! - Do give the queue behind it room: how long it may get is decided here, by time.
+//! - Do let requests bring their criticality: without, all are equal and chance decides.
+//! - Don't set `target` to almost nothing: a server whose queue is always empty stands idle between two calls.
 //!
 //! # Limits
 //!

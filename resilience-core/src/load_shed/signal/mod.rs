@@ -51,6 +51,15 @@
 //!
 //! # Behaviour
 //!
+//! ```text
+//!  refused
+//!    most ┤              ╱
+//!         │            ╱
+//!         │          ╱
+//!       0 ┼────────╱─────┬──► signal        a signal nobody has set for `fresh_for`: as 0
+//!         0      from    1
+//! ```
+//!
 //! Of all calls, `most * (signal - from) / (1 - from)` are refused. The calls of late are counted by criticality; the
 //! lowest that is enough is refused in part, those below altogether, those above not at all.
 //!
@@ -63,6 +72,12 @@
 //!
 //! In a server, outermost: a refusal should cost nothing. It refuses in `poll_ready`, so the criticality must be in the
 //! context by then; put it inside the layer that reads headers.
+//!
+//! # Do and don't
+//!
+//! - Do smooth the figure: the load of a processor over ten milliseconds is 0 or 1.
+//! - Do leave a margin: above `from` there must be room for the work under way.
+//! - Don't feed it from a task that starves when the process is overloaded: a figure that is not renewed counts for nothing.
 //!
 //! # Limits
 //!

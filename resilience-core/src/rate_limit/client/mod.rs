@@ -69,6 +69,12 @@
 //! this bounds how much is sent at all. With a [`RateLimiter`](crate::rate_limit::RateLimiter) for a quota that is known, this
 //! one goes outside: it does not keep a permit while another waits for its token.
 //!
+//! # Do and don't
+//!
+//! - Do take for throttled what asks for less, a 429 or a 503, and nothing else: other failures say nothing about a rate.
+//! - Do put one in front of each account that is throttled as one.
+//! - Don't use it where the quota is known: a [`RateLimiter`](super::RateLimiter) keeps to it without first exceeding it.
+//!
 //! # Limits
 //!
 //! Every answer moves the curve, under a short lock. Calls that wait are not served in the order in which they came: as in

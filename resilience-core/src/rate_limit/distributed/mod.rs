@@ -68,6 +68,12 @@
 //!
 //! [`Rejected`](crate::Rejected) with [`RateLimited`](crate::Reason::RateLimited), and the store's `retry_after`.
 //!
+//! # Interplay
+//!
+//! As the limiter of one process: inside retry and circuit breaker, to keep to what a partner allows; outermost, to protect a
+//! service. What a store may take is bounded here, by [`patience`](DistributedRateLimiterBuilder::patience); it is part of
+//! the time of any timeout outside.
+//!
 //! # Do and don't
 //!
 //! - Do choose a handful that a node spends in well under a second.

@@ -5,12 +5,7 @@ use crate::ConfigError;
 
 /// Builds a [`RetryBudget`].
 ///
-/// | field | default | why |
-/// |---|---|---|
-/// | [`ratio`](Self::ratio) | 0.1 | Google's (SRE book, chapter 21); see [`Ratio::ratio`] |
-/// | [`reserve`](Self::reserve) | 100 | what the AWS SDKs and Finagle come to |
-/// | [`start`](Self::start) | full | a client's first minute is not worse than the rest of its life |
-/// | [`floor`](Self::floor) | 0/s | with a reserve, only a client that fails for long without traffic needs one |
+/// The defaults and their reasons are in the [module documentation](super#defaults).
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct RetryBudgetBuilder {

@@ -21,15 +21,52 @@
 //!
 //! # Behaviour
 //!
+//! ```text
+//!  request ──── pays in `ratio` ───►┌─────────┐
+//!                                   │ bucket: │── withdraw ──► permit ── spent: the retry was sent
+//!  each second, if empty: `floor` ─►│ reserve │                  │
+//!                                   └────▲────┘                  └─ dropped unspent ──┐
+//!                                        └───────────────── refunded ◄────────────────┘
+//! ```
+//!
 //! A withdrawal is a [`Permit`] and counts from the moment the retry is scheduled, not from when it is sent: a thousand
 //! retries that wait in their backoff are a thousand retries (envoyproxy/envoy#30205). Dropped unspent, it is refunded.
 //!
 //! The default rule writes nothing while the bucket is full, which is its steady state: requests then share one cache
-//! line that all may read. Other rules are in [`Rule`]; the defaults and their reasons are with the
-//! [builder](RetryBudgetBuilder).
+//! line that all may read. Other rules are in [`Rule`].
 //!
-//! A budget has no events of its own: a refusal shows as [`GaveUp`](super::Event::GaveUp) with the reason `budget`, and
-//! in the [`Snapshot`]. It bounds one process; a fleet of a hundred clients has a hundred budgets.
+//! # Defaults
+//!
+//! | setting | default | why |
+//! |---|---|---|
+//! | [`ratio`](RetryBudgetBuilder::ratio) | 0.1 | Google's (SRE book, chapter 21); see [`Ratio::ratio`] |
+//! | [`reserve`](RetryBudgetBuilder::reserve) | 100 | what the AWS SDKs and Finagle come to |
+//! | [`start`](RetryBudgetBuilder::start) | full | a client's first minute is not worse than the rest of its life |
+//! | [`floor`](RetryBudgetBuilder::floor) | 0 a second | with a reserve, only a client that fails for long without traffic needs one |
+//! | [`rule`](RetryBudgetBuilder::rule) | [`Ratio`] | it is explained in one sentence, and writes nothing while all is well |
+//!
+//! # Events and errors
+//!
+//! A budget has no events of its own: a refusal shows as [`GaveUp`](super::Event::GaveUp) with the reason `budget`, or as a
+//! hedge's [`Withheld`](crate::hedge::Event::Withheld), and in the [`Snapshot`]. Nor has it errors, but for those of a wrong
+//! configuration: who gets no permit sends no retry, and passes on the failure it has.
+//!
+//! # Interplay
+//!
+//! One budget for everything in a process that repeats calls to one service: retries and [hedges](crate::hedge). A request
+//! pays in once, however many layers hold the budget. A circuit breaker is no substitute, nor the other way round: the
+//! breaker stops all calls when most fail, the budget the repetitions when some do.
+//!
+//! # Do and don't
+//!
+//! - Do share it, by cloning it into each policy of one destination.
+//! - Do count [`Snapshot::refused`]: it says how much an outage would have been made worse.
+//! - Don't give each retry in front of one service a budget of its own: together they allow as many times the reserve.
+//! - Don't set a `floor` to be safe: it is what is added when nothing succeeds any more.
+//!
+//! # Limits
+//!
+//! It bounds one process; a fleet of a hundred clients has a hundred budgets. A ratio is kept to a millionth.
 
 mod builder;
 mod leaky;
