@@ -321,6 +321,9 @@ impl fmt::Debug for AdaptiveLimitBuilder {
             Chosen::Rule(rule) => builder.field("rule", rule),
             Chosen::Custom(_) => builder.field("rule", &"custom"),
         };
-        builder.field("name", &self.name).field("min", &self.min).field("max", &self.max).finish_non_exhaustive()
+        builder.field("name", &self.name).field("initial", &self.initial).field("min", &self.min);
+        builder.field("max", &self.max).field("shape", &self.shape).field("abandoned", &self.abandoned);
+        builder.field("reserve", &self.reserve).field("queue", &self.queue).field("max_wait", &self.max_wait);
+        builder.field("discipline", &self.discipline).field("dry_run", &self.dry_run).finish_non_exhaustive()
     }
 }

@@ -235,6 +235,10 @@ impl<Req, Res, E> fmt::Debug for ChaosBuilder<Req, Res, E> {
             .field("name", &self.name)
             .field("faults", &self.faults)
             .field("script", &self.script)
+            .field("only", &self.makers.only.is_some())
+            .field("seed", &self.seed)
+            .field("enabled", &self.enabled)
+            .field("dry_run", &self.dry_run)
             .finish_non_exhaustive()
     }
 }

@@ -109,7 +109,9 @@ impl fmt::Debug for Check {
             .field("name", &self.name)
             .field("probe", &self.probe)
             .field("critical", &self.weight.critical)
+            .field("grace", &self.weight.grace)
             .field("timeout", &self.timeout)
+            .field("min_interval", &self.min_interval)
             .finish_non_exhaustive()
     }
 }
