@@ -4,6 +4,8 @@ use proptest::prelude::{Just, Strategy, prop_assert, prop_assert_eq, prop_oneof,
 
 use super::*;
 
+mod model;
+
 fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }

@@ -5,6 +5,7 @@ use super::super::ring::Ring;
 use super::super::slow::InFlight;
 use super::super::wait::{Generator, Waits};
 use super::super::window::Record;
+use super::super::word::Word;
 use super::*;
 use crate::rng::Rng;
 use crate::time::Timestamp;
@@ -90,6 +91,13 @@ fn calls_that_hang_are_told_of_once_and_again_when_more_do() {
     assert_eq!(calls.overdue(0, at(101)), 0);
     assert!(calls.begin(0, at(200)).1, "others hang");
     assert_eq!(calls.overdue(0, at(200)), 2);
+}
+
+#[test]
+fn a_word_told_twice_that_it_is_full_or_watched_still_is() {
+    let word = Word::new(State::HalfOpen, 7);
+    assert!(word.with_full(true).with_full(true).is_full() && !word.with_full(false).is_full());
+    assert!(word.watched(true).watched(true).is_watched());
 }
 
 #[test]
