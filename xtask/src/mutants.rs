@@ -64,6 +64,8 @@ fn command(pattern: &str, files: &[&str], more: &[String]) -> Cargo {
         .default_env("CARGO_PROFILE_TEST_DEBUG", "0")
         .default_env("PROPTEST_CASES", "64")
         .default_env("PROPTEST_MAX_SHRINK_ITERS", "0")
+        // A case that one mutant failed is no test of the next.
+        .default_env("PROPTEST_DISABLE_FAILURE_PERSISTENCE", "1")
 }
 
 fn unknown(name: &str) -> String {
