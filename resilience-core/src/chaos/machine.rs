@@ -212,10 +212,10 @@ impl Script {
         }
     }
 
-    /// The beginning of the present round: after a long silence, a script of times alone is not played through round by
-    /// round.
+    /// When the present phase began in the present round: after a long silence, a script of times alone is not played
+    /// through round by round.
     fn rounds_over(&self, began: Timestamp, now: Timestamp) -> Timestamp {
-        if !self.repeats || self.at > 0 {
+        if !self.repeats {
             return began;
         }
         let round = self.phases.iter().fold(Duration::ZERO, |sum, phase| sum.saturating_add(phase.time));

@@ -218,6 +218,9 @@ fn rates_that_are_one_together_are_taken_and_those_above_it_are_not() {
     assert_eq!(check(0.1, 0.2, 0.7), Ok(()));
     assert_eq!(check(0.6, 0.3, 0.1), Ok(()));
     assert_eq!(check(0.0, 0.0, 1.0), Ok(()));
+    let bit = f64::EPSILON;
+    assert_eq!(check(0.5, 0.5 + 4.0 * bit, 0.0), Ok(()));
+    assert!(check(0.5, 0.5 + 6.0 * bit, 0.0).is_err());
     for (error, response, behaviour) in [(0.5, 0.0, 0.6), (0.5, 0.6, 0.0), (0.0, 0.5, 0.6), (0.4, 0.4, 0.4)] {
         assert_eq!(check(error, response, behaviour).unwrap_err().field(), "faults");
     }
@@ -240,6 +243,22 @@ fn what_is_never_to_happen_needs_no_maker() {
         assert!(each.iter().enumerate().all(|(other, (kind, _))| other == at || !faults.needs(*kind)), "{kind:?}");
     }
     assert_eq!(Faults::slow(0.1, SECOND).delay_for, (SECOND, SECOND));
+}
+
+#[test]
+fn a_script_cannot_ask_for_a_fault_that_nobody_makes() {
+    let script = [Phase::calls(1, Faults::NONE), Phase::calls(1, Faults::OUTAGE)];
+    let wrong = Told::builder().script(script, false).timer(ManualTimer::new()).build().map(drop).unwrap_err();
+    assert_eq!(wrong.to_string(), "error must be given before it can happen");
+}
+
+#[test]
+fn whatever_the_seed_each_call_draws_anew() {
+    let half = Faults { error: 0.5, ..Faults::NONE };
+    for seed in [0, 1, u64::MAX, u64::MAX - 1, 1 << 63] {
+        let failed = (0..1_000).filter(|call| half.decide(seed, *call).fault.is_some()).count();
+        assert!((430..570).contains(&failed), "{failed} with {seed}");
+    }
 }
 
 #[test]

@@ -71,6 +71,44 @@ fn a_book_forgets_what_is_over() {
 }
 
 #[test]
+fn a_book_that_forgets_keeps_what_is_still_owned_and_nothing_that_ends_now() {
+    let (timer, mut book) = (ManualTimer::new(), Book::default());
+    let start = timer.now();
+    for n in 0..100 {
+        assert!(book.acquire(&format!("kept {n}"), "a", 2 * TTL, start).granted().is_some());
+        assert!(book.acquire(&format!("over {n}"), "a", TTL, start).granted().is_some());
+    }
+    assert_eq!(book.len(), 200);
+    timer.advance(TTL);
+    // From here on each is over at once; the book looks through when it has doubled.
+    for n in 0..1_000 {
+        book.acquire(&format!("moment {n}"), "b", Duration::ZERO, timer.now());
+        assert!(book.len() <= 400, "{} after {n}", book.len());
+    }
+    for n in 0..100 {
+        let held = Acquired::Held { owner: Some("a".into()), retry_after: Some(TTL) };
+        assert_eq!(book.acquire(&format!("kept {n}"), "b", TTL, timer.now()), held, "a second owner of {n}");
+        assert!(book.acquire(&format!("over {n}"), "b", TTL, timer.now()).granted().is_some());
+    }
+}
+
+#[test]
+fn a_book_with_much_in_it_is_not_looked_through_for_each_newcomer() {
+    // Looked through each time, ten thousand owners cost a hundred million looks.
+    let (timer, mut book) = (ManualTimer::new(), Book::default());
+    for n in 0..100 {
+        book.acquire(&format!("kept {n}"), "a", TTL, timer.now());
+    }
+    let mut most = 0;
+    for n in 0..1_000 {
+        book.acquire(&format!("moment {n}"), "b", Duration::ZERO, timer.now());
+        most = most.max(book.len());
+    }
+    // What is over stays until there is as much of it as of the rest.
+    assert!((190..=260).contains(&most), "{most}");
+}
+
+#[test]
 fn outgoing_calls_are_stamped_while_the_lease_lasts_and_refused_after() {
     let (timer, heard) = (ManualTimer::new(), std::sync::Arc::new(Heard::default()));
     let ownership = Ownership::builder().name("relay").timer(timer.clone()).listener(heard.clone()).build().unwrap();
@@ -189,6 +227,15 @@ fn a_full_fence_forgets_nobody() {
     assert!(fence.check("a", Some(FencingToken::new(6))).is_ok());
     assert_eq!((fence.newest("a"), fence.newest("b")), (Some(FencingToken::new(6)), None));
     assert_eq!(Fence::builder().max_resources(0).build().unwrap_err().field(), "max_resources");
+}
+
+#[test]
+fn a_fence_shows_of_how_many_resources_it_knows() {
+    let fence = Fence::builder().timer(ManualTimer::new()).build().unwrap();
+    for resource in ["accounts", "invoices", "accounts"] {
+        fence.observe(resource, FencingToken::new(7));
+    }
+    assert!(format!("{fence:?}").contains("resources: 2"), "{fence:?}");
 }
 
 #[test]

@@ -78,3 +78,30 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn one_who_leaves_wakes_nobody_where_another_drives_or_all_is_done() {
+    // A wake-up for nothing is a poll of every layer above.
+    let limits = Limits { size: 3, weight: 100 };
+    let mut roster = Roster::<&str, &str, &str>::new();
+    let [first, second, third] = ["a", "b", "c"].map(|name| roster.sit(name, 1, name, limits));
+    assert!(roster.drives(third), "it filled the batch");
+    let left = roster.leave(first);
+    assert_eq!((left.next, left.is_empty), (None, false));
+    assert_eq!(roster.leave(third).next, Some("b"), "now nobody drives");
+    assert!(roster.drives(second));
+    assert_eq!(roster.send(), ["b"]);
+    let (woken, landed) = roster.land(second, vec!["answer"]);
+    assert_eq!((woken, landed), (vec![], Ok(vec![])));
+    roster.rest(second, "again");
+    assert_eq!(roster.leave(second).next, None);
+
+    let mut roster = Roster::<&str, &str, &str>::new();
+    let [first, second] = ["a", "b"].map(|name| roster.sit(name, 1, name, limits));
+    assert!(roster.drives(first));
+    roster.close();
+    roster.send();
+    roster.end(first);
+    roster.rest(second, "b");
+    assert_eq!(roster.leave(first).next, None, "its answer is there, or it has none");
+}

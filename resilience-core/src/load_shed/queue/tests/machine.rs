@@ -95,3 +95,19 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_machine_told_the_same_again_keeps_what_it_found_and_told_other_figures_goes_by_those() {
+    // A file that is read anew every minute must not make every minute a new beginning.
+    let at = |millis: u64| Timestamp::from_nanos(millis * 1_000_000);
+    let mut machine = Machine::new(ms(50), ms(1_000));
+    let stands =
+        |machine: &mut Machine, from: u64| (0..25).any(|n| machine.take_up(ms(200), at(from + 100 * n)).is_late);
+    assert!(stands(&mut machine, 1));
+    machine.set(ms(50), ms(1_000));
+    assert!(machine.take_up(ms(200), at(2_502)).is_late, "it stands as before");
+    machine.set(ms(300), ms(1_000));
+    assert!(!stands(&mut machine, 2_503), "what is below the new target");
+    machine.set(ms(100), ms(1_000));
+    assert!(stands(&mut machine, 5_004));
+}
