@@ -165,7 +165,7 @@ impl Model {
     fn verdict(&self, failed: bool, slow: bool, sums: &Sums) -> Option<bool> {
         let decided = |well: bool, ill: bool| if well { Some(true) } else { ill.then_some(false) };
         match self.options.half_open.verdict {
-            Verdict::First => Some(!failed && !(slow && self.options.slow_fails)),
+            Verdict::First => Some(!(failed || slow && self.options.slow_fails)),
             Verdict::Rates { after } => (sums.success + sums.failed >= after).then(|| {
                 let trip = match self.options.trip {
                     Trip::Rates { failures, slow, round, of_requests, .. } => {
