@@ -88,12 +88,12 @@ fn one_who_leaves_wakes_nobody_where_another_drives_or_all_is_done() {
     assert!(roster.drives(third), "it filled the batch");
     let left = roster.leave(first);
     assert_eq!((left.next, left.is_empty), (None, false));
-    assert_eq!(roster.leave(third).next, Some("b"), "now nobody drives");
+    assert_eq!(roster.rest(second, "b, moved"), Some("b"), "to be dropped outside of locks");
+    assert_eq!(roster.leave(third).next, Some("b, moved"), "now nobody drives");
     assert!(roster.drives(second));
     assert_eq!(roster.send(), ["b"]);
     let (woken, landed) = roster.land(second, vec!["answer"]);
     assert_eq!((woken, landed), (vec![], Ok(vec![])));
-    roster.rest(second, "again");
     assert_eq!(roster.leave(second).next, None);
 
     let mut roster = Roster::<&str, &str, &str>::new();
