@@ -37,7 +37,7 @@ impl From<CohortConfig> for Cohort {
 /// # #[cfg(feature = "toml")] {
 /// use resilience_core::config::ClientThrottleConfig;
 ///
-/// let config: ClientThrottleConfig = toml::from_str("rule.k = 1.5\nrule.most = 0.9\nwindow = \"1min\"")?;
+/// let config: ClientThrottleConfig = toml::from_str("rule.k = 1.5\nrule.most = 0.9\nwindow = \"1m\"")?;
 /// assert!(config.builder().build().is_ok());
 /// # }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
