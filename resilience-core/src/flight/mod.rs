@@ -269,3 +269,5 @@ impl<K: Hash + Eq + Clone, T> fmt::Debug for Waiter<K, T> {
 
 #[cfg(all(test, loom))]
 mod loom_tests;
+#[cfg(all(test, not(loom)))]
+mod tests;
