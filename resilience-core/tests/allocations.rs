@@ -148,10 +148,7 @@ fn a_batch_allocates_for_itself_and_next_to_nothing_for_each_of_its_calls() {
             let round = || {
                 let mut calls: Vec<Call<_, _>> = (0..calls).map(|request| echo.call(request)).collect();
                 let (cost, ()) = allocations(|| {
-                    let ready = calls.iter_mut().rev().filter_map(|call| match poll_once(pin!(call)) {
-                        Poll::Ready(answer) => Some(answer),
-                        Poll::Pending => None,
-                    });
+                    let ready = calls.iter_mut().rev().map(|call| poll_once(pin!(call))).filter(Poll::is_ready);
                     assert_eq!(ready.count(), 1, "who fills it");
                 });
                 assert!(calls.iter_mut().skip(1).all(|call| poll_once(pin!(call)).is_ready()));

@@ -127,6 +127,7 @@ mod ttl;
 pub mod write;
 
 pub use self::config::CacheBuilder;
+pub use self::counts::Snapshot;
 pub use self::event::Event;
 #[cfg(feature = "tower")]
 pub use self::future::{CallInner, ResponseFuture};
@@ -134,7 +135,7 @@ pub use self::future::{CallInner, ResponseFuture};
 pub use self::layer::CacheLayer;
 pub use self::load::{GetOrLoad, Load};
 pub use self::machine::{Age, Lifetime};
-pub use self::policy::{Cache, Snapshot};
+pub use self::policy::Cache;
 pub use self::refresh::{Background, InCall, Refresh, Refreshing, Spawn, Task};
 #[cfg(feature = "tower")]
 pub use self::service::CacheService;

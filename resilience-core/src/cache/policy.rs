@@ -8,7 +8,7 @@ use std::sync::Arc;
 use quick_cache::{DefaultHashBuilder, OptionsBuilder};
 
 use super::config::{CacheBuilder, Config, Settings};
-use super::counts::{Count, Counts};
+use super::counts::{Count, Counts, Snapshot};
 use super::entry::{ByWeight, Entry, Found, Handed, Kept};
 use super::event::Event;
 use super::load::GetOrLoad;
@@ -62,40 +62,6 @@ pub(super) enum Verdict {
     Forget,
     /// It is not put after all.
     Leave,
-}
-
-/// A cache's figures at about one moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Snapshot {
-    /// Answers kept, those that may no longer be served included.
-    pub entries: usize,
-    /// What they weigh together.
-    pub weight: u64,
-    /// What may be kept.
-    pub capacity: u64,
-    /// Keys for which a call is under way.
-    pub loading: usize,
-    /// Calls served fresh.
-    pub hits: u64,
-    /// Calls that would have been, in a dry run.
-    pub would_hit: u64,
-    /// Calls for which another was made.
-    pub misses: u64,
-    /// Calls that waited for another's.
-    pub coalesced: u64,
-    /// Calls served stale while a new answer is fetched, or after one has failed a moment ago.
-    pub stale: u64,
-    /// Calls served stale since theirs failed.
-    pub stale_on_error: u64,
-    /// Answers that came.
-    pub loads: u64,
-    /// Calls that failed.
-    pub failures: u64,
-    /// Answers that had to make room.
-    pub evictions: u64,
-    /// Answers that were declared wrong.
-    pub invalidations: u64,
 }
 
 impl<K, V, E> Shared<K, V, E> {
