@@ -1,5 +1,7 @@
 //! What is kept under a key.
 
+use std::sync::Arc;
+
 use quick_cache::DefaultHashBuilder;
 use quick_cache::{Lifecycle, Weighter};
 
@@ -7,13 +9,22 @@ use super::machine::{Age, Lifetime};
 use crate::time::{SharedTimer, Timestamp};
 
 /// An answer with its life.
-#[derive(Clone)]
 pub(super) struct Entry<V, E> {
-    pub(super) answer: Result<V, E>,
+    /// An error lies elsewhere: few are kept, and each hit moves an entry about that has room for one.
+    answer: Result<V, Arc<E>>,
     pub(super) lifetime: Lifetime,
     /// When a call for a new one may be made again after one has failed.
-    pub(super) calm_until: Timestamp,
+    calm_until: Timestamp,
     pub(super) weight: u32,
+}
+
+// Not derived: an error need not be one that can be cloned for an entry to be.
+impl<V: Clone, E> Clone for Entry<V, E> {
+    #[inline]
+    fn clone(&self) -> Self {
+        let Self { answer, lifetime, calm_until, weight } = self;
+        Self { answer: answer.clone(), lifetime: *lifetime, calm_until: *calm_until, weight: *weight }
+    }
 }
 
 /// What a call does about what it finds.
@@ -30,6 +41,26 @@ pub(super) enum Found {
 }
 
 impl<V, E> Entry<V, E> {
+    pub(super) fn new(answer: Result<V, E>, lifetime: Lifetime, weight: u32) -> Self {
+        Self { answer: answer.map_err(Arc::new), lifetime, calm_until: Timestamp::ORIGIN, weight }
+    }
+
+    /// The same, to be served without a call for a new one until then.
+    pub(super) fn calm(&self, until: Timestamp) -> Self
+    where
+        V: Clone,
+    {
+        Self { calm_until: until, ..self.clone() }
+    }
+
+    #[inline]
+    pub(super) fn into_answer(self) -> Result<V, E>
+    where
+        E: Clone,
+    {
+        self.answer.map_err(Arc::unwrap_or_clone)
+    }
+
     /// What to do about it. The clock is read only if it matters.
     #[inline]
     pub(super) fn find(&self, timer: &SharedTimer) -> Found {

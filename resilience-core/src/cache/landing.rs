@@ -73,8 +73,8 @@ where
             // One of those who wait makes a call of its own.
             drop(leader);
         } else if let Some(entry) = &older {
-            let outcome = Outcome { answer: Arc::new(entry.answer.clone()), is_stale: true };
-            let calm = Entry { calm_until: now + shared.settings().calm, ..entry.clone() };
+            let outcome = Outcome { answer: Arc::new(entry.clone().into_answer()), is_stale: true };
+            let calm = entry.calm(now + shared.settings().calm);
             // Softly: that a call has failed is no use of the answer. It may have been evicted meanwhile.
             let mut replaced = Vec::new();
             let keep = |key: &K| shared.kept.replace_with_lifecycle(key.clone(), calm, true, &mut replaced).err();
@@ -86,7 +86,7 @@ where
         match older {
             Some(entry) => {
                 self.note(Count::ServedOnError);
-                entry.answer
+                entry.into_answer()
             }
             None => answer,
         }
@@ -100,7 +100,7 @@ where
             Found::Calm => true,
             Found::Revalidate | Found::Nothing => return None,
         };
-        Some(Outcome { answer: Arc::new(entry.answer), is_stale })
+        Some(Outcome { answer: Arc::new(entry.into_answer()), is_stale })
     }
 
     pub(super) fn entry(&self, key: &K, answer: Result<V, E>, now: Timestamp, ttl: Ttl) -> Entry<V, E> {
@@ -111,7 +111,6 @@ where
             (Some(weigh), Ok(value)) => weigh(key, value),
             _ => 1,
         };
-        let lifetime = Lifetime::new(now, ttl, shortened);
-        Entry { answer, lifetime, calm_until: Timestamp::ORIGIN, weight }
+        Entry::new(answer, Lifetime::new(now, ttl, shortened), weight)
     }
 }

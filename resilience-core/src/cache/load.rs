@@ -172,17 +172,17 @@ impl<K: Hash + Eq + Clone, V: Clone, E: Clone, L, R> Asking<K, V, E, L, R> {
         match found {
             Some((Found::Fresh, entry)) => {
                 cache.note(Count::Hit);
-                Next::Serve(entry.answer)
+                Next::Serve(entry.into_answer())
             }
             Some((Found::Calm, entry)) => {
                 cache.note(Count::ServedStale);
-                Next::Serve(entry.answer)
+                Next::Serve(entry.into_answer())
             }
             Some((Found::Revalidate, entry)) => match shared.flights.lead(key, || cache.landed(key).is_some()) {
-                Some(leader) => Next::Refresh(leader, entry.answer),
+                Some(leader) => Next::Refresh(leader, entry.into_answer()),
                 None => {
                     cache.note(Count::ServedStale);
-                    Next::Serve(entry.answer)
+                    Next::Serve(entry.into_answer())
                 }
             },
             Some((Found::Nothing, _)) | None => match shared.flights.join(key, cx.waker(), || cache.landed(key)) {

@@ -116,7 +116,7 @@ where
         K: Borrow<Q>,
     {
         let entry = self.shared.kept.get(key)?;
-        (entry.find(&self.shared.timer) == Found::Fresh).then_some(entry.answer)
+        (entry.find(&self.shared.timer) == Found::Fresh).then(|| entry.into_answer())
     }
 
     /// What is kept, or what `load` fetches: once for all who ask meanwhile.
@@ -304,7 +304,7 @@ where
             Found::Revalidate | Found::Nothing => return None,
         };
         self.note(count);
-        Some(entry.answer)
+        Some(entry.into_answer())
     }
 
     pub(super) fn ttl_of(&self, value: &V) -> Ttl {
