@@ -49,13 +49,21 @@ impl Name {
 }
 
 impl Clone for Name {
-    /// Always inlined, so that the name of a refusal is written where it stays.
-    #[inline(always)]
+    #[inline]
     fn clone(&self) -> Self {
         Self(match &self.0 {
             Repr::Static(name) => Repr::Static(name),
             Repr::Shared(name) => Repr::Shared(name.clone()),
         })
+    }
+
+    /// Writes a literal's place over another's, with nothing between that could be in the way: what a refusal does.
+    #[inline]
+    fn clone_from(&mut self, other: &Self) {
+        match (&mut self.0, &other.0) {
+            (Repr::Static(place), Repr::Static(name)) => *place = name,
+            _ => *self = other.clone(),
+        }
     }
 }
 

@@ -71,16 +71,31 @@ impl Rejected {
         Self::make(policy.into(), reason, Wait::NONE)
     }
 
-    /// Written field by field to where it stays, and so not a function that is handed a name in memory.
-    #[inline(always)]
+    /// The same for a name that stays where it is.
+    pub(crate) fn by(policy: &Name, reason: Reason) -> Self {
+        Self::copy(policy, reason, Wait::NONE)
+    }
+
     fn make(policy: Name, reason: Reason, retry_after: Wait) -> Self {
-        Self(Some(match spare() {
+        match spare() {
             Some(mut spare) => {
                 (spare.policy, spare.reason, spare.retry_after) = (policy, reason, retry_after);
-                spare
+                Self(Some(spare))
             }
-            None => Box::new(Refusal { policy, reason, retry_after, next: None, spare: 0 }),
-        }))
+            None => Self(Some(Box::new(Refusal { policy, reason, retry_after, next: None, spare: 0 }))),
+        }
+    }
+
+    /// The name is written once, where it stays: it would be moved in one piece a moment after it was written in two.
+    fn copy(policy: &Name, reason: Reason, retry_after: Wait) -> Self {
+        match spare() {
+            Some(mut spare) => {
+                spare.policy.clone_from(policy);
+                (spare.reason, spare.retry_after) = (reason, retry_after);
+                Self(Some(spare))
+            }
+            None => Self::make(policy.clone(), reason, retry_after),
+        }
     }
 
     /// The refusal out of a future that ends with it.
@@ -170,7 +185,7 @@ fn keep(mut refusal: Box<Refusal>) {
 impl Clone for Rejected {
     fn clone(&self) -> Self {
         let Refusal { policy, reason, retry_after, .. } = self.refusal();
-        Self::make(policy.clone(), *reason, *retry_after)
+        Self::copy(policy, *reason, *retry_after)
     }
 }
 

@@ -217,7 +217,7 @@ impl CircuitBreaker {
     }
 
     fn rejection(&self, reason: Reason, retry_after: Option<Duration>) -> Rejected {
-        let rejected = Rejected::new(self.shared.name.clone(), reason);
+        let rejected = Rejected::by(&self.shared.name, reason);
         match retry_after {
             Some(wait) => rejected.with_retry_after(wait),
             None => rejected,

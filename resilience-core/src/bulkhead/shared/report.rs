@@ -45,7 +45,7 @@ impl Shared {
 
     #[inline]
     pub(in crate::bulkhead) fn rejection_full(&self, word: Word) -> Rejected {
-        Rejected::new(self.config.name.clone(), full(word))
+        Rejected::by(&self.config.name, full(word))
     }
 
     fn note_refused(&self, reason: Reason) {
@@ -65,7 +65,7 @@ impl Shared {
 
     #[inline]
     pub(in crate::bulkhead) fn rejection(&self, reason: Reason) -> Rejected {
-        let rejected = Rejected::new(self.config.name.clone(), reason);
+        let rejected = Rejected::by(&self.config.name, reason);
         match reason {
             Reason::QueueDelay => self.with_next_interval(rejected),
             _ => rejected,
