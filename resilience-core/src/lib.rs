@@ -21,6 +21,9 @@
 //! | two owners of what only one may own, after a pause or a partition | [`lease`], and its fence |
 //! | a load balancer that sends work to what cannot do it, a supervisor that restarts what is well | [`health`] |
 //! | an outage, and nobody who can see or close a circuit | [`registry`] |
+//! | settings that must change without a release | `config` (feature `serde`) |
+//! | layers of which each is right, in an order that does harm | [`lint`] |
+//! | failures that nobody has seen yet | [`chaos`] |
 //!
 //! # A policy is an object
 //!
