@@ -18,7 +18,8 @@
 //! | [`conflict`] | state that nodes change without asking each other, and that merges to the same on all |
 //! | [`lease`] | says which of several processes may act, by the database's clock (with `sqlite` or `postgres`) |
 //! | [`queries`] | answers questions to read models, and waits for what the one who asks has already done |
-//! | [`conformance`], [`testing`] | the promises as tests for an engine of yours, and a store that fails on request |
+//! | [`testing`] | tests of programs on it: given-when-then, an app in memory, a store that fails where and when a test says |
+//! | [`conformance`] | the promises as tests for an engine of yours |
 //!
 //! # Example
 //!

@@ -1,20 +1,4 @@
 //! A store that fails when a test says so.
-//!
-//! The two failures that matter are told apart by nobody but the store: the append that was refused and is not in the
-//! log, and the append whose answer was lost and is. Code that treats them alike either loses events or doubles them.
-//!
-//! ```
-//! use resilience_cqrs::testing::{Fault, FaultyStore};
-//! use resilience_cqrs::{Append, EventStore, Expected, MemoryStore, NewEvent};
-//!
-//! # #[tokio::main(flavor = "current_thread")] async fn main() {
-//! // The first append is written, but its answer is lost.
-//! let store = FaultyStore::new(MemoryStore::new()).on_append(|nth| (nth == 1).then_some(Fault::AnswerLost));
-//! let command = Append::new().events("s", Expected::NoStream, [NewEvent::new("E", "")]).command_id("c");
-//! assert!(store.append(command.clone()).await.unwrap_err().may_have_committed());
-//! assert!(store.append(command).await.unwrap().already_committed);
-//! # }
-//! ```
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
+use super::gate::{Gate, Held};
 use crate::log::{
     Append, AppendError, Appended, CommandId, Committed, Position, Query, ReadError, Recorded, StreamId, Unavailable,
     Version, Written,
@@ -37,16 +22,37 @@ pub enum Fault {
     AnswerLost,
     /// Nothing was written, and nothing will be: the store was closed.
     Closed,
+    /// Nothing was written, and there is no answer, ever: whoever waits without a limit waits for good.
+    Hung,
+    /// It was written, and there is no answer, ever.
+    HungAfterwards,
 }
 
 type Plan = Arc<dyn Fn(u64) -> Option<Fault> + Send + Sync>;
 
 /// Another store, with faults planned by the number of the call. Clones are one store and count together.
+///
+/// Plans say what goes wrong; [`hold_appends`](Self::hold_appends) says when, for races that are to be run on purpose.
+/// [`random`](super::random) makes plans of a seed, [`at_every_append`](super::at_every_append) tries all there are.
+///
+/// ```
+/// use resilience_cqrs::testing::{Fault, FaultyStore};
+/// use resilience_cqrs::{Append, EventStore, Expected, MemoryStore, NewEvent};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// // The first append is written, but its answer is lost.
+/// let store = FaultyStore::new(MemoryStore::new()).on_append(|nth| (nth == 1).then_some(Fault::AnswerLost));
+/// let command = Append::new().events("s", Expected::NoStream, [NewEvent::new("E", "")]).command_id("c");
+/// assert!(store.append(command.clone()).await.unwrap_err().may_have_committed());
+/// assert!(store.append(command).await.unwrap().already_committed);
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct FaultyStore<S> {
     inner: S,
     appends: Arc<AtomicU64>,
     reads: Arc<AtomicU64>,
+    gate: Gate,
     on_append: Plan,
     on_read: Plan,
 }
@@ -58,6 +64,7 @@ impl<S: EventStore> FaultyStore<S> {
             inner,
             appends: Arc::default(),
             reads: Arc::default(),
+            gate: Gate::default(),
             on_append: Arc::new(|_| None),
             on_read: Arc::new(|_| None),
         }
@@ -77,6 +84,30 @@ impl<S: EventStore> FaultyStore<S> {
         self
     }
 
+    /// Holds appends back from now on, until what this returns is dropped.
+    ///
+    /// ```
+    /// use resilience_cqrs::testing::FaultyStore;
+    /// use resilience_cqrs::{Append, EventStore, Expected, MemoryStore, NewEvent};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+    /// let store = FaultyStore::new(MemoryStore::new());
+    /// let first = |payload: &'static str| Append::new().events("s", Expected::NoStream, [NewEvent::new("E", payload)]);
+    /// let held = store.hold_appends();
+    /// let overtaken = tokio::spawn({
+    ///     let (store, append) = (store.clone(), first("late"));
+    ///     async move { store.append(append).await }
+    /// });
+    /// held.arrived(1).await; // it has decided, and is about to append
+    /// store.inner().append(first("early")).await.unwrap();
+    /// drop(held);
+    /// assert!(overtaken.await.unwrap().unwrap_err().as_conflict().is_some());
+    /// # }
+    /// ```
+    pub fn hold_appends(&self) -> Held {
+        self.gate.hold()
+    }
+
     /// The store behind the faults.
     pub fn inner(&self) -> &S {
         &self.inner
@@ -92,12 +123,13 @@ impl<S: EventStore> FaultyStore<S> {
         self.reads.load(Ordering::Relaxed)
     }
 
-    fn check_read(&self) -> Result<(), ReadError> {
+    async fn check_read(&self) -> Result<(), ReadError> {
         // Relaxed, as below: the number must be distinct, not ordered with anything.
         match (self.on_read)(self.reads.fetch_add(1, Ordering::Relaxed) + 1) {
             None => Ok(()),
             Some(Fault::Closed) => Err(ReadError::Closed),
-            Some(_) => Err(ReadError::Unavailable(unavailable(Written::No))),
+            Some(Fault::Hung | Fault::HungAfterwards) => std::future::pending().await,
+            Some(Fault::Refused | Fault::AnswerLost) => Err(ReadError::Unavailable(unavailable(Written::No))),
         }
     }
 }
@@ -108,7 +140,9 @@ fn unavailable(written: Written) -> Unavailable {
 
 impl<S: EventStore> EventStore for FaultyStore<S> {
     async fn append(&self, append: Append) -> Result<Appended, AppendError> {
-        match (self.on_append)(self.appends.fetch_add(1, Ordering::Relaxed) + 1) {
+        let number = self.appends.fetch_add(1, Ordering::Relaxed) + 1;
+        self.gate.pass().await;
+        match (self.on_append)(number) {
             None => self.inner.append(append).await,
             Some(Fault::Refused) => Err(AppendError::Unavailable(unavailable(Written::No))),
             Some(Fault::AnswerLost) => {
@@ -116,31 +150,36 @@ impl<S: EventStore> EventStore for FaultyStore<S> {
                 Err(AppendError::Unavailable(unavailable(Written::Unknown)))
             }
             Some(Fault::Closed) => Err(AppendError::Closed),
+            Some(Fault::Hung) => std::future::pending().await,
+            Some(Fault::HungAfterwards) => {
+                self.inner.append(append).await?;
+                std::future::pending().await
+            }
         }
     }
 
     async fn committed(&self, command: &CommandId) -> Result<Option<Committed>, ReadError> {
-        self.check_read()?;
+        self.check_read().await?;
         self.inner.committed(command).await
     }
 
     async fn read(&self, after: Position, query: &Query, limit: usize) -> Result<Page, ReadError> {
-        self.check_read()?;
+        self.check_read().await?;
         self.inner.read(after, query, limit).await
     }
 
     async fn read_stream(&self, stream: &StreamId, after: Version, limit: usize) -> Result<Vec<Recorded>, ReadError> {
-        self.check_read()?;
+        self.check_read().await?;
         self.inner.read_stream(stream, after, limit).await
     }
 
     async fn row(&self, space: &str, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
-        self.check_read()?;
+        self.check_read().await?;
         self.inner.row(space, key).await
     }
 
     async fn rows(&self, space: &str, after: Option<&[u8]>, limit: usize) -> Result<Vec<(Bytes, Bytes)>, ReadError> {
-        self.check_read()?;
+        self.check_read().await?;
         self.inner.rows(space, after, limit).await
     }
 
