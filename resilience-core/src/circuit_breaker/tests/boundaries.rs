@@ -101,6 +101,14 @@ fn a_word_told_twice_that_it_is_full_or_watched_still_is() {
 }
 
 #[test]
+fn what_callers_gave_up_before_an_answer_counts_no_more_after_it() {
+    // An answer is conclusive: with what was given up before it, a healthy service would look like a hanging one.
+    let word = Word::new(State::Closed, 7).after_giving_up().after_giving_up();
+    assert_eq!((word.gave_up(), word.after_failure().gave_up(), word.after_success().gave_up()), (2, 0, 0));
+    assert_eq!(word.after_failure().after_giving_up().failures(), 1);
+}
+
+#[test]
 fn a_call_is_overdue_when_the_last_that_began_with_it_is_and_not_a_moment_later() {
     let at = |nanos: i64| Timestamp::from_nanos((90_000_000 + nanos) as u64);
     let mut calls = InFlight::new(Duration::from_millis(80));
