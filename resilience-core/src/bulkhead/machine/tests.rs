@@ -153,3 +153,16 @@ fn the_fields_do_not_run_into_each_other_at_their_limits() {
     let (lowered, granted) = word.resize(1);
     assert_eq!((lowered.limit(), lowered.in_flight(), lowered.waiting(), granted), (1, MAX_LIMIT, MAX_QUEUE, 0));
 }
+
+#[test]
+fn a_limit_on_trial_counts_who_is_too_many_within_the_boundaries_of_its_word() {
+    let mut word = Word::new(2);
+    for running in 1..=5_u32 {
+        word = word.admit().or_else(|| word.overfill()).unwrap();
+        assert_eq!((word.in_flight(), word.excess()), (running, running.saturating_sub(2)));
+    }
+    let last = Word::from_bits(Word::new(2).bits() + u64::from(MAX_LIMIT) - 1);
+    let full = last.overfill().unwrap();
+    assert_eq!((full.in_flight(), full.limit(), full.excess()), (MAX_LIMIT, 2, MAX_LIMIT - 2));
+    assert_eq!(full.overfill(), None, "one more would run into the limit");
+}
