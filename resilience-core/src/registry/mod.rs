@@ -100,6 +100,7 @@ mod managed;
 mod policies;
 mod registered;
 mod snapshot;
+#[cfg(not(loom))] // As `policies`.
 #[allow(unused_imports)] // Which of them there are depends on the features.
 mod typed;
 
