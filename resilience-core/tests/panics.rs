@@ -2,7 +2,6 @@
 #![cfg(all(feature = "tower", feature = "tokio"))]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::task::Poll;
 
 use resilience_core::Error;
 use resilience_core::adaptive_limit::{Abandoned, AdaptiveLimit};
@@ -62,7 +61,7 @@ fn a_panic_before_the_head_is_a_failure_to_the_breaker_that_waits_for_the_body()
             std::panic::resume_unwind(Box::new("the service's own trouble"))
         });
     let mut call = Task::new(UntilEndLayer::new(breaker.clone()).layer(panics).oneshot(Request::new(())));
-    let caught = catch_unwind(AssertUnwindSafe(|| matches!(call.poll(), Poll::Ready(_))));
+    let caught = catch_unwind(AssertUnwindSafe(|| matches!(call.poll(), std::task::Poll::Ready(_))));
     assert!(caught.is_err());
     drop(call);
     assert_eq!(breaker.state(), State::Open);

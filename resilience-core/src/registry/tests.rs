@@ -6,7 +6,6 @@ use crate::bulkhead::Bulkhead;
 use crate::circuit_breaker::{CircuitBreaker, State};
 use crate::event::{Event, Sink};
 use crate::health::Status;
-use crate::rate_limit::RateLimiter;
 use crate::retry::{Retry, RetryBudget};
 use crate::timeout::Timeout;
 
@@ -138,7 +137,8 @@ fn a_policy_whose_end_calls_back_does_not_lock_the_registry() {
 #[test]
 fn what_is_written_by_hand_is_what_serde_writes() {
     let registry = Registry::new();
-    let limiter = RateLimiter::builder().name("a \"b\"\n").quota(3, Duration::from_secs(1)).build().unwrap();
+    let limiter =
+        crate::rate_limit::RateLimiter::builder().name("a \"b\"\n").quota(3, Duration::from_secs(1)).build().unwrap();
     let retry = Retry::builder().name("mail").build().unwrap();
     let breaker = CircuitBreaker::builder().name("stock").build().unwrap();
     registry.add(&limiter).unwrap();

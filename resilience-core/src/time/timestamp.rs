@@ -84,7 +84,8 @@ impl fmt::Debug for Timestamp {
 
 /// Calendar time in milliseconds since the Unix epoch, for records and messages to other machines.
 ///
-/// Clocks of different machines disagree and jump; nothing in this family decides by it.
+/// Clocks of different machines disagree and jump, so no policy of this crate decides by it. What compares the times of
+/// several machines all the same (a hybrid clock, a lease in a database) says how far it trusts them.
 ///
 /// ```
 /// use std::time::Duration;
