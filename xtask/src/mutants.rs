@@ -4,7 +4,7 @@
 //! only the pattern's tests, few cases of each property test and no shrinking of what they find. What so few cases notice,
 //! the full number notices too.
 
-use crate::run::Cargo;
+use crate::run::{Cargo, root};
 use crate::tools;
 
 /// The files of each pattern that hold rules, below `resilience-core/src`. What names none has its own folder's machine.
@@ -41,6 +41,9 @@ pub(crate) fn mutants(args: &[String]) -> Result<(), String> {
     let (patterns, more) = args.split_at(named);
     let known = |name: &String| RULES.iter().find(|(pattern, _)| pattern == name).ok_or_else(|| unknown(name));
     let chosen = patterns.iter().map(known).collect::<Result<Vec<_>, _>>()?;
+    // cargo-mutants makes the last folder of its output and no more.
+    let output = root().join("target/mutants");
+    std::fs::create_dir_all(&output).map_err(|why| format!("cannot make {}: {why}", output.display()))?;
     let mut failed = Vec::new();
     for (pattern, files) in if chosen.is_empty() { RULES.iter().collect() } else { chosen } {
         if let Err(problem) = command(pattern, files, more).run() {
