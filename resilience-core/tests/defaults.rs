@@ -42,11 +42,20 @@ fn check((page, text): (&str, &str), builder: &dyn Debug, rows: &[Row]) {
     for (option, default, field) in rows {
         let found = told.iter().find(|(told, _)| told == option);
         let (_, told) = found.unwrap_or_else(|| panic!("{page}: no row of `{option}` among {told:?}"));
-        assert!(told.starts_with(default), "{page}: `{option}` is said to be {told}, not {default}");
-        assert!(shown.contains(field), "{page}: `{option}` is {default}, that is `{field}`, but not in {shown}");
+        assert!(
+            told.starts_with(default) && has(told, default),
+            "{page}: `{option}` is said to be {told}, not {default}"
+        );
+        assert!(has(&shown, field), "{page}: `{option}` is {default}, that is `{field}`, but not in {shown}");
     }
     let unchecked: Vec<_> = told.iter().filter(|(told, _)| rows.iter().all(|(option, ..)| told != option)).collect();
     assert!(unchecked.is_empty(), "{page}: {unchecked:?} is not looked up");
+}
+
+/// Whether it is in there, and does not just begin something longer: `3` is not in `30`.
+fn has(text: &str, part: &str) -> bool {
+    let goes_on = |end: usize| text[end..].starts_with(|next: char| next.is_ascii_alphanumeric() || next == '.');
+    part.is_empty() || text.match_indices(part).any(|(at, _)| !goes_on(at + part.len()))
 }
 
 /// The options and defaults of a page's table.
@@ -201,7 +210,7 @@ fn what_limits_is_set_as_its_page_says() {
         &[
             ("rule", "[`Rule::VEGAS`]", "rule: Vegas"),
             ("initial", "20", "(\"limit\", 20)"),
-            ("min", "3", ""),
+            ("min", "3", "min: None"),
             ("max", "1,000", "max: 1000"),
             ("window", "100 ms to 1 s", "least: 100ms, most: 1s"),
             ("samples", "10", "samples: 10"),
@@ -352,11 +361,11 @@ fn a_cache_is_set_as_its_page_says() {
         &[
             ("capacity", "10,000 answers", "capacity: 10000"),
             ("ttl", "60 s, never stale", "fresh: 60s, while_revalidate: 0ns, if_error: 0ns"),
-            ("negative_ttl", "no error is kept", ""),
-            ("own_errors", "none", ""),
+            ("negative_ttl", "no error is kept", "negative_ttl: false"),
+            ("own_errors", "none", "own_errors: false"),
             ("jitter", "0", "jitter: 0.0"),
-            ("pause_after_failure", "1 s", ""),
-            ("dry_run", "off", ""),
+            ("pause_after_failure", "1 s", "pause_after_failure: 1s"),
+            ("dry_run", "off", OFF),
         ],
     );
 }

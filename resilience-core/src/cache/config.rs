@@ -215,9 +215,10 @@ impl<K, V, E> CacheBuilder<K, V, E> {
 
 impl<K, V, E> fmt::Debug for CacheBuilder<K, V, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Config { name, settings: Settings { ttl, jitter, .. }, .. } = &self.config;
+        let Config { name, settings: Settings { ttl, jitter, calm, dry_run }, negative_ttl, is_own, .. } = &self.config;
         let mut shown = f.debug_struct("CacheBuilder");
         shown.field("name", name).field("capacity", &self.capacity).field("ttl", ttl).field("jitter", jitter);
-        shown.finish_non_exhaustive()
+        shown.field("negative_ttl", &negative_ttl.is_some()).field("own_errors", &is_own.is_some());
+        shown.field("pause_after_failure", calm).field("dry_run", dry_run).finish_non_exhaustive()
     }
 }
