@@ -259,22 +259,6 @@ mod postgres {
         })
     }
 
-    /// The address of the server all tests share. It lives on a thread of its own, because it dies with its thread.
-    fn shared_server() -> &'static str {
-        static URL: OnceLock<String> = OnceLock::new();
-        URL.get_or_init(|| {
-            let (tell, told) = std::sync::mpsc::channel();
-            std::thread::spawn(move || {
-                let server = Postgres::start().expect("a private server starts");
-                tell.send(server.url()).expect("somebody waits for it");
-                loop {
-                    std::thread::park();
-                }
-            });
-            told.recv().expect("the server started")
-        })
-    }
-
     fn new_schema() -> String {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         format!("leases {}", NEXT.fetch_add(1, Ordering::Relaxed))
@@ -304,7 +288,7 @@ mod postgres {
 
         fn fresh(&self) -> PostgresLeases {
             let schema = new_schema();
-            let leases = runtime().block_on(open(shared_server(), &schema, &self.timer));
+            let leases = runtime().block_on(open(testkit::postgres::shared(), &schema, &self.timer));
             self.schemas.lock().unwrap().push(schema);
             leases
         }
@@ -312,7 +296,7 @@ mod postgres {
         fn pass(&self, time: Duration) {
             self.timer.advance(time);
             for schema in &*self.schemas.lock().unwrap() {
-                runtime().block_on(wind(shared_server(), schema, time));
+                runtime().block_on(wind(testkit::postgres::shared(), schema, time));
             }
         }
     }
@@ -327,7 +311,7 @@ mod postgres {
 
     #[test]
     fn an_owner_whose_clock_is_wrong_gains_nothing_by_it() {
-        let (url, schema) = (shared_server(), new_schema());
+        let (url, schema) = (testkit::postgres::shared(), new_schema());
         run(owners_with_wrong_clocks(
             async |timer| open(url, &schema, timer).await,
             async |time| wind(url, &schema, time).await,
@@ -338,7 +322,7 @@ mod postgres {
     fn of_many_programs_one_wins_each_round() {
         let (schema, timer) = (new_schema(), ManualTimer::new());
         run(async {
-            let programs = (0..6).map(|_| open(shared_server(), &schema, &timer));
+            let programs = (0..6).map(|_| open(testkit::postgres::shared(), &schema, &timer));
             many_programs_race(futures::future::join_all(programs).await).await;
         });
     }
@@ -376,7 +360,7 @@ mod postgres {
     /// from knowing that it does not know. Afterwards it gets its answers as before.
     #[test]
     fn an_answer_that_does_not_come_is_an_error_in_time() {
-        let (url, schema, timer) = (shared_server(), new_schema(), ManualTimer::new());
+        let (url, schema, timer) = (testkit::postgres::shared(), new_schema(), ManualTimer::new());
         run(async {
             let leases = open(url, &schema, &timer).await;
             let lease = granted(&leases, "node-1").await;
@@ -402,11 +386,12 @@ mod postgres {
     /// read before the wait would be the past, and a snapshot from before it would know of no owner.
     #[test]
     fn one_who_had_to_wait_for_the_counter_sees_who_was_faster() {
-        let (url, schema, timer) = (shared_server(), new_schema(), ManualTimer::new());
+        let (url, schema, timer) = (testkit::postgres::shared(), new_schema(), ManualTimer::new());
         run(async {
             let leases = open(url, &schema, &timer).await;
             let mut slow = PgConnection::connect(url).await.unwrap();
             let mut tx = slow.begin().await.unwrap();
+            let me: i32 = sqlx::query("SELECT pg_backend_pid()").fetch_one(&mut *tx).await.unwrap().get(0);
             for sql in [
                 format!(r#"UPDATE "{schema}".lease_meta SET value = value + 1 WHERE name = 'last token'"#),
                 format!(
@@ -419,15 +404,15 @@ mod postgres {
                 let leases = leases.clone();
                 async move { is_held(&leases, "fast", "slow").await }
             });
-            // It waits for the row: the server says so.
+            // It waits for this transaction: the server says so.
             let mut watcher = PgConnection::connect(url).await.unwrap();
             loop {
-                let waiting =
-                    "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%AS held%'";
-                let waiting: i64 = sqlx::query(waiting).fetch_one(&mut watcher).await.unwrap().get(0);
+                let waiting = "SELECT count(*) FROM pg_stat_activity WHERE $1 = ANY(pg_blocking_pids(pid))";
+                let waiting: i64 = sqlx::query(waiting).bind(me).fetch_one(&mut watcher).await.unwrap().get(0);
                 if waiting > 0 {
                     break;
                 }
+                assert!(!asking.is_finished(), "it did not wait");
             }
             tx.commit().await.unwrap();
             assert!(asking.await.unwrap());
@@ -436,7 +421,7 @@ mod postgres {
 
     #[test]
     fn what_is_over_is_forgotten_and_never_a_token() {
-        let (url, schema, timer) = (shared_server(), new_schema(), ManualTimer::new());
+        let (url, schema, timer) = (testkit::postgres::shared(), new_schema(), ManualTimer::new());
         run(async {
             let leases = open(url, &schema, &timer).await;
             for n in 0..64 {

@@ -23,22 +23,6 @@ fn runtime() -> &'static Runtime {
     })
 }
 
-/// The address of the server all tests share. It lives on a thread of its own, because it dies with its thread.
-fn shared_server() -> &'static str {
-    static URL: OnceLock<String> = OnceLock::new();
-    URL.get_or_init(|| {
-        let (tell, told) = std::sync::mpsc::channel();
-        std::thread::spawn(move || {
-            let server = Postgres::start().expect("a private server starts");
-            tell.send(server.url()).expect("somebody waits for it");
-            loop {
-                std::thread::park();
-            }
-        });
-        told.recv().expect("the server started")
-    })
-}
-
 fn new_schema() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     format!("log {}", NEXT.fetch_add(1, Ordering::Relaxed))
@@ -57,7 +41,7 @@ impl Engine for Server {
     type Store = PostgresStore;
 
     fn fresh(&self) -> PostgresStore {
-        open(shared_server(), &new_schema())
+        open(testkit::postgres::shared(), &new_schema())
     }
 }
 
@@ -92,7 +76,7 @@ async fn everything(store: &PostgresStore) -> Vec<String> {
 fn a_store_of_another_process_sees_commits_and_conflicts_with_them() {
     // Two stores of one log, as two processes have: neither knows of the other but through the server.
     let schema = new_schema();
-    let (here, there) = (open(shared_server(), &schema), open(shared_server(), &schema));
+    let (here, there) = (open(testkit::postgres::shared(), &schema), open(testkit::postgres::shared(), &schema));
     runtime().block_on(async {
         here.append(to("a", Expected::NoStream, 1)).await.unwrap();
         let conflict = there.append(to("a", Expected::NoStream, 2)).await.unwrap_err();
@@ -111,7 +95,8 @@ fn programs_that_start_at_once_all_find_their_tables() {
     for _ in 0..5 {
         let schema = new_schema();
         runtime().block_on(async {
-            let opening = (0..8).map(|_| PostgresStore::builder().schema(schema.as_str()).open(shared_server()));
+            let opening =
+                (0..8).map(|_| PostgresStore::builder().schema(schema.as_str()).open(testkit::postgres::shared()));
             for opened in futures::future::join_all(opening).await {
                 opened.expect("the store opens").close().await;
             }
@@ -124,7 +109,7 @@ fn writers_in_many_stores_leave_no_hole_and_lose_no_increment() {
     const STORES: u64 = 4;
     const EACH: u64 = 60;
     let schema = new_schema();
-    let stores: Vec<PostgresStore> = (0..STORES).map(|_| open(shared_server(), &schema)).collect();
+    let stores: Vec<PostgresStore> = (0..STORES).map(|_| open(testkit::postgres::shared(), &schema)).collect();
     let done = runtime().block_on(async {
         let writers = stores.iter().map(|store| async move {
             for _ in 0..EACH {
@@ -159,7 +144,7 @@ impl<T> LenVersion for Vec<T> {
 
 #[test]
 fn an_append_in_a_callers_transaction_shares_its_fate() {
-    let store = open(shared_server(), &new_schema());
+    let store = open(testkit::postgres::shared(), &new_schema());
     runtime().block_on(async {
         for commits in [false, true] {
             let mut conn = store.connection().await.unwrap();
@@ -184,12 +169,12 @@ fn an_append_in_a_callers_transaction_shares_its_fate() {
 #[test]
 fn another_layout_and_no_server_are_said_in_one_sentence() {
     let schema = new_schema();
-    let store = open(shared_server(), &schema);
+    let store = open(testkit::postgres::shared(), &schema);
     runtime().block_on(async {
         let mut conn = store.connection().await.unwrap();
         sqlx::raw_sql("UPDATE log_meta SET value = 7").execute(&mut *conn).await.unwrap();
         drop(conn);
-        let again = PostgresStore::builder().schema(&schema).open(shared_server()).await.unwrap_err();
+        let again = PostgresStore::builder().schema(&schema).open(testkit::postgres::shared()).await.unwrap_err();
         assert_eq!(again.to_string(), "the log has layout version 7, this program knows 1");
         let nowhere = PostgresStore::open("postgres://postgres@127.0.0.1:1/postgres").await.unwrap_err();
         assert!(matches!(nowhere, OpenError::Database(_)), "{nowhere}");
@@ -202,7 +187,7 @@ fn another_layout_and_no_server_are_said_in_one_sentence() {
 fn programs_that_start_at_once_make_the_tables_once() {
     let schema = new_schema();
     runtime().block_on(async {
-        let opening = (0..8).map(|_| PostgresStore::builder().schema(&schema).open(shared_server()));
+        let opening = (0..8).map(|_| PostgresStore::builder().schema(&schema).open(testkit::postgres::shared()));
         for (nth, opened) in futures::future::join_all(opening).await.into_iter().enumerate() {
             opened.unwrap().append(to("a", Expected::Any, nth)).await.unwrap();
         }
@@ -212,14 +197,14 @@ fn programs_that_start_at_once_make_the_tables_once() {
 #[test]
 fn a_closed_store_refuses_and_what_it_took_is_there() {
     let schema = new_schema();
-    let store = open(shared_server(), &schema);
+    let store = open(testkit::postgres::shared(), &schema);
     runtime().block_on(async {
         store.append(to("a", Expected::Any, 1)).await.unwrap();
         store.close().await;
         assert!(matches!(store.append(to("a", Expected::Any, 2)).await, Err(AppendError::Closed)));
         assert!(matches!(store.read(Position::ORIGIN, &Query::all(), 1).await, Err(ReadError::Closed)));
     });
-    assert_eq!(runtime().block_on(everything(&open(shared_server(), &schema))), ["1"]);
+    assert_eq!(runtime().block_on(everything(&open(testkit::postgres::shared(), &schema))), ["1"]);
 }
 
 /// How often the server is killed; `POSTGRES_KILLS` says otherwise.

@@ -4,6 +4,7 @@ use std::io::{self, Error};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -21,6 +22,27 @@ pub struct Postgres {
     bin: PathBuf,
     // Dropped, and so removed, after the server.
     _directory: TempDir,
+}
+
+/// The address of a server that all tests of a program share. It lives on a thread of its own, because it dies with its
+/// thread.
+///
+/// # Panics
+///
+/// When PostgreSQL is not installed, or does not start.
+pub fn shared() -> &'static str {
+    static URL: OnceLock<String> = OnceLock::new();
+    URL.get_or_init(|| {
+        let (tell, told) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let server = Postgres::start().expect("a private server starts");
+            tell.send(server.url()).expect("somebody waits for it");
+            loop {
+                std::thread::park();
+            }
+        });
+        told.recv().expect("the server started")
+    })
 }
 
 impl Postgres {
