@@ -116,8 +116,8 @@ impl Policies {
             let timer = SharedTimer::default();
             loop {
                 timer.sleep(LOOK).await;
-                // A file that is gone, or cannot be read, changes nothing.
-                let Ok(text) = read(&path) else { continue };
+                // A file that is gone, or cannot be read, changes nothing: what is built in is for the start alone.
+                let Ok(text) = std::fs::read_to_string(&path) else { continue };
                 if text == seen {
                     continue;
                 }
