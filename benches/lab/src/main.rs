@@ -73,6 +73,9 @@ fn experiment(arguments: &Arguments, path: &Path, mut scenario: Scenario) -> Res
     if let Some(seed) = arguments.seed {
         command.push_str(&format!(" --seed {seed}"));
     }
+    if arguments.skip_wall {
+        command.push_str(" --skip-wall");
+    }
     let report = Report { scenario: &scenario, seeds: &seeds, command: &command };
     println!("{}\n{}", report.variants().terminal(), report.goals().terminal());
     if !arguments.dry_run {
