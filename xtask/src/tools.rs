@@ -14,7 +14,7 @@ pub(crate) fn bench(args: &[String]) -> Result<(), String> {
 }
 
 pub(crate) fn peers(args: &[String]) -> Result<(), String> {
-    Cargo::new("bench --manifest-path benches/peers/Cargo.toml").args(args).run()
+    Cargo::new("run --release --manifest-path benches/peers/Cargo.toml --").args(args).run()
 }
 
 /// All scenarios that ship, unless files are named.

@@ -54,8 +54,9 @@
 //!
 //! | policy | is degraded when |
 //! |---|---|
-//! | circuit breaker | its circuit is not closed |
-//! | retry | its budget has less than one retry left |
+//! | circuit breaker | its circuit is open, half open or isolated |
+//! | retry, hedge | its budget has less than one attempt left, and somebody went without |
+//! | client throttle, admission control, queue shed, signal shed | it refuses a share of the calls |
 //! | any other | never: to be full or to refuse for a moment is what they are for, and shows in the figures |
 //!
 //! # Controls
@@ -64,7 +65,10 @@
 //! |---|---|---|
 //! | [`Isolate`](Control::Isolate) | opens until `Reset` | not supported |
 //! | [`Open`](Control::Open) | opens for a time, then probes | not supported |
-//! | [`Reset`](Control::Reset) | closes | not supported |
+//! | [`Reset`](Control::Reset) | closes | a cache forgets everything, chaos is switched off; others: not supported |
+//!
+//! A control reaches every policy of the name, of whatever pattern: `Reset` of a name that a breaker and a cache share closes
+//! the one and empties the other.
 //!
 //! With the feature `serde`, `Registry::reconfigure` changes the settings of any policy that can change; see `config`.
 //!
