@@ -222,7 +222,15 @@ impl<'r, D: Decider, S: EventStore, C: EventCodec<D::Event>> Request<'r, D, S, C
         match once {
             Some(known) => match self.done_before(known).await? {
                 Some(done) => Ok(done),
-                None => self.run(command, once).await,
+                None => match self.run(command, once).await {
+                    // Not written, so the store had no say. A first attempt may have been in the middle of it: decided on
+                    // its effect, the command is refused, or there is nothing left to do.
+                    Err(ExecuteError::Refused(error)) => {
+                        self.done_before(known).await?.ok_or(ExecuteError::Refused(error))
+                    }
+                    Ok(idle) if idle.appended.is_none() => Ok(self.done_before(known).await?.unwrap_or(idle)),
+                    result => result,
+                },
             },
             None => self.run(command, None).await,
         }

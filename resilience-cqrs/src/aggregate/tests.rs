@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::*;
 use crate::log::{Append, AppendError, EventType, Expected, NewEvent, Position, Recorded, StreamId, Version};
+use crate::testing::FaultyStore;
 use crate::{EventStore, MemoryStore, Query};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -222,6 +223,29 @@ async fn a_command_executed_twice_happens_once_and_its_id_serves_no_other() {
     for (id, command) in [("1", Command::Add(6)), ("2", Command::AddUpTo(6, 10))] {
         let misuse = counters.execute_once(id, "c1", &command).await.unwrap_err();
         assert!(matches!(misuse, ExecuteError::Append(AppendError::IdMisuse { .. })), "{misuse:?}");
+    }
+}
+
+/// The caller was told nothing of its first attempt and asks again, while the first is still on its way: it gets there
+/// after the second has asked whether it did, and before it decides. Decided on its effect, the second is refused.
+#[tokio::test]
+async fn a_second_attempt_in_the_middle_of_the_first_is_answered_with_its_result() {
+    for (second, appended) in [(Command::AddUpTo(6, 10), true), (Command::Nothing, false)] {
+        let store = MemoryStore::new();
+        let first = counters(store.clone());
+        let late = FaultyStore::new(store).on_read(move |read| {
+            if read == 2 {
+                let first = first.execute_once("1", "c1", &Command::AddUpTo(6, 10));
+                futures::executor::block_on(first).unwrap();
+            }
+            None
+        });
+        let answer = counters(late).execute_once("1", "c1", &second).await;
+        match appended {
+            true => assert_eq!(answer.unwrap().appended.map(|appended| appended.already_committed), Some(true)),
+            // Another command under the same id, which has nothing to do: it learns that too.
+            false => assert!(matches!(answer, Err(ExecuteError::Append(AppendError::IdMisuse { .. })))),
+        }
     }
 }
 

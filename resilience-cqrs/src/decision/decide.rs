@@ -72,11 +72,23 @@ impl<'d, M: Model, S: EventStore, C: EventCodec<M::Event>> Decision<'d, M, S, C>
     /// See [`ExecuteError`].
     pub async fn decide<E>(
         self,
-        mut rule: impl FnMut(&M) -> Result<Vec<M::Event>, E>,
+        rule: impl FnMut(&M) -> Result<Vec<M::Event>, E>,
     ) -> Result<Decided<M>, ExecuteError<E>> {
         if let Some(done) = self.done_before().await? {
             return Ok(done);
         }
+        match self.run(rule).await {
+            // Not written, so the store had no say; see the aggregates' `dispatch`.
+            Err(ExecuteError::Refused(error)) => self.done_before().await?.ok_or(ExecuteError::Refused(error)),
+            Ok(idle) if idle.appended.is_none() => Ok(self.done_before().await?.unwrap_or(idle)),
+            result => result,
+        }
+    }
+
+    async fn run<E>(
+        &self,
+        mut rule: impl FnMut(&M) -> Result<Vec<M::Event>, E>,
+    ) -> Result<Decided<M>, ExecuteError<E>> {
         let shared = &self.decisions.shared;
         let (mut seen, mut decided) = self.first(&mut rule).await?;
         let mut attempts = 0;
@@ -112,8 +124,6 @@ impl<'d, M: Model, S: EventStore, C: EventCodec<M::Event>> Decision<'d, M, S, C>
     ) -> Result<(Seen<M>, Vec<M::Event>), ExecuteError<E>> {
         let shared = &self.decisions.shared;
         let kept = shared.models.as_ref().and_then(|models| models.get(&self.query));
-        // A log that ends before what was seen of it was put back to an older state: the model is of another history.
-        let kept = kept.filter(|kept: &Seen<M>| kept.marker.position() <= shared.store.head());
         let mut seen = match kept {
             None => Seen { model: M::default(), marker: Marker::START },
             Some(kept) => match rule(&kept.model) {

@@ -1,3 +1,4 @@
+use std::cell::RefCell;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
@@ -172,6 +173,21 @@ async fn a_decision_made_twice_under_one_id_is_made_once() {
     assert_eq!(second.appended.unwrap().last, first.appended.unwrap().last);
     let misuse = once(8).decide(enrol(1, 7)).await.unwrap_err();
     assert!(matches!(misuse, ExecuteError::Append(AppendError::IdMisuse { .. })), "{misuse:?}");
+}
+
+/// As with the aggregates: the first attempt gets there after the second has asked for it.
+#[tokio::test]
+async fn a_second_attempt_in_the_middle_of_the_first_is_answered_with_its_result() {
+    let campus = decisions(MemoryStore::new());
+    campus.decide(course(1), open(1, 1)).await.unwrap();
+    let once = || campus.on(course(1)).once("c1", &7).unwrap();
+    let first = RefCell::new(Some(once()));
+    let second = once().decide(|_| {
+        let first = first.take().map(|first| futures::executor::block_on(first.decide(enrol(1, 7))));
+        assert!(first.is_some_and(|first| first.is_ok()));
+        Err::<Vec<Campus>, _>("full")
+    });
+    assert!(second.await.unwrap().appended.unwrap().already_committed);
 }
 
 #[tokio::test]
