@@ -135,3 +135,18 @@ async fn a_backup_is_never_written_over_and_never_half_there() {
     assert!(left.iter().all(|name| !name.to_string_lossy().ends_with(".partial")), "{left:?}");
     assert_eq!(store.read_stream(&"s".into(), Version::EMPTY, 100).await.unwrap().len(), 11);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_backups_to_one_place_at_once_one_is_made_and_it_is_whole() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(directory.path().join("log.db")).await.unwrap();
+    append(&store, "s", 1000).await;
+    for round in 0..10 {
+        let path = directory.path().join(format!("backup-{round}.db"));
+        let backups = futures::future::join_all((0..4).map(|_| store.backup(&path))).await;
+        assert_eq!(backups.iter().filter(|backup| backup.is_ok()).count(), 1, "{backups:?}");
+        let others = backups.iter().filter_map(|backup| backup.as_ref().err());
+        assert!(others.into_iter().all(|error| matches!(error, BackupError::Exists { .. })), "{backups:?}");
+        SqliteStore::open(&path).await.unwrap().verify().await.unwrap();
+    }
+}

@@ -2,7 +2,9 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
@@ -22,7 +24,8 @@ pub struct Backup {
     pub bytes: u64,
 }
 
-/// A backup was not made. What it had written is gone, or lies beside the target as `….partial`.
+/// A backup was not made. What it had written is gone; of a program that was killed meanwhile it lies beside the target as
+/// `….partial`, until the next backup to the same target.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum BackupError {
@@ -89,7 +92,7 @@ impl SqliteStore {
     /// # Ok(()) }
     /// ```
     ///
-    /// Dropped before it completes, the copy is finished all the same.
+    /// Dropped before it completes, the copy is finished all the same. Backups of one program take turns.
     ///
     /// # Errors
     /// See [`BackupError`].
@@ -103,7 +106,11 @@ impl SqliteStore {
     }
 }
 
+/// Copies take turns: two to one target would write into one another's half.
+static TURN: Mutex<()> = Mutex::new(());
+
 fn copy(source: &Path, target: &Path) -> Result<Backup, BackupError> {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let io = |path: &Path| {
         let path = path.to_owned();
         move |source| BackupError::Io { path, source }
@@ -115,7 +122,7 @@ fn copy(source: &Path, target: &Path) -> Result<Backup, BackupError> {
     partial.push(".partial");
     let partial = PathBuf::from(partial);
     match fs::remove_file(&partial) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(&partial)(error)),
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(io(&partial)(error)),
         // Nothing, or what is left of one that was cut short.
         _ => {}
     }
@@ -123,7 +130,7 @@ fn copy(source: &Path, target: &Path) -> Result<Backup, BackupError> {
         let file = File::open(&partial).map_err(io(&partial))?;
         file.sync_all().map_err(io(&partial))?;
         let bytes = file.metadata().map_err(io(&partial))?.len();
-        fs::rename(&partial, target).map_err(io(target))?;
+        name(&partial, target)?;
         // The name is in the directory, which is written for itself.
         let directory = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         File::open(directory).and_then(|directory| directory.sync_all()).map_err(io(directory))?;
@@ -135,13 +142,27 @@ fn copy(source: &Path, target: &Path) -> Result<Backup, BackupError> {
     result
 }
 
+/// Gives the copy its name, unless somebody was faster: a rename would put it in the other's place.
+fn name(partial: &Path, target: &Path) -> Result<(), BackupError> {
+    match fs::hard_link(partial, target) {
+        // Two names; if this one stays, the next backup removes it.
+        Ok(()) => {
+            let _ = fs::remove_file(partial);
+            Ok(())
+        }
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(BackupError::Exists { path: target.to_owned() }),
+        // A medium where a file has one name.
+        Err(_) => fs::rename(partial, target).map_err(|source| BackupError::Io { path: target.to_owned(), source }),
+    }
+}
+
 fn copy_to(source: &Path, partial: &Path) -> Result<Position, BackupError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let from = Connection::open_with_flags(source, flags)?;
     from.busy_timeout(Duration::from_secs(5))?;
     let into = partial.to_str().ok_or_else(|| BackupError::Io {
         path: partial.to_owned(),
-        source: std::io::Error::new(std::io::ErrorKind::InvalidInput, "the name is not UTF-8"),
+        source: std::io::Error::new(ErrorKind::InvalidInput, "the name is not UTF-8"),
     })?;
     from.execute("VACUUM INTO ?1", [into])?;
     drop(from);
