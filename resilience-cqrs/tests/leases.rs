@@ -368,15 +368,16 @@ mod postgres {
             let mut tx = other.begin().await.unwrap();
             let lock = format!(r#"LOCK TABLE "{schema}".lease"#);
             sqlx::query(AssertSqlSafe(lock)).execute(&mut *tx).await.unwrap();
-            let mut renewal = std::pin::pin!(leases.renew(&lease, TTL));
-            let answer = loop {
-                if let std::task::Poll::Ready(answer) = futures::poll!(renewal.as_mut()) {
-                    break answer;
+            // The second waits for the first, and not for longer than if it were alone.
+            let renewals = futures::future::join(leases.renew(&lease, TTL), leases.renew(&lease, TTL));
+            let both = async {
+                while timer.sleepers() < 2 {
+                    tokio::task::yield_now().await;
                 }
-                timer.advance(Duration::from_secs(1));
-                tokio::task::yield_now().await;
+                timer.advance(Duration::from_secs(5));
             };
-            assert!(answer.unwrap_err().is_retryable());
+            let ((first, second), ()) = futures::future::join(renewals, both).await;
+            assert!(first.unwrap_err().is_retryable() && second.unwrap_err().is_retryable());
             tx.rollback().await.unwrap();
             assert!(leases.renew(&lease, TTL).await.unwrap().is_some());
         });

@@ -78,7 +78,7 @@
 //! # Limits
 //!
 //! A wall clock that is set back prolongs what is held by as much. Leases that are over are struck out in passing, some
-//! with each grant, so a table has the leases that last and a few more.
+//! with each grant (on PostgreSQL with each 32nd), so a table has the leases that last and a few more.
 
 mod error;
 #[cfg(feature = "postgres")]

@@ -71,7 +71,8 @@ DELETE FROM lease WHERE resource IN
 
 /// Leases in a database of PostgreSQL 15 or newer; see the [module](super). Clones share one connection.
 ///
-/// A question takes two round trips to the server at most, and questions take turns.
+/// A question takes three round trips to the server at most (a lost race is asked who won it), one of 32 grants one more to
+/// strike out what is over. Questions take turns.
 #[derive(Clone)]
 pub struct PostgresLeases {
     shared: Arc<Shared>,
@@ -126,8 +127,9 @@ impl PostgresLeases {
 
 impl Shared {
     async fn ask(&self, question: Question) -> Result<Answer, LeaseError> {
-        let mut place = self.conn.lock().await;
+        // The wait for the others' questions is part of it: an owner must know in time that it does not know.
         let asking = pin!(async {
+            let mut place = self.conn.lock().await;
             // Out of its place while it is in use, so that one that failed is not used again.
             let mut conn = match place.take() {
                 Some(conn) => conn,
