@@ -137,7 +137,11 @@ impl SchemaBuilder {
         }
         let mut stored = BTreeMap::new();
         for (name, newest) in &newest {
-            stored.extend((1..=*newest).map(|version| (stored_name(name, version), (*name, version))));
+            for version in 1..=*newest {
+                if stored.insert(stored_name(name, version), (*name, version)).is_some() {
+                    return Err(SchemaError::Twice { name, version });
+                }
+            }
         }
         let written = current.iter().map(|(name, version)| (*name, stored_name(name, *version))).collect();
         Ok(Schema { inner: Arc::new(Inner { current, steps, stored, written }) })

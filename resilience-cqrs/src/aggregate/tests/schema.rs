@@ -100,6 +100,10 @@ fn a_schema_that_does_not_hold_together_is_refused_at_the_start() {
         (Schema::builder().upcast("A", 1, keep), SchemaError::Gap { name: "A", version: 1 }),
         (Schema::builder().event("A", 0), SchemaError::VersionZero { name: "A" }),
         (Schema::builder().event("A", 1).upcast("A", 0, keep), SchemaError::VersionZero { name: "A" }),
+        (
+            Schema::builder().event("A", 2).upcast("A", 1, keep).event("A.v2", 1),
+            SchemaError::Twice { name: "A.v2", version: 1 },
+        ),
         (Schema::builder().event("A", 1).event("A", 2), SchemaError::Twice { name: "A", version: 2 }),
         (
             Schema::builder().event("A", 2).upcast("A", 1, keep).replace("A", 1, [], none),
