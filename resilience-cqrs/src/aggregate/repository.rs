@@ -109,7 +109,8 @@ impl<D: Decider, S: EventStore, C> RepositoryBuilder<D, S, C> {
     /// A command on a kept state reads nothing: it is decided on that state and appended at that version. If somebody
     /// else has appended since, the store says so, and what was missed is folded in as after any conflict. Only a command
     /// that would be refused, or that has nothing to do, asks the store first whether the state is still the latest; so
-    /// an answer is never given on an old one, whoever else writes.
+    /// an answer is never given on an old one, whoever else writes. A log that was put back to an older state (from a
+    /// backup) while the program runs is another log: start the program anew.
     ///
     /// ```
     /// # use resilience_cqrs::aggregate::Decider;

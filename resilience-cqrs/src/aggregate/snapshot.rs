@@ -28,7 +28,8 @@ const WRITERS: usize = 4;
 /// - It says how many events are folded into it, not how long the command was: an event is taken in once.
 /// - It goes by a fingerprint. One with another fingerprint is not looked at, but replaced by the next.
 /// - It is written after the command is answered. Whether that succeeds concerns nobody but [`Repository::snapshots`].
-/// - An older one never replaces a newer one.
+/// - An older one never replaces a newer one of the same fingerprint. While two releases run side by side, each replaces the
+///   other's, and folds more than it would alone.
 ///
 /// The fingerprint is of the label given here, the stream's name, and the names and types of the fields of the default
 /// state. What the default does not show (the fields of an enum's other cases, of the elements of an empty list), and

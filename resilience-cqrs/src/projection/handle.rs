@@ -112,6 +112,11 @@ impl Progress {
         self.status.borrow().clone()
     }
 
+    /// Up to where the model shows everything.
+    pub fn position(&self) -> Position {
+        self.status.borrow().position
+    }
+
     /// As [`ProjectionHandle::at_least`].
     ///
     /// # Errors

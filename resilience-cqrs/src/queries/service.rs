@@ -145,10 +145,10 @@ impl<Q: Send + 'static, H: Handler<Q>> Service<Ask<Q>> for Queries<H> {
         Box::pin(async move {
             let wanted = ask.at_least;
             let position = match progress {
-                Some((progress, _)) if progress.status().position >= wanted => progress.status().position,
-                Some((progress, within)) => {
-                    progress.at_least(wanted, patience(&progress, within)).await.map_err(QueryError::Stale)?
-                }
+                Some((progress, within)) => match progress.position() {
+                    there if there >= wanted => there,
+                    _ => progress.at_least(wanted, patience(&progress, within)).await.map_err(QueryError::Stale)?,
+                },
                 None if wanted == Position::ORIGIN => Position::ORIGIN,
                 None => return Err(QueryError::Stale(StaleRead { at: Position::ORIGIN, wanted })),
             };
