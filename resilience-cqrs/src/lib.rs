@@ -11,7 +11,7 @@
 //!
 //! | part | does |
 //! |---|---|
-//! | [`EventStore`] | what every engine promises: [`MemoryStore`], SQLite in one file (feature `sqlite`), PostgreSQL (feature `postgres`) |
+//! | [`EventStore`] | what every engine promises: [`MemoryStore`], SQLite in one file (feature `sqlite`), PostgreSQL (feature `postgres`); [`AnyStore`] is the one an address names |
 //! | [`aggregate`] | decides commands by pure rules, at most once each if they have an id |
 //! | [`decision`] | decides on the events of a query, whatever their streams, with that query as the boundary of consistency |
 //! | [`projection`] | keeps read models that take each event in exactly once |
@@ -53,6 +53,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod aggregate;
+mod any;
 pub mod conflict;
 pub mod conformance;
 pub mod decision;
@@ -71,6 +72,7 @@ mod states;
 mod store;
 pub mod testing;
 
+pub use self::any::{AddressError, AnyStore};
 pub use self::log::{
     Append, AppendError, Appended, BoxError, CommandId, Committed, Condition, Conflict, Corrupt, EventType, Expected,
     Marker, Metadata, Missed, NewEvent, Position, Query, QueryItem, ReadError, Recorded, RowChange, Space,
