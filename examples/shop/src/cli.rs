@@ -108,6 +108,10 @@ pub(crate) struct RunArgs {
     /// Pieces of every sku in stock at first; without it, so many that the popular ones run out.
     #[arg(long, value_name = "N")]
     pub(crate) stock: Option<u64>,
+    /// Where orders and checkouts are kept: `sqlite`, in files of the run's directory; `postgres`, in a server that is started
+    /// for the run, and killed as the services are; or the `postgres://` address of one that runs.
+    #[arg(long, value_name = "STORE", default_value = "sqlite", value_parser = store)]
+    pub(crate) store: StoreArg,
     /// Port of the gateway on the loopback interface; 0 takes any free one.
     #[arg(long, default_value_t = 0, value_name = "PORT")]
     pub(crate) port: u16,
@@ -117,6 +121,16 @@ pub(crate) struct RunArgs {
     /// Seconds to wait for every order to be settled after the last one was sent.
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     pub(crate) patience: u64,
+}
+
+/// Where the logs of the orders service are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum StoreArg {
+    Sqlite,
+    /// A server of the run's own.
+    Postgres,
+    /// A server at this address.
+    Server(String),
 }
 
 /// Options of one service process.
@@ -141,6 +155,15 @@ pub(crate) struct ServiceArgs {
     /// Ends when standard input is closed, so that no service outlives the program that started it.
     #[arg(long)]
     pub(crate) attached: bool,
+}
+
+fn store(text: &str) -> Result<StoreArg, String> {
+    match text {
+        "sqlite" => Ok(StoreArg::Sqlite),
+        "postgres" => Ok(StoreArg::Postgres),
+        url if url.starts_with("postgres://") || url.starts_with("postgresql://") => Ok(StoreArg::Server(url.into())),
+        _ => Err("must be sqlite, postgres or an address that begins with postgres://".into()),
+    }
 }
 
 fn rate(text: &str) -> Result<f64, String> {

@@ -109,6 +109,49 @@ impl std::fmt::Display for ServiceName {
     }
 }
 
+/// Whom a fault script can kill: a service, or the server behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Victim {
+    Gateway,
+    Orders,
+    Inventory,
+    Payments,
+    Shipping,
+    /// The database of a run with `--store postgres`.
+    Postgres,
+}
+
+impl Victim {
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Inventory, Self::Payments, Self::Shipping, Self::Orders, Self::Gateway, Self::Postgres];
+
+    /// The service, if it is one.
+    pub(crate) const fn service(self) -> Option<ServiceName> {
+        match self {
+            Self::Gateway => Some(ServiceName::Gateway),
+            Self::Orders => Some(ServiceName::Orders),
+            Self::Inventory => Some(ServiceName::Inventory),
+            Self::Payments => Some(ServiceName::Payments),
+            Self::Shipping => Some(ServiceName::Shipping),
+            Self::Postgres => None,
+        }
+    }
+
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self.service() {
+            Some(service) => service.as_str(),
+            None => "postgres",
+        }
+    }
+}
+
+impl std::fmt::Display for Victim {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
 /// Amounts as people write them: `1234` cents are `12.34`.
 pub(crate) fn money(cents: u64) -> String {
     format!("{}.{:02}", thousands(cents / 100), cents % 100)

@@ -6,7 +6,7 @@ use std::time::Duration;
 use resilience_core::rng::Rng;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::ServiceName;
+use crate::domain::{ServiceName, Victim};
 use crate::problem::Problem;
 
 /// The script used when none is given; `--print-faults` writes it.
@@ -71,7 +71,7 @@ pub(crate) struct Trouble {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Kill {
     /// Whom.
-    pub(crate) service: ServiceName,
+    pub(crate) service: Victim,
     /// Seconds after the first order.
     pub(crate) at: f64,
     /// Seconds until it is started again.
@@ -86,14 +86,14 @@ pub(crate) struct RandomKills {
     /// How many.
     pub(crate) count: u32,
     /// Whom; each kill draws one.
-    pub(crate) services: Vec<ServiceName>,
+    pub(crate) services: Vec<Victim>,
     /// Seconds until it is started again.
     pub(crate) down: f64,
 }
 
 impl Default for RandomKills {
     fn default() -> Self {
-        Self { count: 0, services: vec![ServiceName::Payments, ServiceName::Orders], down: down() }
+        Self { count: 0, services: vec![Victim::Payments, Victim::Orders], down: down() }
     }
 }
 
@@ -174,6 +174,16 @@ impl Faults {
         self.random_kills.count = count;
     }
 
+    /// Fits the script to the servers the run has: one it has not cannot be killed, one it has is drawn as well.
+    pub(crate) fn for_servers(&mut self, servers: &[Victim]) {
+        let is_there = |victim: &Victim| victim.service().is_some() || servers.contains(victim);
+        self.kill.retain(|kill| is_there(&kill.service));
+        self.random_kills.services.retain(is_there);
+        self.random_kills.services.extend(servers);
+        self.random_kills.services.sort_unstable();
+        self.random_kills.services.dedup();
+    }
+
     /// Every kill of a run whose orders arrive for `span`, in order of time.
     ///
     /// Random ones are drawn one from each of `count` equal slices of the span, so that fifty of them are never one heap.
@@ -230,7 +240,7 @@ mod tests {
         let faults = Faults::load(None).unwrap();
         assert_eq!(faults.payments.fail, 0.3);
         assert!(faults.inventory.delay_ms > 0);
-        for service in [ServiceName::Payments, ServiceName::Orders] {
+        for service in [Victim::Payments, Victim::Orders] {
             assert!(faults.kill.iter().any(|kill| kill.service == service), "{service}");
         }
     }
@@ -254,6 +264,20 @@ mod tests {
         assert_eq!(kills.len(), 50);
         assert!(kills.windows(2).all(|pair| pair[0].at <= pair[1].at && pair[1].at - pair[0].at < 1.2));
         assert!(kills.last().unwrap().at < 30.0);
+    }
+
+    #[test]
+    fn a_server_is_killed_in_the_runs_that_have_it() {
+        let script = "[[kill]]\nservice = \"postgres\"\nat = 1.0\n\n[[kill]]\nservice = \"orders\"\nat = 2.0\n";
+        let victims = |servers: &[Victim]| {
+            let mut faults = Faults::parse(script).unwrap();
+            faults.for_servers(servers);
+            let kills = faults.schedule(Duration::from_secs(5), 1);
+            (kills.iter().map(|kill| kill.service).collect::<Vec<_>>(), faults.random_kills.services)
+        };
+        assert_eq!(victims(&[]), (vec![Victim::Orders], vec![Victim::Orders, Victim::Payments]));
+        let three = vec![Victim::Orders, Victim::Payments, Victim::Postgres];
+        assert_eq!(victims(&[Victim::Postgres]), (vec![Victim::Postgres, Victim::Orders], three));
     }
 
     #[test]

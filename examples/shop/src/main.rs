@@ -17,6 +17,7 @@ mod report;
 mod runner;
 mod services;
 mod stats;
+mod stores;
 
 use std::io::{BufWriter, IsTerminal, Write};
 use std::process::ExitCode;

@@ -74,6 +74,24 @@ fn a_small_shop_survives_kills_and_the_audit_sees_every_tampering() {
     assert!(stdout(&audit).contains("The audit FAILED: none lost."), "{}", stdout(&audit));
 }
 
+#[test]
+fn a_shop_whose_database_is_killed_twice_is_clean_and_can_be_audited_again_without_it() {
+    let temp = tempfile::tempdir().unwrap();
+    let (dir, script) = (temp.path().join("run"), temp.path().join("faults.toml"));
+    let kill = |at: f64| format!("[[kill]]\nservice = \"postgres\"\nat = {at}\ndown = 0.3\n");
+    fs::write(&script, format!("[payments]\nfail = 0.2\nafter_effect = 0.5\n{}{}", kill(0.7), kill(2.0))).unwrap();
+    let (out, script) = (dir.to_str().unwrap(), script.to_str().unwrap());
+    let run = shop(&["--store", "postgres", "--count", "90", "--rate", "30", "--faults", script, "--out", out]);
+    let text = stdout(&run);
+    assert_eq!(run.status.code(), Some(0), "{text}{}", String::from_utf8_lossy(&run.stderr));
+    assert_eq!(text.matches("SIGKILL postgres").count(), 2, "{text}");
+    assert!(text.contains("The audit is clean"), "{text}");
+    let again = shop(&["audit", "--dir", out]);
+    assert_eq!(again.status.code(), Some(0), "{}", stdout(&again));
+    let verdict = |text: &str| text.lines().filter(|line| line.contains(" ok ")).map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(verdict(&stdout(&again)), verdict(&text));
+}
+
 fn copy_stores(from: &Path, to: &Path) {
     fs::create_dir(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {

@@ -10,7 +10,7 @@ use crate::domain::{Order, ServiceName};
 use crate::generate::World;
 use crate::problem::Problem;
 use crate::runner::directory;
-use crate::services::orders::{CHECKOUTS, ORDERS, Standing, records};
+use crate::services::orders::{Standing, records};
 
 /// What was sent and promised, and what the five stores say became of it.
 #[derive(Debug, Default)]
@@ -29,9 +29,9 @@ pub(crate) struct Books {
     pub(super) accounts: Vec<Account>,
     pub(super) ledger: Vec<Entry>,
     pub(super) shipments: Vec<Shipment>,
-    /// The files that were read.
+    /// The files and logs that were read.
     pub(super) files: Vec<String>,
-    /// What is wrong with a file, by file.
+    /// What is wrong with one of them, by its name.
     pub(super) damage: Vec<(String, String)>,
 }
 
@@ -169,8 +169,8 @@ impl Books {
         };
         self.orders = records.orders.into_iter().map(|(id, entry)| (id, kept(entry))).collect();
         self.sagas = records.sagas;
-        self.files.extend([ORDERS, CHECKOUTS].map(str::to_owned));
-        self.damage.extend(records.damage.into_iter().map(|(file, damage)| (file.to_owned(), damage)));
+        self.files.extend(records.logs);
+        self.damage.extend(records.damage);
         Ok(())
     }
 

@@ -5,7 +5,7 @@ mod charts;
 use std::fmt::Write;
 
 use crate::audit::Audit;
-use crate::domain::{ServiceName, money, thousands};
+use crate::domain::{Victim, money, thousands};
 use crate::runner::directory::RunFiles;
 
 const STYLE: &str = include_str!("style.css");
@@ -45,7 +45,7 @@ fn lead(run: &RunFiles, audit: &Audit) -> String {
         failed if failed.is_empty() => "Nothing was lost, nothing done twice, nothing left half done.".to_owned(),
         failed => format!("These checks do not hold: {}.", failed.join(", ")),
     };
-    let kills: Vec<_> = ServiceName::ALL
+    let kills: Vec<_> = Victim::ALL
         .into_iter()
         .filter_map(|name| match record.kills.iter().filter(|(_, killed)| *killed == name).count() {
             0 => None,

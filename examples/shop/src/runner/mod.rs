@@ -5,6 +5,7 @@ pub(crate) mod endpoints;
 mod live;
 pub(crate) mod load;
 pub(crate) mod sample;
+mod server;
 pub(crate) mod supervisor;
 
 use std::io::IsTerminal;
@@ -21,11 +22,12 @@ use self::live::Live;
 pub(crate) use self::live::say;
 use self::load::Load;
 use self::sample::{EVERY, Sample, Sampler};
+use self::server::Server;
 use self::supervisor::{Fleet, Spec};
 use crate::audit;
-use crate::cli::RunArgs;
+use crate::cli::{RunArgs, StoreArg};
 use crate::client::Client;
-use crate::domain::{Order, ServiceName};
+use crate::domain::{Order, Victim};
 use crate::faults::{Change, Faults, Kill};
 use crate::generate;
 use crate::orders_file;
@@ -34,6 +36,7 @@ use crate::problem::Problem;
 use crate::report;
 use crate::services::interrupted;
 use crate::stats::Stats;
+use crate::stores::{self, Stores};
 
 /// Bad lines of an orders file that are shown; the rest is counted.
 const BAD_SHOWN: usize = 20;
@@ -50,7 +53,7 @@ pub(crate) struct RunRecord {
     /// Seconds from the first order to the last settled one.
     pub(crate) seconds: f64,
     /// Seconds after the first order, and whom.
-    pub(crate) kills: Vec<(f64, ServiceName)>,
+    pub(crate) kills: Vec<(f64, Victim)>,
     /// Seconds after the first order, and which policies changed.
     pub(crate) policies: Vec<(f64, String)>,
     /// Whether it was ended by hand.
@@ -87,6 +90,8 @@ pub(crate) async fn run(args: RunArgs) -> Result<bool, Problem> {
     if let Some(count) = args.kills {
         faults.only_random_kills(count);
     }
+    let servers: &[Victim] = if args.store == StoreArg::Postgres { &[Victim::Postgres] } else { &[] };
+    faults.for_servers(servers);
     let policies = policies::load(args.policies.as_deref())?;
     let changes = changes(&faults, &policies)?;
     let (orders, bad_lines) = orders(&args)?;
@@ -107,6 +112,17 @@ pub(crate) async fn run(args: RunArgs) -> Result<bool, Problem> {
         dir.display()
     ));
 
+    let server = match &args.store {
+        StoreArg::Sqlite => None,
+        StoreArg::Postgres => Some(Server::start().await?),
+        StoreArg::Server(url) => {
+            Stores::on_server(url, SharedTimer::default().wall()).write(&dir)?;
+            None
+        }
+    };
+    if let Some(server) = &server {
+        Stores::on_server(server.url(), SharedTimer::default().wall()).write(&dir)?;
+    }
     let endpoints = Endpoints::create(dir.join("endpoints"))?;
     let spec = Spec { dir: dir.clone(), endpoints: dir.join("endpoints"), faults, seed: args.seed, port: args.port };
     let fleet = tokio::select! {
@@ -115,14 +131,18 @@ pub(crate) async fn run(args: RunArgs) -> Result<bool, Problem> {
     };
     let client = Client::customer(&dir.join("endpoints"), &Stats::new())?;
     let load = Load::new(client, &dir.join("accepted.jsonl"), Duration::from_secs(args.patience))?;
-    let driven = drive(&args, orders.into(), (kills, changes, span), &fleet, load, &dir).await;
+    let driven = drive(&args, orders.into(), (kills, changes, span), (&fleet, server.as_ref()), load, &dir).await;
     fleet.stop().await;
 
     let (record, samples) = driven?;
     directory::write_timeline(&dir, &samples)?;
     let record = RunRecord { bad_lines, ..record };
     directory::write_json(&dir.join("run.json"), &record)?;
-    finish(&dir).await
+    let clean = finish(&dir).await?;
+    if server.is_some() {
+        stores::bring_home(&dir).await?;
+    }
+    Ok(clean)
 }
 
 /// Audits a run's directory, prints the table, writes the report.
@@ -182,7 +202,7 @@ async fn drive(
     args: &RunArgs,
     orders: Arc<[Order]>,
     (kills, changes, span): (Vec<Kill>, Vec<(Change, String)>, Duration),
-    fleet: &Fleet,
+    (fleet, server): (&Fleet, Option<&Server>),
     load: Load,
     dir: &Path,
 ) -> Result<(RunRecord, Vec<Sample>), Problem> {
@@ -221,8 +241,12 @@ async fn drive(
             }
             () = timer.sleep_until(next_kill.unwrap_or(next_sample)), if next_kill.is_some_and(|at| at <= next_sample) => {
                 if let Some(kill) = kills.next() {
+                    let down = Duration::from_secs_f64(kill.down);
                     // Not waited for: a process may be killed while another is being killed.
-                    drop(fleet.kill(kill.service, Duration::from_secs_f64(kill.down)));
+                    match kill.service.service() {
+                        Some(service) => drop(fleet.kill(service, down)),
+                        None => server.into_iter().for_each(|server| server.kill(down)),
+                    }
                     record.kills.push(((timer.now() - started).as_secs_f64(), kill.service));
                     live.note(&format!("{:>6.1} s  SIGKILL {}", kill.at, kill.service));
                 }
@@ -274,7 +298,8 @@ async fn drive(
 
 /// Whether a process that was to be killed has not been yet: it was down already, and is killed once it is up.
 fn kills_under_way(sample: &Sample, record: &RunRecord) -> bool {
-    (sample.kills as usize) < record.kills.len()
+    let services = record.kills.iter().filter(|(_, killed)| killed.service().is_some());
+    (sample.kills as usize) < services.count()
 }
 
 /// Whether nothing is under way: every accepted order ended, and no saga runs.

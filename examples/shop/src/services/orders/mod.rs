@@ -18,7 +18,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use resilience_core::time::{SharedTimer, WallTime};
-use resilience_cqrs::{BoxError, SqliteStore};
+use resilience_cqrs::{AnyStore, BoxError};
 use resilience_saga::{Engine, Outcome, Running, Saga};
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -29,13 +29,9 @@ use self::checkout::Partners;
 use crate::cli::ServiceArgs;
 use crate::domain::{Order, ServiceName};
 use crate::policies::Policies;
-use crate::problem::Problem;
+use crate::problem::{Problem, reason};
 use crate::stats::Stats;
-
-/// The file of the order book.
-pub(crate) const ORDERS: &str = "orders.db";
-/// The file of the sagas; a log of their own, since every unfinished saga in it belongs to the engine.
-pub(crate) const CHECKOUTS: &str = "checkouts.db";
+use crate::stores::{self, Stores};
 
 pub(super) async fn run(args: ServiceArgs, listener: TcpListener, policies: Policies) -> Result<(), Problem> {
     let partners = Partners::find(&args.endpoints, &policies)?;
@@ -54,8 +50,8 @@ const GRACE: Duration = Duration::from_secs(4);
 /// What the handlers share.
 #[derive(Clone, Debug)]
 struct Desk {
-    book: Book<SqliteStore>,
-    engine: Engine<SqliteStore>,
+    book: Book<AnyStore>,
+    engine: Engine<AnyStore>,
     checkout: Saga<Order, ()>,
     /// Orders whose checkout somebody in this process waits for.
     awaited: Arc<Mutex<HashSet<String>>>,
@@ -66,12 +62,15 @@ struct Desk {
 impl Desk {
     /// Opens the stores, takes over the checkouts the last process left, and starts those it had not come to start.
     async fn open(args: &ServiceArgs, partners: Partners, stats: Stats) -> Result<Self, Problem> {
-        let (orders, sagas) = (args.dir.join(ORDERS), args.dir.join(CHECKOUTS));
-        let store = SqliteStore::open(&orders).await.map_err(|why| Problem::file("open the store", &orders, why))?;
-        let (book, open) = Book::open(store).await.map_err(|why| Problem::file("read", &orders, why))?;
+        let Stores { orders, checkouts } = Stores::of(&args.dir)?;
+        let failed = |what: &str, log: &str, why: String| {
+            Problem::new(format!("cannot {what} {}: {}", stores::shown(log), reason(&why)))
+        };
+        let store = stores::open(&orders).await?;
+        let (book, open) = Book::open(store).await.map_err(|why| failed("read", &orders, why.to_string()))?;
         let checkout =
             checkout::definition().map_err(|why| Problem::new(format!("the checkout is ill-defined: {why}")))?;
-        let store = SqliteStore::open(&sagas).await.map_err(|why| Problem::file("open the store", &sagas, why))?;
+        let store = stores::open(&checkouts).await?;
         let engine = Engine::builder(store)
             .name("checkouts")
             .register(&checkout)
@@ -79,10 +78,11 @@ impl Desk {
             .listener(stats.clone())
             .start()
             .await
-            .map_err(|why| Problem::file("take over the sagas in", &sagas, why))?;
+            .map_err(|why| failed("take over the sagas in", &checkouts, why.to_string()))?;
         let desk = Self { book, engine, checkout, awaited: Arc::default(), stats, timer: SharedTimer::default() };
         for entry in &open {
-            desk.start(&entry.order, entry.placed_at).await.map_err(|why| Problem::file("resume", &sagas, why))?;
+            let started = desk.start(&entry.order, entry.placed_at).await;
+            started.map_err(|why| failed("resume", &checkouts, why.to_string()))?;
         }
         desk.show();
         Ok(desk)
