@@ -27,6 +27,7 @@ fn from_env(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |value| value.parse().unwrap())
 }
 
+/// Scenario 8.
 #[test]
 fn a_killed_writer_loses_nothing_it_acknowledged_and_leaves_nothing_by_half() {
     let seed = from_env("CRASH_SEED", 1);
@@ -59,13 +60,73 @@ fn a_medium_that_fails_ends_writing_and_what_was_acknowledged_before_is_there() 
     limited.arg("-c").arg("trap '' XFSZ; ulimit -f 2000; exec \"$0\" \"$@\"").arg(std::env::current_exe().unwrap());
     let child = as_child(limited, &path).spawn().unwrap();
     let lines = finish(child);
-    let (failures, acknowledgements): (Vec<_>, Vec<_>) = lines.into_iter().partition(|line| line.starts_with('!'));
+    let failures: Vec<_> = lines.iter().filter(|line| line.starts_with('!')).collect();
     assert_eq!(failures, ["!failed", "!refused, not written"], "the first failure, and every append after it");
-    let acknowledged = acknowledgements.iter().map(|line| {
-        let (unit, first) = line.split_once(' ').unwrap();
-        (unit.to_owned(), first.parse().unwrap())
-    });
-    check(&path, &acknowledged.collect());
+    check(&path, &acknowledged(&lines));
+}
+
+/// Scenario 9. What a failed sync has lost nobody knows, and the next one may succeed all the same (Rebello et al., "Can
+/// Applications Recover from fsync Failures?", 2020): nothing is acknowledged any more until the file is opened again.
+#[cfg(target_os = "linux")]
+#[test]
+fn after_a_sync_that_failed_nothing_is_acknowledged_though_the_next_would_succeed() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, switch) = (directory.path().join("log.db"), directory.path().join("switch"));
+    let mut child = on_a_medium(directory.path(), &switch, &path);
+    let mut lines = acknowledgements(&mut child);
+    let mut seen: Vec<String> = lines.by_ref().take(50).collect();
+    std::fs::write(&switch, "EIO").unwrap();
+    while !seen.last().unwrap().starts_with('!') {
+        seen.push(lines.next().expect("it fails"));
+    }
+    std::fs::remove_file(&switch).unwrap();
+    seen.extend(lines);
+    child.wait().unwrap();
+    let first = seen.iter().position(|line| line.starts_with('!')).unwrap();
+    assert_eq!(seen[first..], ["!failed", "!refused, not written"]);
+    check(&path, &acknowledged(&seen));
+}
+
+/// A disk that is full refuses appends as that, and takes them once there is room again.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_refuses_appends_and_loses_none_until_there_is_room() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, switch) = (directory.path().join("log.db"), directory.path().join("switch"));
+    let mut child = on_a_medium(directory.path(), &switch, &path);
+    let mut lines = acknowledgements(&mut child);
+    let mut seen: Vec<String> = Vec::new();
+    for _ in 0..3 {
+        seen.extend(lines.by_ref().filter(|line| !line.starts_with('!')).take(50));
+        std::fs::write(&switch, "ENOSPC").unwrap();
+        seen.extend(lines.by_ref().take_while(|line| line != "!full"));
+        std::fs::remove_file(&switch).unwrap();
+    }
+    seen.extend(lines.by_ref().filter(|line| !line.starts_with('!')).take(50));
+    child.kill().unwrap();
+    seen.extend(lines);
+    child.wait().unwrap();
+    assert!(!seen.iter().any(|line| line == "!failed"), "a full disk is no broken one");
+    check(&path, &acknowledged(&seen));
+}
+
+/// The child, on a medium that fails while `switch` is there.
+#[cfg(target_os = "linux")]
+fn on_a_medium(directory: &Path, switch: &Path, path: &Path) -> Child {
+    let library = directory.join("medium.so");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/medium/medium.c");
+    // The compiler that SQLite was built with.
+    let built =
+        Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).args([source, "-ldl"]).status();
+    assert!(built.unwrap().success());
+    let mut child = as_child(Command::new(std::env::current_exe().unwrap()), path);
+    child.env("LD_PRELOAD", &library).env("MEDIUM_SWITCH", switch).spawn().unwrap()
+}
+
+/// The units that were acknowledged, with their first positions.
+fn acknowledged(lines: &[String]) -> BTreeMap<String, u64> {
+    let units = lines.iter().filter(|line| !line.starts_with('!')).map(|line| line.split_once(' ').unwrap());
+    units.map(|(unit, first)| (unit.to_owned(), first.parse().unwrap())).collect()
 }
 
 fn child(path: &Path) -> Child {
@@ -223,10 +284,13 @@ async fn write(store: SqliteStore, run: String, task: u64) {
         if n % 4 == 0 {
             append = append.command_id(unit.as_str());
         }
-        match store.append(append).await {
-            Ok(appended) => say(&format!("{unit} {}", appended.first)),
-            Err(AppendError::Unavailable(_)) => return,
-            Err(error) => panic!("{error:?}"),
+        loop {
+            match store.append(append.clone()).await {
+                Ok(appended) => break say(&format!("{unit} {}", appended.first)),
+                Err(AppendError::Full) => say("!full"),
+                Err(AppendError::Unavailable(_)) => return,
+                Err(error) => panic!("{error:?}"),
+            }
         }
     }
 }
