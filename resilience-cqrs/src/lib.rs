@@ -16,6 +16,7 @@
 //! | [`decision`] | decides on the events of a query, whatever their streams, with that query as the boundary of consistency |
 //! | [`projection`] | keeps read models that take each event in exactly once |
 //! | [`conflict`] | state that nodes change without asking each other, and that merges to the same on all |
+//! | `audit` | finds out whether somebody has changed what happened, and where first (feature `audit`) |
 //! | [`lease`] | says which of several processes may act, by the database's clock (with `sqlite` or `postgres`) |
 //! | [`queries`] | answers questions to read models, and waits for what the one who asks has already done |
 //! | [`testing`] | tests of programs on it: given-when-then, an app in memory, a store that fails where and when a test says |
@@ -54,6 +55,8 @@
 
 pub mod aggregate;
 mod any;
+#[cfg(feature = "audit")]
+pub mod audit;
 pub mod conflict;
 pub mod conformance;
 pub mod decision;
