@@ -11,6 +11,11 @@ use super::*;
 use crate::testing::{Fault, FaultyStore};
 use crate::{Append, EventStore, Expected, MemoryStore, Metadata, NewEvent, Position, RowChange};
 
+/// By tokio's clock, which is stopped in these tests.
+async fn sleep(duration: Duration) {
+    resilience_core::time::SharedTimer::default().sleep(duration).await;
+}
+
 async fn append(store: &impl EventStore, payloads: impl IntoIterator<Item = String>) {
     let events = payloads.into_iter().map(|payload| NewEvent::new("Happened", payload));
     store.append(Append::new().events("s", Expected::Any, events)).await.unwrap();
@@ -64,14 +69,31 @@ async fn the_seal_does_not_depend_on_how_the_log_was_cut_into_blocks() {
 async fn sealers_that_run_at_once_write_one_chain() {
     let store = MemoryStore::new();
     append(&store, some(200)).await;
-    let sealers: Vec<_> = (1..5)
-        .map(|size| Sealer::builder(store.clone()).block(NonZeroUsize::new(size).unwrap()).start())
-        .collect();
+    let sealers: Vec<_> =
+        (1..5).map(|size| Sealer::builder(store.clone()).block(NonZeroUsize::new(size).unwrap()).start()).collect();
     append(&store, some(50)).await;
     for sealer in sealers {
         assert_eq!(sealer.stop().await.unwrap().position(), store.head());
     }
     assert_eq!(verify(&store).await.unwrap().unsealed, 0);
+}
+
+/// A sealer that was held up between its look and its write must not take back what another has sealed meanwhile.
+#[tokio::test]
+async fn a_sealer_that_was_overtaken_takes_nothing_back() {
+    let store = FaultyStore::new(MemoryStore::new());
+    append(store.inner(), some(5)).await;
+    let held = store.hold_appends();
+    let late = tokio::spawn({
+        let store = store.clone();
+        async move { seal(&store).await }
+    });
+    held.arrived(1).await;
+    append(store.inner(), some(5)).await;
+    let sealed = seal(store.inner()).await.unwrap();
+    drop(held);
+    assert_eq!(late.await.unwrap().unwrap(), sealed);
+    assert_eq!(verify(store.inner()).await.unwrap(), Verified { seal: sealed, unsealed: 0 });
 }
 
 /// An answer that is lost leaves a block written of which the sealer does not know: it looks before it writes again.
@@ -87,7 +109,7 @@ async fn a_sealer_survives_any_fault_of_the_store_and_seals_each_event_once() {
     append(faulty.inner(), some(100)).await;
     let sealing = Sealer::builder(faulty.clone()).block(NonZeroUsize::new(7).unwrap()).start();
     while sealing.latest().position() < Position::new(100) {
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        sleep(Duration::from_millis(50)).await;
     }
     drop(sealing);
     assert_eq!(verify(faulty.inner()).await.unwrap().unsealed, 0);
@@ -99,10 +121,10 @@ async fn the_end_of_the_log_is_not_left_unsealed_for_longer_than_the_sealer_ling
     let sealing = Sealer::builder(store.clone()).linger(Duration::from_secs(5)).start();
     tokio::task::yield_now().await;
     append(&store, some(1)).await;
-    tokio::time::sleep(Duration::from_secs(4)).await;
+    sleep(Duration::from_secs(4)).await;
     append(&store, some(1)).await;
     assert_eq!(sealing.latest().position(), Position::ORIGIN);
-    tokio::time::sleep(Duration::from_millis(1001)).await;
+    sleep(Duration::from_millis(1001)).await;
     assert_eq!(sealing.latest().position(), Position::new(2));
     assert_eq!(store.rows(BLOCKS.as_str(), None, 10).await.unwrap().len(), 1, "they share a row");
 }
