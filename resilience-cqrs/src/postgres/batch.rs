@@ -116,7 +116,8 @@ impl Batch<'_> {
         let bytes: Vec<&[u8]> = keys.iter().map(|(_, key)| &***key).collect();
         let select = sqlx::query(
             "SELECT space, key, value FROM log_row
-             JOIN unnest($1::text[], $2::bytea[]) AS wanted (s, k) ON space = s AND key = k",
+             JOIN unnest($1::text[], $2::bytea[]) AS wanted (s, k) ON space = s AND key = k
+             FOR UPDATE OF log_row", // Rows also change beside the log, without its lock.
         );
         for row in select.bind(&spaces).bind(&bytes).fetch_all(&mut *self.conn).await? {
             let (space, key, value) =

@@ -40,6 +40,7 @@
 //! of their own do. A transaction of yours that has appended holds the lock until it ends: append last.
 
 mod batch;
+pub(crate) mod beside;
 mod config;
 mod error;
 mod event;

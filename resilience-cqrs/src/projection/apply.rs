@@ -6,10 +6,12 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures::FutureExt as _;
+use resilience_core::time::SharedTimer;
 
+use super::checkpoint::{Advance, Claim};
 use super::park::{Parking, storable};
 use super::rows::Rows;
-use crate::log::{Append, AppendError, BoxError, Query, ReadError, Recorded};
+use crate::log::{Append, AppendError, BoxError, Query, ReadError, Recorded, RowChange};
 use crate::store::EventStore;
 
 /// A read model kept in rows of the store.
@@ -35,10 +37,10 @@ pub trait Projection: Send + Sync + 'static {
     fn apply(&self, event: &Recorded, rows: &mut Rows<'_>) -> impl Future<Output = Result<(), BoxError>> + Send;
 }
 
-/// How a kind of projection takes in a batch. Implemented by [`Keyed`] and [`Sql`](super::Sql), and by nobody else.
-pub trait Apply<S>: sealed::Sealed<S> {}
+/// How a kind of projection takes in a batch. Implemented by the kinds of this module, and by nobody else.
+pub trait Apply<S: EventStore>: sealed::Sealed<S> {}
 
-impl<S, A: sealed::Sealed<S>> Apply<S> for A {}
+impl<S: EventStore, A: sealed::Sealed<S>> Apply<S> for A {}
 
 /// A batch to take in.
 #[derive(Debug)]
@@ -48,8 +50,9 @@ pub struct Step {
     pub(super) held: HashSet<String>,
     /// What an event that fails now was tried before.
     pub(super) attempts: u32,
-    /// The fence and the checkpoint.
-    pub(super) base: Append,
+    pub(super) advance: Advance,
+    /// Changed along with the checkpoint.
+    pub(super) rows: Vec<RowChange>,
 }
 
 /// Why a batch was not committed.
@@ -59,18 +62,41 @@ pub enum StepError {
     Append(AppendError),
     /// A read of the rows.
     Read(ReadError),
+    /// The checkpoint is not where this runner left it.
+    Moved,
+}
+
+impl From<AppendError> for StepError {
+    fn from(error: AppendError) -> Self {
+        match error {
+            // The checkpoint is the only condition there is.
+            AppendError::Conflict(_) => Self::Moved,
+            error => Self::Append(error),
+        }
+    }
 }
 
 pub(super) mod sealed {
-    use super::{AppendError, Future, Parking, Query, Step, StepError};
+    use super::{
+        Append, AppendError, Claim, EventStore, Future, Parking, Query, Recorded, SharedTimer, Step, StepError,
+    };
 
-    pub trait Sealed<S>: Send + Sync + 'static {
+    pub trait Sealed<S: EventStore>: Send + Sync + 'static {
         fn name(&self) -> &str;
         fn query(&self) -> Query;
+        fn key(&self, event: &Recorded) -> String;
+        /// Takes over the runner's clock.
+        fn on_timer(&mut self, timer: &SharedTimer) {
+            let _ = timer;
+        }
         /// Makes what it needs to be there.
         fn prepare(&self, store: &S) -> impl Future<Output = Result<(), AppendError>> + Send {
             let _ = store;
             async { Ok(()) }
+        }
+        /// Makes the checkpoint its runner's.
+        fn claim(&self, store: &S, claim: Claim) -> impl Future<Output = Result<(), AppendError>> + Send {
+            async move { store.append(Append::from(claim)).await.map(|_| ()) }
         }
         /// Commits the step and says which events are parked by it.
         fn step(&self, store: &S, step: Step) -> impl Future<Output = Result<Vec<Parking>, StepError>> + Send;
@@ -81,6 +107,12 @@ pub(super) mod sealed {
 #[derive(Debug)]
 pub struct Keyed<P>(pub(super) Arc<P>);
 
+impl<P> Clone for Keyed<P> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
 impl<S: EventStore, P: Projection> sealed::Sealed<S> for Keyed<P> {
     fn name(&self) -> &str {
         self.0.name()
@@ -90,8 +122,12 @@ impl<S: EventStore, P: Projection> sealed::Sealed<S> for Keyed<P> {
         self.0.query()
     }
 
+    fn key(&self, event: &Recorded) -> String {
+        self.0.key(event)
+    }
+
     async fn step(&self, store: &S, step: Step) -> Result<Vec<Parking>, StepError> {
-        let Step { events, mut held, attempts, base } = step;
+        let Step { events, mut held, attempts, advance, rows: further } = step;
         let mut rows = Rows::new(store);
         let mut parked = Vec::new();
         for event in &events {
@@ -117,8 +153,9 @@ impl<S: EventStore, P: Projection> sealed::Sealed<S> for Keyed<P> {
             parked.push(Parking::failed(key, event.position, attempts + 1, &error));
         }
         let name = self.0.name();
-        let append = base.rows(rows.into_changes()).rows(parked.iter().map(|parking| parking.write(name)));
-        store.append(append).await.map_err(StepError::Append)?;
+        let append = Append::from(&advance).rows(further).rows(rows.into_changes());
+        let append = append.rows(parked.iter().map(|parking| parking.write(name)));
+        store.append(append).await?;
         Ok(parked)
     }
 }

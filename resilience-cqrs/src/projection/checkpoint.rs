@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 
-use crate::log::{Condition, Corrupt, Position, RowChange, Space};
+use super::share::Share;
+use crate::log::{Append, Condition, Corrupt, Position, ReadError, RowChange, Space};
+use crate::store::EventStore;
 
 /// The space of the checkpoints, keyed by the projection's name.
 pub(super) const SPACE: Space = Space::from_static("projection");
@@ -30,12 +32,49 @@ impl Checkpoint {
         Bytes::copy_from_slice(&bytes)
     }
 
-    /// Holds while the checkpoint is where this owner left it.
-    pub(super) fn fence(self, name: &str) -> Condition {
-        Condition::Row { space: SPACE, key: Bytes::copy_from_slice(name.as_bytes()), equals: Some(self.encode()) }
+    /// The checkpoint under a key, if there is one.
+    pub(super) async fn load<S: EventStore>(store: &S, key: &[u8]) -> Result<Option<Self>, ReadError> {
+        let row = store.row(SPACE.as_str(), key).await?;
+        row.map(|row| Self::decode(&row)).transpose().map_err(ReadError::Corrupt)
     }
+}
 
-    pub(super) fn write(self, name: &str) -> RowChange {
-        RowChange::Put { space: SPACE, key: Bytes::copy_from_slice(name.as_bytes()), value: self.encode() }
+/// The key of a checkpoint: the projection's name, and which share of its keys, if it is run in several.
+pub(super) fn key(name: &str, share: Option<Share>) -> Bytes {
+    match share {
+        None => Bytes::copy_from_slice(name.as_bytes()),
+        Some(share) => format!("{name}#{share}").into(),
+    }
+}
+
+pub(super) fn condition(key: Bytes, equals: Option<Checkpoint>) -> Condition {
+    Condition::Row { space: SPACE, key, equals: equals.map(Checkpoint::encode) }
+}
+
+/// Moves a checkpoint, if it is where its owner left it.
+#[derive(Clone, Debug)]
+pub(super) struct Advance {
+    pub(super) key: Bytes,
+    pub(super) from: Checkpoint,
+    pub(super) to: Checkpoint,
+}
+
+impl From<&Advance> for Append {
+    fn from(Advance { key, from, to }: &Advance) -> Self {
+        Self::new().require(condition(key.clone(), Some(*from))).row(RowChange::put(SPACE, key.clone(), to.encode()))
+    }
+}
+
+/// Makes a checkpoint somebody's who found it like this.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    pub(super) key: Bytes,
+    pub(super) found: Option<Checkpoint>,
+    pub(super) to: Checkpoint,
+}
+
+impl From<Claim> for Append {
+    fn from(Claim { key, found, to }: Claim) -> Self {
+        Self::new().require(condition(key.clone(), found)).row(RowChange::put(SPACE, key, to.encode()))
     }
 }

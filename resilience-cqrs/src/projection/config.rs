@@ -1,7 +1,7 @@
 //! Setting up a runner.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
 
 use resilience_core::Name;
@@ -12,6 +12,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::apply::{Apply, Keyed, Projection};
 use super::handle::{Health, ProjectionHandle, Status};
+#[cfg(feature = "postgres")]
+use super::postgres::{Postgres, PostgresProjection};
+use super::reaction::{Reacting, Reaction};
 use super::runner::ProjectionRunner;
 #[cfg(feature = "sqlite")]
 use super::sql::{Sql, SqlProjection};
@@ -37,6 +40,24 @@ impl<S: EventStore, P: Projection> ProjectionRunner<S, Keyed<P>> {
     }
 }
 
+impl<S: EventStore, R: Reaction> ProjectionRunner<S, Reacting<R>> {
+    /// Sets up a subscription that reacts to events outside of the store. Its batches are of 16 events unless
+    /// [set](ProjectionRunnerBuilder::batch): what a crash repeats at most.
+    pub fn reaction(store: S, reaction: R) -> ProjectionRunnerBuilder<S, Reacting<R>> {
+        ProjectionRunnerBuilder { batch: 16, ..ProjectionRunnerBuilder::new(store, Reacting::new(reaction)) }
+    }
+}
+
+impl<S: EventStore, R: Reaction> ProjectionRunnerBuilder<S, Reacting<R>> {
+    /// How often an event is tried before its key is parked, with drawn waits of up to 100 ms and then twice as long each
+    /// time, up to 5 s. Default: 5.
+    #[must_use]
+    pub fn attempts(mut self, attempts: NonZeroU32) -> Self {
+        self.apply.set_attempts(attempts);
+        self
+    }
+}
+
 #[cfg(feature = "sqlite")]
 impl<P: SqlProjection> ProjectionRunner<crate::sqlite::SqliteStore, Sql<P>> {
     /// Sets up a runner for a projection that keeps its model in SQL tables.
@@ -48,12 +69,23 @@ impl<P: SqlProjection> ProjectionRunner<crate::sqlite::SqliteStore, Sql<P>> {
     }
 }
 
+#[cfg(feature = "postgres")]
+impl<P: PostgresProjection> ProjectionRunner<crate::postgres::PostgresStore, Postgres<P>> {
+    /// Sets up a runner for a projection that keeps its model in tables of the log's PostgreSQL database.
+    pub fn postgres(
+        store: crate::postgres::PostgresStore,
+        projection: P,
+    ) -> ProjectionRunnerBuilder<crate::postgres::PostgresStore, Postgres<P>> {
+        ProjectionRunnerBuilder::new(store, Postgres(Arc::new(projection)))
+    }
+}
+
 impl<S: EventStore, A: Apply<S>> ProjectionRunnerBuilder<S, A> {
     fn new(store: S, apply: A) -> Self {
         Self {
             store,
             apply,
-            batch: 256,
+            batch: 1024,
             max_parked: 10_000,
             timer: SharedTimer::default(),
             listeners: Listeners::default(),
@@ -61,7 +93,7 @@ impl<S: EventStore, A: Apply<S>> ProjectionRunnerBuilder<S, A> {
         }
     }
 
-    /// The most events in one commit. Default: 256.
+    /// The most events in one commit, as there are when the projection catches up. Default: 1,024.
     #[must_use]
     pub fn batch(mut self, events: NonZeroUsize) -> Self {
         self.batch = events.get();
@@ -79,6 +111,7 @@ impl<S: EventStore, A: Apply<S>> ProjectionRunnerBuilder<S, A> {
     #[must_use]
     pub fn timer(mut self, timer: impl Into<SharedTimer>) -> Self {
         self.timer = timer.into();
+        self.apply.on_timer(&self.timer);
         self
     }
 
@@ -103,6 +136,8 @@ impl<S: EventStore, A: Apply<S>> ProjectionRunnerBuilder<S, A> {
             store: self.store,
             apply: self.apply,
             name,
+            share: None,
+            until: None,
             batch: self.batch,
             max_parked: self.max_parked,
             timer: self.timer,

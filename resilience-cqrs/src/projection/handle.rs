@@ -88,13 +88,20 @@ pub struct ProjectionHandle {
 }
 
 pub(super) enum Request {
-    Replay { key: String, answer: oneshot::Sender<Result<Replayed, ReplayError>> },
+    Replay {
+        key: String,
+        answer: oneshot::Sender<Result<Replayed, ReplayError>>,
+    },
+    /// To end as soon as it is there, and not beyond.
+    #[allow(dead_code)]
+    Until(Position),
 }
 
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Replay { key, .. } => f.debug_struct("Replay").field("key", key).finish_non_exhaustive(),
+            Self::Until(position) => f.debug_tuple("Until").field(position).finish(),
         }
     }
 }

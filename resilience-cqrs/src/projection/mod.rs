@@ -5,10 +5,18 @@
 //! append, fenced by the checkpoint's former value: either both are durable or neither, and of two runners who both think
 //! the projection is theirs, the second to commit is told that it is not.
 //!
-//! Two kinds, same runner:
+//! Four kinds, same runner:
 //!
-//! - [`Projection`] keeps its model in rows of the store, on any engine.
-//! - `SqlProjection` (feature `sqlite`) writes its own tables, in SQL, in the transaction that moves its checkpoint.
+//! | kind | keeps its model in | takes effect |
+//! |---|---|---|
+//! | [`Projection`] | rows of the store, on any engine | once |
+//! | `SqlProjection` (feature `sqlite`) | tables of its own in the store's file | once |
+//! | `PostgresProjection` (feature `postgres`) | tables of its own in the log's database | once |
+//! | [`Reaction`] | what is outside: mails, calls | at least once, with a key that is the same each time |
+//!
+//! The first three change their model in the transaction that moves the checkpoint. A runner that has fallen behind takes
+//! in whole batches, by one statement each if the projection knows how (`apply_all`), and reads the next one meanwhile;
+//! `docs/results/projections.md` has figures.
 //!
 //! ```
 //! use resilience_cqrs::projection::{Projection, ProjectionRunner, Rows};
@@ -61,7 +69,8 @@
 //!
 //! | setting | default | why |
 //! |---|---|---|
-//! | batch | 256 events | the commit's cost is spread, a crash repeats little, the writer is not held up |
+//! | batch | 1,024 events; 16 of a reaction | the commit's cost is spread, the writer is not held up for long; a crash repeats few effects |
+//! | attempts of a reaction | 5, 100 ms to 5 s apart, drawn | a service that is restarted is back by then |
 //! | parked events | 10,000 | a projection that parks everything is broken as a whole, and stops instead |
 //! | pause after a failed commit | 100 ms to 10 s, drawn | |
 
@@ -71,10 +80,16 @@ mod config;
 mod event;
 mod handle;
 mod park;
+#[cfg(feature = "postgres")]
+mod postgres;
+mod reaction;
+mod replay;
 mod rows;
 mod runner;
+mod share;
 #[cfg(feature = "sqlite")]
 mod sql;
+mod take;
 #[cfg(test)]
 mod tests;
 
@@ -82,6 +97,9 @@ pub use self::apply::{Apply, Keyed, Projection};
 pub use self::config::ProjectionRunnerBuilder;
 pub use self::event::Event;
 pub use self::handle::{Health, Progress, ProjectionHandle, ReplayError, Replayed, StaleRead, Status};
+#[cfg(feature = "postgres")]
+pub use self::postgres::{Postgres, PostgresProjection};
+pub use self::reaction::{IdempotencyKey, Reacting, Reaction};
 pub use self::rows::Rows;
 pub use self::runner::{ProjectionRunner, RunnerError};
 #[cfg(feature = "sqlite")]

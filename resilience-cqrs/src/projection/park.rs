@@ -1,10 +1,14 @@
 //! Events that wait until somebody has mended what keeps them from being taken in.
 
 use std::collections::BTreeMap;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+use std::collections::HashSet;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+use crate::log::Recorded;
 use crate::log::{Position, ReadError, RowChange, Space, digest_of};
 use crate::store::EventStore;
 
@@ -65,6 +69,28 @@ pub(super) fn storable(key: String) -> String {
     }
     let cut = key.floor_char_boundary(KEY_BYTES - 17);
     format!("{}~{:016x}", &key[..cut], digest_of(key.as_bytes()))
+}
+
+/// Parks what belongs to keys that are parked already; the rest is to be taken in.
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub(super) fn set_apart(
+    events: Vec<Recorded>,
+    held: &HashSet<String>,
+    key: impl Fn(&Recorded) -> String,
+) -> (Vec<Parking>, Vec<Recorded>) {
+    if held.is_empty() {
+        return (Vec::new(), events);
+    }
+    let mut parked = Vec::new();
+    let mut rest = Vec::with_capacity(events.len());
+    for event in events {
+        let key = storable(key(&event));
+        match held.contains(&key) {
+            true => parked.push(Parking::behind(key, event.position)),
+            false => rest.push(event),
+        }
+    }
+    (parked, rest)
 }
 
 /// `projection`, 0, `key`, 0, position: a projection's name has no control characters, so its rows are together, and the

@@ -12,17 +12,17 @@ use resilience_core::time::SharedTimer;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::apply::{Apply, Step, StepError, describe};
-use super::checkpoint::{self, Checkpoint};
+use super::apply::{Apply, StepError, describe};
+use super::checkpoint::Checkpoint;
 use super::event::Event;
-use super::handle::{Health, ReplayError, Replayed, Request, Status};
-use super::park::{self, Parking};
-use crate::log::{Append, AppendError, Condition, Corrupt, Position, Query, ReadError};
-use crate::store::EventStore;
+use super::handle::{Health, ReplayError, Request, Status};
+use super::park::Parking;
+use super::share::Share;
+use crate::log::{AppendError, Position, Query, ReadError};
+use crate::store::{EventStore, Page};
 
-/// Events not meant for the projection after which its checkpoint moves although there is nothing to take in: what a
-/// crash makes it look at again, by index.
-const SAVE_AFTER: u64 = 1024;
+/// How long the runner waits for more events before it saves that it has passed some that are not meant for it.
+const SAVE_IDLE: Duration = Duration::from_secs(1);
 
 const PAUSE: Duration = Duration::from_millis(100);
 const PAUSE_CAP: Duration = Duration::from_secs(10);
@@ -34,6 +34,9 @@ pub struct ProjectionRunner<S, A> {
     pub(super) store: S,
     pub(super) apply: A,
     pub(super) name: Name,
+    pub(super) share: Option<Share>,
+    /// Where to end, if it is to end at a position.
+    pub(super) until: Option<Position>,
     pub(super) query: Query,
     pub(super) batch: usize,
     pub(super) max_parked: u64,
@@ -52,6 +55,14 @@ pub enum RunnerError {
     /// Another runner has taken the projection over.
     #[error("another runner has taken the projection over")]
     Fenced,
+    /// The projection was begun in another number of partitions, and would take in twice what they have.
+    #[error("the projection is run in {found} partitions, not in {wanted}")]
+    Divided {
+        /// How many there are; 1 if it is not divided.
+        found: u32,
+        /// How many this runner knows of.
+        wanted: u32,
+    },
     /// The store does not take its commits, and would not later.
     #[error("the store does not take the projection's commits")]
     Append(#[source] AppendError),
@@ -64,15 +75,24 @@ pub enum RunnerError {
 }
 
 /// Where the runner is. Invariant: the checkpoint in the store is `saved`, or it is not ours any more.
-struct Place {
+pub(super) struct Place {
     /// Up to where the log was looked at, and everything in it taken care of.
-    position: Position,
-    saved: Checkpoint,
-    parked: BTreeMap<String, u64>,
+    pub(super) position: Position,
+    pub(super) saved: Checkpoint,
+    pub(super) parked: BTreeMap<String, u64>,
+    /// The page after `position`, read while the one before was committed.
+    pub(super) ahead: Option<Page>,
+}
+
+/// What ended a wait.
+enum Woken {
+    Asked(Option<Request>),
+    ByMore,
+    ByTime,
 }
 
 /// Why a turn of the runner came to nothing.
-enum Stumble {
+pub(super) enum Stumble {
     Later(String),
     Ends(RunnerError),
 }
@@ -98,6 +118,8 @@ impl From<StepError> for Stumble {
         match error {
             StepError::Append(error) => error.into(),
             StepError::Read(error) => error.into(),
+            // It may be our own commit that moved it, of which the answer was lost; `look_again` tells.
+            StepError::Moved => Self::Later("the checkpoint has moved".into()),
         }
     }
 }
@@ -155,39 +177,6 @@ impl<S: EventStore, A: Apply<S>> ProjectionRunner<S, A> {
         }
     }
 
-    /// Takes the projection over: whoever had it cannot commit any more.
-    async fn claim(&mut self) -> Result<Place, Stumble> {
-        self.apply.prepare(&self.store).await?;
-        let row = self.store.row(checkpoint::SPACE.as_str(), self.name.as_bytes()).await?;
-        let (before, owner) = match &row {
-            Some(bytes) => {
-                let found = Checkpoint::decode(bytes).map_err(ReadError::Corrupt)?;
-                (found.position, found.owner)
-            }
-            None => (Position::ORIGIN, 0),
-        };
-        let key = bytes::Bytes::copy_from_slice(self.name.as_bytes());
-        let saved = Checkpoint { position: before, owner: owner + 1 };
-        let free = Condition::Row { space: checkpoint::SPACE, key, equals: row };
-        self.store.append(Append::new().require(free).row(saved.write(&self.name))).await?;
-        let parked = park::load(&self.store, &self.name).await?;
-        Ok(Place { position: before, saved, parked })
-    }
-
-    /// After a commit whose outcome is not known: where the store says that we are.
-    async fn look_again(&mut self, place: &mut Place) -> Result<(), Stumble> {
-        let row = self.store.row(checkpoint::SPACE.as_str(), self.name.as_bytes()).await?;
-        let row = row.ok_or_else(|| ReadError::Corrupt(Corrupt::new("a projection's checkpoint is gone")))?;
-        let found = Checkpoint::decode(&row).map_err(ReadError::Corrupt)?;
-        if found.owner != place.saved.owner {
-            return Err(Stumble::Ends(RunnerError::Fenced));
-        }
-        place.parked = park::load(&self.store, &self.name).await?;
-        place.position = found.position;
-        place.saved = found;
-        Ok(())
-    }
-
     /// One round: serve a request, or take in a batch, or wait. Whether to stop.
     async fn turn(&mut self, place: &mut Place) -> Result<bool, Stumble> {
         match self.requests.try_recv() {
@@ -210,124 +199,37 @@ impl<S: EventStore, A: Apply<S>> ProjectionRunner<S, A> {
                 None => Ok(true),
             };
         }
+        if self.until.is_some_and(|until| place.position >= until) {
+            self.save(place).await?;
+            return Ok(true);
+        }
         if self.store.head() > place.position {
             self.advance(place).await?;
             return Ok(false);
         }
-        let request = match select(pin!(self.requests.recv()), pin!(self.store.wait_past(place.position))).await {
-            Either::Left((request, _)) => request,
-            Either::Right(_) => return Ok(false),
-        };
-        match request {
-            Some(request) => self.serve(request, place).await.map(|()| false),
-            None => self.save(place).await.map(|()| true),
+        match self.wait(place).await {
+            Woken::Asked(Some(request)) => self.serve(request, place).await.map(|()| false),
+            Woken::Asked(None) => self.save(place).await.map(|()| true),
+            Woken::ByMore => Ok(false),
+            Woken::ByTime => self.save(place).await.map(|()| false),
         }
     }
 
-    /// Takes in the next batch.
-    async fn advance(&mut self, place: &mut Place) -> Result<(), Stumble> {
-        let page = self.store.read(place.position, &self.query, self.batch).await?;
-        if page.events.is_empty() {
-            place.position = page.next;
-            if page.next.since(place.saved.position) >= SAVE_AFTER {
-                self.save(place).await?;
+    async fn wait(&mut self, place: &Place) -> Woken {
+        let is_saved = place.position == place.saved.position;
+        let timer = self.timer.clone();
+        let idle = pin!(async {
+            match is_saved {
+                true => std::future::pending().await,
+                false => timer.sleep(SAVE_IDLE).await,
             }
-            self.tell(place);
-            return Ok(());
+        });
+        let more = pin!(self.store.wait_past(place.position));
+        match select(pin!(self.requests.recv()), select(more, idle)).await {
+            Either::Left((request, _)) => Woken::Asked(request),
+            Either::Right((Either::Left(_), _)) => Woken::ByMore,
+            Either::Right((Either::Right(_), _)) => Woken::ByTime,
         }
-        let events = page.events.len();
-        let saved = Checkpoint { position: page.next, ..place.saved };
-        let base = self.fenced(place).row(saved.write(&self.name));
-        let held = place.parked.keys().cloned().collect();
-        let step = Step { events: page.events, held, attempts: 0, base };
-        let parked = self.step(step).await?;
-        place.position = page.next;
-        place.saved = saved;
-        for parking in &parked {
-            *place.parked.entry(parking.key.clone()).or_insert(0) += 1;
-        }
-        self.tell(place);
-        self.emit(|| Event::Applied { events, position: page.next });
-        self.tell_parked(&parked);
-        Ok(())
-    }
-
-    /// Moves the checkpoint past what was not meant for the projection.
-    async fn save(&mut self, place: &mut Place) -> Result<(), Stumble> {
-        if place.position > place.saved.position {
-            let saved = Checkpoint { position: place.position, ..place.saved };
-            let step = Step {
-                events: Vec::new(),
-                held: Default::default(),
-                attempts: 0,
-                base: self.fenced(place).row(saved.write(&self.name)),
-            };
-            self.step(step).await?;
-            place.saved = saved;
-        }
-        Ok(())
-    }
-
-    async fn step(&self, step: Step) -> Result<Vec<Parking>, Stumble> {
-        match self.apply.step(&self.store, step).await {
-            // The fence is the only condition there is. It may be our own commit that moved it, of which the answer was
-            // lost; `look_again` tells.
-            Err(StepError::Append(AppendError::Conflict(conflict))) => Err(Stumble::Later(conflict.to_string())),
-            Err(error) => Err(error.into()),
-            Ok(parked) => Ok(parked),
-        }
-    }
-
-    fn fenced(&self, place: &Place) -> Append {
-        Append::new().require(place.saved.fence(&self.name))
-    }
-
-    async fn serve(&mut self, request: Request, place: &mut Place) -> Result<(), Stumble> {
-        let Request::Replay { key, answer } = request;
-        let mut events = 0;
-        let result = self.replay(&key, place, &mut events).await;
-        self.tell(place);
-        if events > 0 {
-            self.emit(|| Event::Replayed { key: key.clone(), events });
-        }
-        let (answered, stumble) = match result {
-            Ok(None) => (Ok(Replayed { events }), Ok(())),
-            Ok(Some(again)) => {
-                let (position, error) = (again.position, again.note.error.clone());
-                (Err(ReplayError::FailedAgain { position, error, events }), Ok(()))
-            }
-            Err(Stumble::Later(error)) => {
-                (Err(ReplayError::Store { error: error.clone() }), Err(Stumble::Later(error)))
-            }
-            Err(Stumble::Ends(error)) => (Err(ReplayError::Stopped), Err(Stumble::Ends(error))),
-        };
-        let _ = answer.send(answered);
-        stumble
-    }
-
-    /// Takes in the parked events of a key; the one that failed again, if one did.
-    async fn replay(&mut self, key: &str, place: &mut Place, taken: &mut u64) -> Result<Option<Parking>, Stumble> {
-        while let Some((position, note)) = park::first(&self.store, &self.name, key).await? {
-            let before = Position::new(position.get().saturating_sub(1));
-            let mut page = self.store.read(before, &Query::all(), 1).await?;
-            if page.events.first().is_none_or(|event| event.position != position) {
-                return Err(ReadError::Corrupt(Corrupt::new(format!("parked event {position} is not there"))).into());
-            }
-            page.events.truncate(1);
-            let base = self.fenced(place).row(park::remove(&self.name, key, position));
-            let step = Step { events: page.events, held: Default::default(), attempts: note.attempts, base };
-            let mut parked = self.step(step).await?;
-            if let Some(again) = parked.pop() {
-                self.tell_parked(std::slice::from_ref(&again));
-                return Ok(Some(again));
-            }
-            *taken += 1;
-            if let Some(left) = place.parked.get_mut(key) {
-                *left = left.saturating_sub(1);
-            }
-        }
-        place.parked.remove(key);
-        Ok(None)
     }
 
     /// Waits before trying again; whether to stop instead.
@@ -342,12 +244,13 @@ impl<S: EventStore, A: Apply<S>> ProjectionRunner<S, A> {
                     let error = "the store cannot be reached".into();
                     let _ = answer.send(Err(ReplayError::Store { error }));
                 }
+                Either::Left((Some(Request::Until(until)), _)) => self.until = Some(until),
                 Either::Right(_) => return false,
             }
         }
     }
 
-    fn tell(&self, place: &Place) {
+    pub(super) fn tell(&self, place: &Place) {
         let health = if place.parked.is_empty() { Health::Good } else { Health::Degraded };
         self.status.send_modify(|status| {
             status.position = place.position;
@@ -358,7 +261,7 @@ impl<S: EventStore, A: Apply<S>> ProjectionRunner<S, A> {
         });
     }
 
-    fn tell_parked(&self, parked: &[Parking]) {
+    pub(super) fn tell_parked(&self, parked: &[Parking]) {
         for parking in parked.iter().filter(|parking| parking.note.attempts > 0) {
             tracing::error!(
                 projection = %self.name, key = parking.key, position = %parking.position, error = parking.note.error,
@@ -369,7 +272,7 @@ impl<S: EventStore, A: Apply<S>> ProjectionRunner<S, A> {
         }
     }
 
-    fn emit(&self, event: impl FnOnce() -> Event) {
+    pub(super) fn emit(&self, event: impl FnOnce() -> Event) {
         self.listeners.emit(&self.name, || self.timer.now(), event);
     }
 }

@@ -1,3 +1,5 @@
+mod reactions;
+
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
