@@ -304,12 +304,24 @@ impl Machine {
         self.enter(state, Cause::Manual, now, until)
     }
 
-    /// Goes by other rules from now on; a state that has begun ends when it was to end.
-    pub(crate) fn set_rules(&mut self, rules: Rules) {
+    /// Goes by other rules from now on, and hands back the old ones; a state that has begun ends when it was to end.
+    pub(crate) fn set_rules(&mut self, rules: Rules) -> Rules {
+        let was_staged = self.stage.is_some();
         if self.stage.is_some_and(|stage| stage >= rules.ramp.shares.len()) {
             self.stage = rules.ramp.shares.len().checked_sub(1);
         }
-        self.rules = rules;
+        let old = std::mem::replace(&mut self.rules, rules);
+        let probes = self.state == State::HalfOpen && self.stage.is_none();
+        if probes && (was_staged || self.succeeded.saturating_add(self.failed) >= self.rules.probes) {
+            // Reckoned by these rules, what has been answered by the old ones leaves no place for a probe: nobody would
+            // come in whose answer could move the circuit. So the verdict is for probes still to answer.
+            (self.succeeded, self.failed) = (0, 0);
+            if was_staged {
+                // Calls of a stage: there may be any number of them, and the places are for probes.
+                self.in_flight = 0;
+            }
+        }
+        old
     }
 
     pub(crate) const fn state(&self) -> State {

@@ -13,6 +13,7 @@ mod machine;
 mod model;
 mod options;
 mod rate;
+mod reconfigure;
 mod slow;
 #[cfg(feature = "tower")]
 mod tower_layer;

@@ -151,7 +151,8 @@ impl Model {
         if self.phase == Phase::Probing && now >= self.ends {
             self.pass(now);
         } else {
-            self.out -= 1;
+            // Calls of a stage that was taken away are not among those out.
+            self.out = self.out.saturating_sub(1);
             self.take(class, hint, now);
         }
         true
@@ -172,10 +173,17 @@ impl Model {
         }
     }
 
-    /// Fewer stages, or more, while it runs.
-    fn set_stages(&mut self, quarters: Vec<u64>) {
+    /// Fewer stages and probes, or more, while it runs.
+    fn set_rules(&mut self, quarters: Vec<u64>, probes: usize) {
+        (self.probes, self.failed_probes) = (probes, self.failed_probes.min(probes));
         if let Phase::Stage(stage) = self.phase {
             self.phase = quarters.len().checked_sub(1).map_or(Phase::Probing, |last| Phase::Stage(stage.min(last)));
+            if self.phase == Phase::Probing {
+                self.out = 0;
+                self.answers.clear();
+            }
+        } else if self.phase == Phase::Probing && self.answers.len() >= probes {
+            self.answers.clear();
         }
         self.quarters = quarters;
     }
@@ -209,7 +217,10 @@ enum Step {
     /// Evidence from so many generations ago.
     Trip(u32),
     Force(State),
-    Stages(usize),
+    Rules {
+        stages: usize,
+        probes: usize,
+    },
     /// A whole recovery up to the ramp, which single steps find too rarely.
     Recover,
 }
@@ -225,7 +236,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => class().prop_map(Step::Late),
         6 => prop_oneof![4 => Just(0), 1 => Just(1)].prop_map(Step::Trip),
         1 => state.prop_map(Step::Force),
-        1 => (0..4usize).prop_map(Step::Stages),
+        1 => (0..4usize, 1..6usize).prop_map(|(stages, probes)| Step::Rules { stages, probes }),
         6 => Just(Step::Recover),
     ];
     proptest::collection::vec(step, 1..150)
@@ -296,8 +307,8 @@ proptest! {
                     transitions.push(Some(machine.force(state, at(now), at(ends))));
                     model.go(Phase::Other(state), Cause::Manual, now, ends);
                 }
-                Step::Stages(stages) => {
-                    model.set_stages(QUARTERS[..stages].to_vec());
+                Step::Rules { stages, probes } => {
+                    model.set_rules(QUARTERS[..stages].to_vec(), probes);
                     machine.set_rules(rules(&model));
                 }
                 Step::Recover => {
@@ -306,7 +317,7 @@ proptest! {
                         model.open(Cause::Waited, now, 0);
                     }
                     now += if model.state() == State::Open { model.ends.saturating_sub(now) } else { 0 };
-                    for _ in 0..probes {
+                    for _ in 0..model.probes {
                         let (admission, seen) = machine.try_acquire(at(now));
                         transitions.extend(seen);
                         prop_assert_eq!(admission, model.acquire(now));
@@ -325,7 +336,8 @@ proptest! {
                 prop_assert_eq!(transition.until, ends.then_some(at(model.ends)));
             }
             prop_assert_eq!((machine.state(), machine.generation()), (model.state(), model.generation));
-            let is_full = model.phase == Phase::Probing && model.out + model.answers.len() >= probes;
+            let is_full = model.phase == Phase::Probing && model.out + model.answers.len() >= model.probes;
+            prop_assert!(!is_full || model.out > 0, "nobody is in, and nobody comes in");
             prop_assert_eq!(machine.word().is_full(), is_full);
             let share = if let Phase::Stage(stage) = model.phase { Some(model.quarters[stage] as f64 / 4.0) } else { None };
             prop_assert_eq!(machine.share(), share);

@@ -1,0 +1,56 @@
+//! Other settings for a breaker that runs: no circuit that cannot move.
+
+use super::*;
+
+fn answers(breaker: &CircuitBreaker, outcomes: &str) -> bool {
+    outcomes.chars().all(|outcome| {
+        let class = if outcome == 'S' { Class::Success } else { Class::Failure };
+        breaker.try_acquire().map(|permit| permit.settle(class)).is_ok()
+    })
+}
+
+#[test]
+fn a_ramp_taken_away_leaves_room_for_probes() {
+    // A stage has counted more answers than there are probes, and some of its calls hang: reckoned as probes, they would
+    // leave no place, and nobody whose answer could change that.
+    let (builder, timer) = consecutive(1);
+    let breaker = builder.clone().probes(3).ramp([0.5], 600 * SECOND).build().unwrap();
+    record(&breaker, "F");
+    timer.advance(5 * SECOND);
+    record(&breaker, "SS");
+    assert_eq!(breaker.snapshot().share, Some(0.5));
+    let hang: Vec<_> = (0..20).filter_map(|_| breaker.try_acquire().ok()).collect();
+    let passed = (0..20).filter(|_| answers(&breaker, "S")).count();
+    assert_eq!((hang.len(), passed), (10, 10));
+    breaker.reconfigure(builder.probes(3)).unwrap();
+    assert_eq!((breaker.state(), breaker.snapshot().share), (State::HalfOpen, None));
+    assert!(answers(&breaker, "SS"), "the probes there are now");
+    assert_eq!(breaker.state(), State::Closed);
+}
+
+#[test]
+fn fewer_probes_than_have_answered_leave_room_for_others() {
+    // Three of ten succeeded and one failed: no verdict by the old rules, and by the new ones no place.
+    let half_open = || {
+        let (builder, timer) = consecutive(1);
+        let breaker = builder.clone().probes(10).build().unwrap();
+        record(&breaker, "F");
+        timer.advance(5 * SECOND);
+        record(&breaker, "SSFS");
+        (breaker, builder.probes(3))
+    };
+    let (breaker, fewer) = half_open();
+    breaker.reconfigure(fewer).unwrap();
+    assert_eq!(breaker.state(), State::HalfOpen);
+    assert!(answers(&breaker, "S"));
+    assert_eq!(breaker.state(), State::HalfOpen, "answers to other rules have no say");
+    assert!(answers(&breaker, "S"));
+    assert_eq!(breaker.state(), State::Closed);
+    // A probe that is out is one of them still.
+    let (breaker, fewer) = half_open();
+    let out = breaker.try_acquire().unwrap();
+    breaker.reconfigure(fewer).unwrap();
+    let others: Vec<_> = (0..10).filter_map(|_| breaker.try_acquire().ok()).collect();
+    assert_eq!(others.len(), 2);
+    drop((out, others));
+}
