@@ -7,7 +7,7 @@ use loom::thread;
 use super::*;
 use crate::Class;
 use crate::sync::model;
-use crate::time::ManualTimer;
+use crate::time::{ManualTimer, Timer};
 
 fn breaker(failures: u32, probes: u32) -> (CircuitBreaker, ManualTimer) {
     let timer = ManualTimer::new();
@@ -123,5 +123,28 @@ fn loom_a_call_found_slow_while_it_ends_counts_once() {
         // One slow call is not the two it takes, whichever way it was found.
         assert!(next.is_ok());
         assert_eq!(breaker.snapshot().slow, 1);
+    });
+}
+
+#[test]
+fn loom_of_two_changes_at_once_one_wins_as_a_whole() {
+    model(|| {
+        let (breaker, timer) = breaker(1, 1);
+        let set = |breaker: &CircuitBreaker, failures: u32, dry_run: bool| {
+            let builder = CircuitBreaker::builder().consecutive_failures(failures).dry_run(dry_run);
+            let builder = builder.open_for(Duration::from_secs(failures.into()));
+            breaker.reconfigure(builder.timer(ManualTimer::new())).expect("the configuration is valid");
+        };
+        let other = breaker.clone();
+        let thread = thread::spawn(move || set(&other, 2, true));
+        set(&breaker, 3, false);
+        thread.join().expect("no panic");
+        let mut failures = 0;
+        while breaker.state() == State::Closed {
+            breaker.try_acquire().expect("closed").settle(Class::Failure);
+            failures += 1;
+        }
+        assert_eq!(breaker.snapshot().until, Some(timer.now() + Duration::from_secs(failures)));
+        assert_eq!(breaker.try_acquire().is_ok(), failures == 2, "a dry run refuses nobody");
     });
 }

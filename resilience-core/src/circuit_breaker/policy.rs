@@ -453,12 +453,17 @@ impl CircuitBreaker {
         if config.slow.is_some() != shared.slow.is_some() {
             return Err(ConfigError::new("slow_calls", "cannot come or go while running, only change its rate"));
         }
-        shared.limits.set(&config);
-        shared.dry_run.store(config.dry_run, Ordering::Relaxed);
-        shared.change(None, |machine| {
-            machine.set_rules(config.rules);
-            ((), [None, None])
+        // The rest of it stays outside of the lock, and is dropped there: listeners are the user's.
+        let Config { trip, slow, rules, dry_run, .. } = config;
+        // All under one lock: of two that change it at once, one wins as a whole.
+        let old = shared.change(None, |machine| {
+            shared.limits.set(trip, slow);
+            // Relaxed: see `refuse`.
+            shared.dry_run.store(dry_run, Ordering::Relaxed);
+            (machine.set_rules(rules), [None, None])
         });
+        // The user's rule of waits may look at the breaker when it is dropped, so not under the lock either.
+        drop(old);
         Ok(())
     }
 }

@@ -78,20 +78,20 @@ impl Limits {
             slow_ratio: AtomicU64::new(0),
             slow_minimum: AtomicU64::new(0),
         };
-        limits.set(config);
+        limits.set(config.trip, config.slow);
         limits
     }
 
     /// Relaxed, as are the reads: each figure is one of two that are both right, and none says anything about another.
-    pub(super) fn set(&self, config: &Config) {
-        match config.trip {
+    pub(super) fn set(&self, trip: Trip, slow: Option<(Duration, f64, u64)>) {
+        match trip {
             Trip::Consecutive(failures) => self.consecutive.store(failures, Ordering::Relaxed),
             Trip::Rate { ratio, minimum } => {
                 self.ratio.store(ratio.to_bits(), Ordering::Relaxed);
                 self.minimum.store(minimum, Ordering::Relaxed);
             }
         }
-        if let Some((_, ratio, minimum)) = config.slow {
+        if let Some((_, ratio, minimum)) = slow {
             self.slow_ratio.store(ratio.to_bits(), Ordering::Relaxed);
             self.slow_minimum.store(minimum, Ordering::Relaxed);
         }

@@ -1,4 +1,6 @@
-//! Other settings for a breaker that runs: no circuit that cannot move.
+//! Other settings for a breaker that runs: no circuit that cannot move, and nothing of the user's dropped under a lock.
+
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
 
@@ -53,4 +55,42 @@ fn fewer_probes_than_have_answered_leave_room_for_others() {
     let others: Vec<_> = (0..10).filter_map(|_| breaker.try_acquire().ok()).collect();
     assert_eq!(others.len(), 2);
     drop((out, others));
+}
+
+/// Says whether it was dropped while the breaker's lock was held.
+struct Looks {
+    breaker: Arc<Mutex<Option<CircuitBreaker>>>,
+    free: Arc<AtomicBool>,
+}
+
+impl Drop for Looks {
+    fn drop(&mut self) {
+        let free = self.breaker.lock().unwrap().as_ref().is_none_or(|it| it.shared.cold.try_lock().is_ok());
+        self.free.fetch_and(free, Ordering::Relaxed);
+    }
+}
+
+impl Sink for Looks {
+    fn on_event(&self, _: &Heard<'_>) {}
+}
+
+#[test]
+fn what_a_change_leaves_over_is_dropped_outside_the_lock() {
+    // A rule of waits owns what it likes, and its drop may look at the breaker: under the lock that is a deadlock.
+    let (breaker, free) = (Arc::default(), Arc::new(AtomicBool::new(true)));
+    let looks = || Looks { breaker: Arc::clone(&breaker), free: free.clone() };
+    let (builder, _) = consecutive(1);
+    let asks = |it: Looks| {
+        move |_: &Opening| {
+            let _ = &it;
+            SECOND
+        }
+    };
+    *breaker.lock().unwrap() = Some(builder.clone().open_for_each(asks(looks())).build().unwrap());
+    let changed = breaker.lock().unwrap().clone().unwrap();
+    // The rule that goes, and the listeners of the builder, which are not looked at.
+    changed.reconfigure(consecutive(2).0.open_for_each(asks(looks())).listener(looks())).unwrap();
+    changed.reconfigure(consecutive(2).0).unwrap();
+    *breaker.lock().unwrap() = None;
+    assert!(free.load(Ordering::Relaxed));
 }
