@@ -426,7 +426,9 @@ impl CircuitBreaker {
     /// # Errors
     ///
     /// As the builder's, and if it counts failures in a row where this breaker goes by a rate, or the other way round;
-    /// if [slow calls](CircuitBreakerBuilder::slow_calls) come or go; and for [exact](CircuitBreakerBuilder::exact) rules.
+    /// if [slow calls](CircuitBreakerBuilder::slow_calls) come or go; if a
+    /// [rule of one's own](CircuitBreakerBuilder::open_for_each) comes to a breaker that was built without; and for
+    /// [exact](CircuitBreakerBuilder::exact) rules.
     /// Nothing has changed then.
     ///
     /// ```
@@ -452,6 +454,10 @@ impl CircuitBreaker {
         }
         if config.slow.is_some() != shared.slow.is_some() {
             return Err(ConfigError::new("slow_calls", "cannot come or go while running, only change its rate"));
+        }
+        if config.rules.waits.generator.is_some() && !shared.asks_user {
+            // Threads may keep a share in a breaker that owns nothing of the user's, and with it what came later.
+            return Err(ConfigError::new("open_for_each", "cannot come while running, only change"));
         }
         // The rest of it stays outside of the lock, and is dropped there: listeners are the user's.
         let Config { trip, slow, rules, dry_run, .. } = config;

@@ -43,6 +43,8 @@ pub(super) struct Shared {
     pub(super) rejected: AtomicU64,
     pub(super) would_reject: AtomicU64,
     pub(super) stale: AtomicU64,
+    /// Whether it was built with a user's rule of waits.
+    pub(super) asks_user: bool,
     /// See [`Keep`](crate::held::Keep).
     is_own: bool,
 }
@@ -220,6 +222,7 @@ impl Shared {
             late: config.late,
             ignored: config.ignored,
             dry_run: AtomicBool::new(config.dry_run),
+            asks_user: config.rules.waits.generator.is_some(),
             is_own: config.is_kept
                 && config.listeners.is_empty()
                 && config.timer.is_own()

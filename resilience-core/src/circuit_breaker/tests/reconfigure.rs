@@ -94,3 +94,21 @@ fn what_a_change_leaves_over_is_dropped_outside_the_lock() {
     *breaker.lock().unwrap() = None;
     assert!(free.load(Ordering::Relaxed));
 }
+
+#[test]
+fn a_rule_of_waits_does_not_come_to_a_breaker_that_threads_may_keep() {
+    // What is built without anything of the user's may live on in a thread's places after its last handle is gone. A
+    // closure that came later would live on with it, and whoever waits for its drop would wait for the thread's end.
+    let plain = || CircuitBreaker::builder().consecutive_failures(1);
+    let asks = || plain().open_for_each(|_| 7 * SECOND);
+    let breaker = plain().build().unwrap();
+    let refused = breaker.reconfigure(asks().dry_run(true)).unwrap_err();
+    assert_eq!(refused.to_string(), "open_for_each cannot come while running, only change");
+    breaker.open_for(SECOND);
+    assert!(breaker.try_acquire().is_err(), "nothing has changed");
+    let asked = asks().build().unwrap();
+    asked.reconfigure(plain()).unwrap();
+    asked.reconfigure(asks()).unwrap();
+    record(&asked, "F");
+    assert!(asked.try_acquire().unwrap_err().retry_after() > Some(6 * SECOND));
+}
