@@ -167,6 +167,11 @@ impl<K: Hash + Eq> KeyedCircuitBreaker<K> {
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
         let fresh = CircuitBreaker::new(&self.shared.config);
+        // Before anybody can find it, and even if nobody ever will: what a control isolates lets no call pass. And not
+        // under the lock: a control may wake listeners.
+        for control in &self.shared.controls {
+            control.attach(&fresh);
+        }
         let mut kept = lock(&shard.0);
         if let Some(found) = kept.breakers.get(key) {
             return found.breaker.clone();
@@ -180,11 +185,8 @@ impl<K: Hash + Eq> KeyedCircuitBreaker<K> {
         }
         kept.breakers.insert(key.to_owned(), Entry { breaker: fresh.clone(), used: true });
         drop(kept);
-        // Keys may run anything when they are dropped: not under the lock. Nor may listeners, whom a control may wake.
+        // Keys may run anything when they are dropped: not under the lock.
         drop(gone);
-        for control in &self.shared.controls {
-            control.attach(&fresh);
-        }
         fresh
     }
 }
