@@ -14,7 +14,7 @@ use super::shared::{Shared, Window};
 use super::state::State;
 use super::word::Word;
 use crate::spread::Spread;
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicU64, Ordering, fence};
 use crate::sync::{Arc, Mutex, lock};
 use crate::{Name, Rejected};
 
@@ -217,9 +217,17 @@ impl<K: Hash + Eq> Kept<K> {
 }
 
 impl CircuitBreaker {
-    /// Whether it is closed and nobody else has it: no call, no handle.
+    /// Whether it is closed and nobody else has it: no call, no handle. For whoever holds the lock under which handles
+    /// are given out.
     fn is_free(&self) -> bool {
-        Arc::strong_count(&self.shared) == 1 && self.state() == State::Closed
+        if Arc::strong_count(&self.shared) != 1 {
+            return false;
+        }
+        // The count is read Relaxed, which by itself orders nothing: the state below could be read as it was before the
+        // last call settled. The fence pairs with the Release by which that call gave its share back, after it had
+        // settled; so the state is the one it left. As in the drop of an `Arc`.
+        fence(Ordering::Acquire);
+        self.state() == State::Closed
     }
 }
 
