@@ -158,7 +158,7 @@ impl CircuitBreaker {
         });
         match admission {
             // Closed a moment ago. What opens it again meanwhile was not known when this call came.
-            Admission::Pass => Ok(shared.pass(word).unwrap_or(Pass::call(word.generation()))),
+            Admission::Pass => Ok(shared.pass(word).unwrap_or(Pass { started: now, ..Pass::call(word.generation()) })),
             Admission::Probe => Ok(Pass { started: now, generation: word.generation(), kind: Kind::Probe, shard: 0 }),
             Admission::Refuse { reason, retry_after } => self.refuse(word, self.rejection(reason, retry_after)),
         }
@@ -478,7 +478,10 @@ impl Shared {
     /// Leave for a call in a state that admits all of them, with its beginning noted if that matters.
     fn pass(&self, word: Word) -> Option<Pass> {
         match (&self.slow, word.counts()) {
-            (_, false) => (word.state() == State::Disabled).then(|| Pass::call(word.generation())),
+            (_, false) if word.state() != State::Disabled => None,
+            // Nothing is counted here; but its answer may be, where late ones are, and then it matters how long it took.
+            (Some(_), false) => Some(Pass { started: self.timer.now(), ..Pass::call(word.generation()) }),
+            (None, false) => Some(Pass::call(word.generation())),
             (None, true) => Some(Pass::call(word.generation())),
             (Some(slow), true) => {
                 let (now, shard, generation) = (self.timer.now(), shards::mine(), word.generation());

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::super::slow::InFlight;
 use super::*;
-use crate::time::Timestamp;
+use crate::time::{Sleep, Timer, Timestamp, WallTime};
 
 const MILLI: Duration = Duration::from_millis(1);
 
@@ -106,6 +106,75 @@ fn slow_calls_are_watched_beside_failures_in_a_row_and_in_a_count_window() {
         }
         assert_eq!(breaker.state(), State::Closed);
     }
+}
+
+#[test]
+fn a_fast_call_of_a_disabled_circuit_is_not_slow_for_the_next_state() {
+    // Its answer counts late, where that is asked for; without its beginning it would have run since the clock's origin.
+    let timer = ManualTimer::new();
+    timer.advance(3600 * SECOND);
+    let builder = CircuitBreaker::builder().slow_calls(100 * MILLI, 0.5).minimum_calls(1).late(Late::Count);
+    let breaker = builder.timer(timer.clone()).build().unwrap();
+    breaker.disable();
+    let (fast, slow) = (breaker.try_acquire().unwrap(), breaker.try_acquire().unwrap());
+    breaker.close();
+    timer.advance(10 * MILLI);
+    fast.settle(Class::Success);
+    assert_eq!((breaker.state(), breaker.snapshot().slow, breaker.snapshot().calls), (State::Closed, 0, 1));
+    timer.advance(90 * MILLI);
+    slow.settle(Class::Success);
+    assert_eq!(breaker.state(), State::Open);
+}
+
+/// A clock that lets something happen when it is asked for the time.
+#[derive(Clone, Default)]
+struct Meanwhile(ManualTimer, Arc<Mutex<Vec<Happens>>>);
+
+type Happens = Box<dyn FnMut() + Send>;
+
+impl Timer for Meanwhile {
+    fn now(&self) -> Timestamp {
+        let happens = self.1.lock().unwrap().pop();
+        happens.into_iter().for_each(|mut happens| happens());
+        self.0.now()
+    }
+
+    fn sleep_until(&self, at: Timestamp) -> Sleep {
+        Sleep::boxed(self.0.sleep_until(at))
+    }
+
+    fn wall(&self) -> WallTime {
+        self.0.wall()
+    }
+}
+
+#[test]
+fn a_call_whose_circuit_closed_and_opened_while_it_came_began_when_it_came() {
+    // It finds the wait over; before it has the lock somebody closes the circuit, and calls that hang open it again.
+    let timer = Meanwhile::default();
+    timer.0.advance(3600 * SECOND);
+    let shared: Arc<dyn Timer> = Arc::new(timer.clone());
+    let builder = CircuitBreaker::builder().slow_calls(100 * MILLI, 0.5).minimum_calls(1).probes(1).late(Late::Count);
+    let breaker = builder.open_for(20 * MILLI).timer(shared).build().unwrap();
+    breaker.open_for(SECOND);
+    timer.0.advance(SECOND);
+    let hangs = Arc::new(Mutex::new(None));
+    let (clock, other, kept) = (timer.0.clone(), breaker.clone(), hangs.clone());
+    let closes = move || {
+        other.close();
+        *kept.lock().unwrap() = other.try_acquire().ok();
+        clock.advance(200 * MILLI);
+    };
+    timer.1.lock().unwrap().extend([Box::new(closes) as Happens, Box::new(|| {})]);
+    let came = breaker.try_acquire().unwrap();
+    assert!(!came.is_probe() && hangs.lock().unwrap().is_some());
+    assert_eq!(breaker.state(), State::Open);
+    timer.0.advance(20 * MILLI);
+    let probe = breaker.try_acquire().unwrap();
+    assert!(probe.is_probe());
+    came.settle(Class::Success);
+    assert_eq!(breaker.state(), State::Closed, "fast, and it counts late");
+    drop((probe, hangs));
 }
 
 #[derive(Clone, Debug)]
