@@ -26,14 +26,14 @@ use crate::sync::{Arc, Mutex, lock};
 /// ```
 #[derive(Clone)]
 pub struct ManualControl {
-    shared: Arc<Mutex<Inner>>,
+    pub(super) shared: Arc<Mutex<Inner>>,
 }
 
-struct Inner {
+pub(super) struct Inner {
     isolated: bool,
     /// How often it has been moved.
     version: u64,
-    breakers: Vec<Follower>,
+    pub(super) breakers: Vec<Follower>,
 }
 
 pub(super) type Follower = std::sync::Arc<dyn Fn() -> Option<CircuitBreaker> + Send + Sync>;
@@ -73,11 +73,10 @@ impl ManualControl {
         inner.isolated = isolated;
         inner.version += 1;
         loop {
-            inner.breakers.retain(|breaker| breaker().is_some());
-            let (version, isolated, breakers) = (inner.version, inner.isolated, inner.breakers.clone());
+            let (version, isolated, breakers) = (inner.version, inner.isolated, inner.sweep());
             // Breakers tell their listeners, who may turn the control: not under its lock.
             drop(inner);
-            for breaker in breakers.iter().filter_map(|breaker| breaker()) {
+            for breaker in breakers {
                 if isolated { breaker.isolate() } else { breaker.close() }
             }
             // Somebody may have turned it the other way meanwhile, and have come to some of the breakers before us. The
@@ -91,7 +90,7 @@ impl ManualControl {
 
     pub(super) fn attach(&self, breaker: &CircuitBreaker) {
         let mut inner = lock(&self.shared);
-        inner.breakers.retain(|breaker| breaker().is_some());
+        let mut swept = inner.make_room();
         inner.breakers.push(breaker.follower());
         let mut seen = None;
         while seen != Some(inner.version) {
@@ -100,6 +99,7 @@ impl ManualControl {
             let closes = seen.is_some() && !isolated;
             seen = Some(inner.version);
             drop(inner);
+            swept.clear();
             if isolated {
                 breaker.isolate();
             } else if closes {
@@ -107,6 +107,34 @@ impl ManualControl {
             }
             inner = lock(&self.shared);
         }
+    }
+}
+
+impl Inner {
+    /// Forgets breakers that are gone, and hands out a share in each of the others. It may be the last one by then, so
+    /// the caller drops it outside the lock: a listener that goes with its breaker may ask the control.
+    #[must_use]
+    fn sweep(&mut self) -> Vec<CircuitBreaker> {
+        let mut there = Vec::with_capacity(self.breakers.len());
+        self.breakers.retain(|breaker| {
+            let found = breaker();
+            let is_there = found.is_some();
+            there.extend(found);
+            is_there
+        });
+        there
+    }
+
+    /// Sees to it that one more breaker fits: by a sweep, and if that leaves more than half of the places taken, by twice
+    /// as many places. So the next sweep comes after as many breakers as this one looked at, and each pays for one look.
+    #[must_use]
+    fn make_room(&mut self) -> Vec<CircuitBreaker> {
+        if self.breakers.len() < self.breakers.capacity() {
+            return Vec::new();
+        }
+        let there = self.sweep();
+        self.breakers.reserve(self.breakers.len().max(1));
+        there
     }
 }
 

@@ -8,6 +8,7 @@ use crate::{Class, Reason};
 
 mod boundaries;
 mod clocks;
+mod control;
 mod keyed;
 mod machine;
 mod model;
