@@ -68,3 +68,20 @@ fn loom_a_permit_taken_while_the_quota_changes_is_counted_under_the_new_one() {
         assert_eq!((snapshot.interval, snapshot.available), (7 * SECOND, 4));
     });
 }
+
+#[test]
+fn loom_of_two_changes_at_once_one_wins_as_a_whole() {
+    model(|| {
+        let limiter = limiter(1);
+        let set = |limiter: &RateLimiter, seconds: u32, dry_run: bool| {
+            let builder = RateLimiter::builder().quota(1, seconds * SECOND).max_wait(seconds * SECOND);
+            limiter.reconfigure(builder.dry_run(dry_run).timer(ManualTimer::new())).unwrap();
+        };
+        let other = limiter.clone();
+        let thread = thread::spawn(move || set(&other, 2, true));
+        set(&limiter, 3, false);
+        thread.join().unwrap();
+        let interval = limiter.snapshot().interval;
+        assert_eq!((limiter.shared.max_wait(), limiter.shared.is_dry_run()), (interval, interval == 2 * SECOND));
+    });
+}

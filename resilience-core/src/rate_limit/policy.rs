@@ -219,9 +219,10 @@ impl RateLimiter {
             return Err(ConfigError::new("max_wait", "cannot come or go while running, only change"));
         }
         let rule = Rule::new(permits, per, burst)?;
-        self.shared.set_max_wait(max_wait);
-        self.shared.set_dry_run(builder.is_dry_run());
-        if self.shared.look().1 == rule { Ok(()) } else { self.set_quota(permits, per, burst) }
+        if self.shared.reconfigure(rule, max_wait, builder.is_dry_run()) {
+            self.shared.emit(|| Event::QuotaChanged { permits, per, burst });
+        }
+        Ok(())
     }
 
     /// How it looks now: all but the totals are of one moment.

@@ -30,7 +30,7 @@ pub(super) struct Shared {
     dry_run: AtomicBool,
     config: Config,
     /// Places that were left while others were behind them. Held for every change that is not an admission.
-    left: Mutex<Vec<Left>>,
+    pub(super) left: Mutex<Vec<Left>>,
     counters: Counters,
 }
 
@@ -41,7 +41,7 @@ struct Slot {
 }
 
 /// A place in the middle of the line that nobody is going to use.
-struct Left {
+pub(super) struct Left {
     place: Place,
     generation: usize,
 }
@@ -93,7 +93,7 @@ impl Shared {
     /// Sets `permits` apart for a caller that comes at `now` and has `patience`; both in ticks.
     #[inline]
     pub(super) fn take(&self, now: u64, permits: u32, patience: u64) -> Result<Granted, Denied> {
-        // Acquire pairs with the Release in `set_rule`: whoever sees a generation sees its rule. Admissions continue its
+        // Acquire pairs with the Release in `replace_rule`: whoever sees a generation sees its rule. Admissions continue its
         // release sequence, so theirs need no ordering of their own; a permit guards no memory.
         let mut word = Word::from_bits(self.word.load(Ordering::Acquire));
         loop {
@@ -164,9 +164,28 @@ impl Shared {
 
     /// Changes the rule; as many permits are out as before.
     pub(super) fn set_rule(&self, rule: Rule) {
-        let mut left = lock(&self.left);
-        left.clear();
+        // Before the lock: a clock may be the user's, and do what it likes. What comes back meanwhile is a moment's worth.
         let now = self.now();
+        self.replace_rule(&mut lock(&self.left), rule, now);
+    }
+
+    /// Takes over all three, and of two callers at once those of one; whether the rule is another one than before.
+    pub(super) fn reconfigure(&self, rule: Rule, max_wait: Duration, dry_run: bool) -> bool {
+        let now = self.now();
+        let mut left = lock(&self.left);
+        // Relaxed, both: figures and switches that guard nothing; see `max_wait` and `is_dry_run`.
+        self.max_wait.store(saturating_nanos(max_wait), Ordering::Relaxed);
+        self.dry_run.store(dry_run, Ordering::Relaxed);
+        let is_other = self.look().1 != rule;
+        if is_other {
+            self.replace_rule(&mut left, rule, now);
+        }
+        is_other
+    }
+
+    /// `left` is the list behind the lock: only who holds it changes rules.
+    fn replace_rule(&self, left: &mut Vec<Left>, rule: Rule, now: u64) {
+        left.clear();
         let mut word = Word::from_bits(self.word.load(Ordering::Acquire));
         let old = self.rules[word.generation()].load();
         let generation = (word.generation() + 1) % GENERATIONS;
@@ -221,19 +240,9 @@ impl Shared {
         }
     }
 
-    pub(super) fn set_max_wait(&self, max_wait: Duration) {
-        // Relaxed as in `max_wait`.
-        self.max_wait.store(saturating_nanos(max_wait), Ordering::Relaxed);
-    }
-
     pub(super) fn is_dry_run(&self) -> bool {
         // Relaxed: a switch that guards nothing.
         self.dry_run.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn set_dry_run(&self, dry_run: bool) {
-        // Relaxed as in `is_dry_run`.
-        self.dry_run.store(dry_run, Ordering::Relaxed);
     }
 
     pub(super) fn config(&self) -> &Config {

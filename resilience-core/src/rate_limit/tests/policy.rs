@@ -1,6 +1,7 @@
 use std::future::{pending, ready};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use testkit::wakes::Task;
 use super::{Answer, SECOND, each_second, limited, poll};
 use crate::context::Context;
 use crate::rate_limit::*;
-use crate::time::{ManualTimer, Timer};
+use crate::time::{ManualTimer, Sleep, Timer, Timestamp, WallTime};
 use crate::{Error, Reason, Rejected};
 
 #[test]
@@ -147,6 +148,41 @@ fn waiters_that_leave_give_back_what_nobody_has_a_place_behind() {
     waiters[0] = None;
     assert_eq!(limiter.snapshot().available, 0);
     assert_eq!(limiter.snapshot().totals, Totals { queued: 4, cancelled: 4, ..Totals::default() });
+}
+
+/// A clock that notes whether it is asked under the limiter's lock.
+#[derive(Clone, Default)]
+struct Looks(ManualTimer, Arc<Mutex<(Option<RateLimiter>, Vec<bool>)>>);
+
+impl Timer for Looks {
+    fn now(&self) -> Timestamp {
+        let (limiter, free) = &mut *self.1.lock().unwrap();
+        free.extend(limiter.as_ref().map(|it| it.shared.left.try_lock().is_ok()));
+        self.0.now()
+    }
+
+    fn sleep_until(&self, at: Timestamp) -> Sleep {
+        Sleep::boxed(self.0.sleep_until(at))
+    }
+
+    fn wall(&self) -> WallTime {
+        self.0.wall()
+    }
+}
+
+#[test]
+fn no_foreign_clock_is_asked_under_the_lock() {
+    // It may do what it likes, and log through what the limiter guards.
+    let timer = Looks::default();
+    let builder = |permits| RateLimiter::builder().quota(permits, SECOND).max_wait(SECOND);
+    let foreign: Arc<dyn Timer> = Arc::new(timer.clone());
+    let limiter = builder(1).timer(foreign).build().unwrap();
+    timer.1.lock().unwrap().0 = Some(limiter.clone());
+    limiter.set_quota(2, SECOND, 2).unwrap();
+    limiter.reconfigure(builder(3)).unwrap();
+    drop(limiter.reserve(3));
+    let free = std::mem::take(&mut *timer.1.lock().unwrap()).1;
+    assert!(free.len() >= 4 && !free.contains(&false), "{free:?}");
 }
 
 #[test]
