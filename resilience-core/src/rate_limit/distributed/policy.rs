@@ -115,14 +115,20 @@ impl<S: PermitStore> DistributedRateLimiter<S> {
     ///
     /// # Errors
     ///
-    /// [`Rejected`] when the store grants none, or does not answer and [that refuses](WhenUnavailable::Refuse).
+    /// [`Rejected`] with [`Reason::RateLimited`] when the store grants none, or does not answer and
+    /// [that refuses](WhenUnavailable::Refuse). Whatever becomes of calls then: with [`Reason::Deadline`] when the deadline
+    /// in the [context](crate::context) comes while another caller asks, and with [`Reason::Full`] when 65,535 callers
+    /// wait for its answer already.
     pub async fn acquire(&self) -> Result<(), Rejected> {
         let shared = &*self.shared;
         if shared.spend() {
             return Ok(());
         }
         let asked_before = lock(&shared.said).0;
-        let turn = shared.asking.acquire().await?;
+        let turn = match shared.asking.acquire().await {
+            Ok(turn) => turn,
+            Err(rejected) => return shared.refuse(rejected),
+        };
         // Who waited while another asked has the same answer: permits while they last, and no second wait for a no.
         if shared.spend() {
             return Ok(());
@@ -248,18 +254,24 @@ impl<S: PermitStore> Shared<S> {
     }
 
     fn reject(&self, retry_after: Option<Duration>) -> Result<(), Rejected> {
-        if self.settings.load().dry_run {
-            self.would_reject.fetch_add(1, Ordering::Relaxed);
-            self.tell(|| Event::WouldReject { reason: Reason::RateLimited });
-            return Ok(());
-        }
-        self.rejected.fetch_add(1, Ordering::Relaxed);
-        self.tell(|| Event::Rejected { reason: Reason::RateLimited });
         let rejected = Rejected::new(self.name.clone(), Reason::RateLimited);
-        Err(match retry_after {
+        self.refuse(match retry_after {
             Some(wait) => rejected.with_retry_after(wait),
             None => rejected,
         })
+    }
+
+    /// Refuses a call, or in a dry run says that it would; in both cases counts and tells it.
+    fn refuse(&self, rejected: Rejected) -> Result<(), Rejected> {
+        let reason = rejected.reason();
+        if self.settings.load().dry_run {
+            self.would_reject.fetch_add(1, Ordering::Relaxed);
+            self.tell(|| Event::WouldReject { reason });
+            return Ok(());
+        }
+        self.rejected.fetch_add(1, Ordering::Relaxed);
+        self.tell(|| Event::Rejected { reason });
+        Err(rejected)
     }
 
     fn tell(&self, event: impl FnOnce() -> Event) {

@@ -6,8 +6,10 @@ use std::time::Duration;
 use futures::future::join_all;
 
 use super::*;
-use crate::Name;
+use crate::context::Context;
+use crate::event::{Event as Heard, Sink};
 use crate::time::SharedTimer;
+use crate::{Name, Reason};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -112,6 +114,38 @@ async fn permits_at_hand_go_stale() {
     tokio::time::advance(SECOND).await;
     assert_eq!(limiter.snapshot().at_hand, 0);
     assert!(!limiter.try_acquire());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_whose_deadline_comes_while_another_asks_is_refused_by_the_limiter() {
+    // It was refused by the queue inside: in a dry run too, and nobody counted or told it.
+    #[derive(Clone, Default)]
+    struct Told(Arc<std::sync::Mutex<Vec<Event>>>);
+    impl Sink for Told {
+        fn on_event(&self, event: &Heard<'_>) {
+            self.0.lock().unwrap().extend(event.fact::<Event>());
+        }
+    }
+    for dry_run in [false, true] {
+        let told = Told::default();
+        let store = Slow::new(Duration::from_millis(20), false);
+        let limiter = node(store).listener(told.clone()).dry_run(dry_run).build().unwrap();
+        let soon = SharedTimer::default().now() + Duration::from_millis(10);
+        let hurries = Context::new().with_deadline(soon).scope(limiter.acquire());
+        let (asks, hurries) = tokio::join!(limiter.acquire(), hurries);
+        assert!(asks.is_ok());
+        let seen = limiter.snapshot();
+        let reason = Reason::Deadline;
+        if dry_run {
+            assert_eq!((hurries, seen.rejected, seen.would_reject), (Ok(()), 0, 1));
+            assert_eq!(told.0.lock().unwrap()[0], Event::WouldReject { reason });
+        } else {
+            let rejected = hurries.unwrap_err();
+            assert_eq!((rejected.reason(), &**rejected.policy()), (Reason::Deadline, "partner"));
+            assert_eq!((seen.rejected, seen.would_reject), (1, 0));
+            assert_eq!(told.0.lock().unwrap()[0], Event::Rejected { reason });
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]
