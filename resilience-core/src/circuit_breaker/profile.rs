@@ -63,8 +63,11 @@ impl Shared {
         if let Some(transition) = changed(between, breaker.place(), cause.unwrap_or(judged), now) {
             self.note(&mut cold, transition, None);
         }
+        let reports = cold.has_to_report();
         drop((cold, breaker));
-        self.report();
+        if reports {
+            self.report();
+        }
         Some(result)
     }
 

@@ -191,6 +191,13 @@ pub(super) struct Cold {
     reporting: bool,
 }
 
+impl Cold {
+    /// Whether there is something to report that nobody is at: who is goes on until nothing is left.
+    pub(super) fn has_to_report(&self) -> bool {
+        !self.unreported.is_empty() && !self.reporting
+    }
+}
+
 impl Shared {
     pub(super) fn new(config: &Config) -> Self {
         let machine = Machine::new(config.rules.clone(), config.rng.fork());
@@ -258,7 +265,8 @@ impl Shared {
         }
     }
 
-    /// Applies one step of the machine, publishes its word, and reports what happened.
+    /// Applies one step of the machine, publishes its word, and reports what happened. The lock is taken once, and again
+    /// for each transition there is to report.
     pub(super) fn change<R>(&self, hint: Option<Duration>, step: impl FnOnce(&mut Machine) -> (R, Transitions)) -> R {
         let mut cold = lock(&self.cold);
         let (result, transitions) = step(&mut cold.machine);
@@ -276,8 +284,11 @@ impl Shared {
             let question = cold.machine.question(&transition, hint);
             self.note(&mut cold, transition, question);
         }
+        let reports = cold.has_to_report();
         drop(cold);
-        self.report();
+        if reports {
+            self.report();
+        }
         result
     }
 
@@ -292,7 +303,7 @@ impl Shared {
     /// Reports what there is to report, unless somebody else is at it.
     pub(super) fn report(&self) {
         let mut cold = lock(&self.cold);
-        if cold.unreported.is_empty() || cold.reporting {
+        if !cold.has_to_report() {
             return;
         }
         cold.reporting = true;
