@@ -2,12 +2,13 @@
 //!
 //! Libraries that take `now` from one clock and `sleep` from another cannot be driven by a test, and drift apart when
 //! one of the two is paused; hyper had to add `now` to its timer for this reason (hyperium/hyper#3950). Here a
-//! [`Timer`] answers both, decisions see only [`Timestamp`]s, and exactly one file of the workspace names the real
-//! clock (`time/tokio.rs`).
+//! [`Timer`] answers both, decisions see only [`Timestamp`]s, and two files of the workspace name a real clock:
+//! `time/tokio.rs`, and `time/coarse.rs` the kernel's coarse one.
 //!
 //! | timer | driven by | for |
 //! |---|---|---|
 //! | `TokioTimer` (default) | tokio's clock | production, and tests under `tokio::time::pause` |
+//! | `CoarseTimer` (feature `coarse-clock`) | the kernel's clock, read at a fifth of the price | windows and quotas of seconds |
 //! | [`ManualTimer`] | [`ManualTimer::advance`] | tests without a runtime, simulations |
 //! | your own [`Timer`] | you | other runtimes |
 //!

@@ -1,4 +1,4 @@
-//! The only file that names a real clock.
+//! The only file that names a real clock, but for the kernel's coarse one in `coarse.rs`.
 
 use std::cell::RefCell;
 use std::pin::Pin;

@@ -183,7 +183,8 @@ impl CircuitBreakerBuilder {
     /// Goes by the rules of another project's breaker, to the boundary, instead of those of this builder.
     ///
     /// Of the other settings, name, clock, listeners, seed, dry run, controls and [`abandoned`](Self::abandoned) still
-    /// hold; the rest is in the [options](exact::Options). Each call takes a short lock, twice.
+    /// hold; the rest is in the [options](exact::Options). Each call takes two short locks to be
+    /// admitted and two to settle, and a layer as many to see whether it is ready.
     ///
     /// ```
     /// use std::time::Duration;

@@ -10,7 +10,7 @@
 //! # Behaviour
 //!
 //! ```text
-//! call ──► handful not empty and fresh? ──yes──► spend one: an atomic
+//! call ──► handful not empty and fresh? ──yes──► spend one: a short lock
 //!              │ no
 //!              ▼ one asks, the others wait for what it gets
 //!          store.take(handful) ──granted──► spend one, keep the rest for a while
@@ -61,12 +61,13 @@
 //!
 //! # Events
 //!
-//! [`Event`], as `resilience.rate_limit.*`: `taken` with what the store granted, `rejected`, and `unavailable` when it did
-//! not answer.
+//! [`Event`], as `resilience.rate_limit.*`: `taken` with what the store granted, `rejected`, in a dry run `would_reject`
+//! instead, and `unavailable` when the store did not answer.
 //!
 //! # Errors
 //!
-//! [`Rejected`](crate::Rejected) with [`RateLimited`](crate::Reason::RateLimited), and the store's `retry_after`.
+//! [`Rejected`](crate::Rejected) with [`RateLimited`](crate::Reason::RateLimited), and the store's `retry_after`;
+//! [`Deadline`](crate::Reason::Deadline) or [`Full`](crate::Reason::Full) for who cannot wait for the store's answer.
 //!
 //! # Interplay
 //!
