@@ -84,6 +84,16 @@ enum Command {
         #[arg(long, default_value_t = 60)]
         seconds: u32,
     },
+    /// Kills processes that append, run sagas and serve the log, for real and often (a release's share of what each test run
+    /// does a few times), and holds what is there against what was acknowledged.
+    Kills {
+        /// How often, in each of the suites.
+        #[arg(long, default_value_t = 1_000)]
+        count: u32,
+        /// Where the randomness of the kills starts.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
     /// Checks licences, sources and duplicates of the dependencies (needs cargo-deny).
     Deny,
     /// Writes the public API of each crate to `docs/api/`, for review as a diff (needs cargo-public-api and a nightly).
@@ -103,6 +113,7 @@ fn main() -> ExitCode {
         Command::Lab { args } => tools::lab(&args),
         Command::Mutants { args } => mutants::mutants(&args),
         Command::Fuzz { targets, seconds } => tools::fuzz(&targets, seconds),
+        Command::Kills { count, seed } => tools::kills(count, seed),
         Command::Deny => tools::deny(),
         Command::Api { check } => tools::api(check),
     };

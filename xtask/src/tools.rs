@@ -52,6 +52,29 @@ pub(crate) fn fuzz(targets: &[String], seconds: u32) -> Result<(), String> {
     Ok(())
 }
 
+/// Each suite by its package, test and variable.
+const KILLS: [(&str, &str, &str); 3] = [
+    ("resilience-cqrs", "crash", "CRASH_KILLS"),
+    ("resilience-cqrs", "postgres", "POSTGRES_KILLS"),
+    ("resilience-saga", "kill", "RESILIENCE_SAGA_KILLS"),
+];
+
+pub(crate) fn kills(count: u32, seed: u64) -> Result<(), String> {
+    for (package, test, variable) in KILLS {
+        let run = Cargo::new("test --release --all-features").args([
+            "-p",
+            package,
+            "--test",
+            test,
+            "kill",
+            "--",
+            "--nocapture",
+        ]);
+        run.env(variable, &count.to_string()).env("CRASH_SEED", &seed.to_string()).run()?;
+    }
+    Ok(())
+}
+
 pub(crate) fn deny() -> Result<(), String> {
     require("cargo-deny")?;
     // Advisories are left to whoever has the database at hand: it is a repository of its own, fetched with git.
