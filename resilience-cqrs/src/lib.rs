@@ -87,3 +87,8 @@ pub use self::postgres::PostgresStore;
 #[cfg(feature = "sqlite")]
 pub use self::sqlite::SqliteStore;
 pub use self::store::{EventStore, Page};
+
+/// The guide's pieces of code, run with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/guide-events.md")]
+struct Guide;
