@@ -103,9 +103,10 @@ impl Word {
         Self(self.0 - WAITING_ONE)
     }
 
-    /// The limit changes; the second value is how many waiters may start at once. `limit` is at most [`MAX_LIMIT`].
-    pub(super) const fn resize(self, limit: u32) -> (Self, u32) {
-        let free = limit.saturating_sub(self.in_flight());
+    /// The limit changes, and waiters start until so many calls run, the limit or more; the second value is how many do.
+    /// Both are at most [`MAX_LIMIT`].
+    pub(super) const fn resize(self, limit: u32, upto: u32) -> (Self, u32) {
+        let free = upto.saturating_sub(self.in_flight());
         let granted = if free < self.waiting() { free } else { self.waiting() };
         let rest = self.0 - self.limit() as u64 * LIMIT_ONE + (limit & MAX_LIMIT) as u64 * LIMIT_ONE;
         (Self(rest + granted as u64 * FLIGHT_ONE - granted as u64 * WAITING_ONE), granted)

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::config::{Checked, Config, checked_limit};
+use super::config::{Config, checked_limit};
 use super::shared::Shared;
 use super::{Acquire, BulkheadBuilder, Call, Discipline, Event};
 use crate::held::Held;
@@ -223,11 +223,14 @@ impl Bulkhead {
     /// # Ok::<(), resilience_core::ConfigError>(())
     /// ```
     pub fn reconfigure(&self, builder: BulkheadBuilder) -> Result<(), ConfigError> {
-        let Checked { limit, queue, max_wait, discipline } = builder.checked()?;
-        self.shared.set_queue(queue, max_wait);
-        self.shared.set_discipline(discipline);
-        self.shared.set_dry_run(builder.is_dry_run());
-        if self.shared.word().limit() == limit { Ok(()) } else { self.resize(limit) }
+        let checked = builder.checked()?;
+        let limit = checked.limit;
+        let (calls, is_resized) = self.shared.set(checked, builder.is_dry_run());
+        calls.make();
+        if is_resized {
+            self.shared.emit(|| Event::Resized { limit });
+        }
+        Ok(())
     }
 
     /// How it looks now: the first four figures are of one moment, the totals of about that moment.

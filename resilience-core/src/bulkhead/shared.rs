@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Event;
 use super::config::Config;
-use super::machine::{LANES, MAX_LIMIT, Needs, Queue, Release, Taken, Word};
+use super::machine::{LANES, Needs, Queue, Release, Taken, Word};
 use crate::Reason;
 use crate::held::keep;
 use crate::sync::Mutex;
@@ -111,7 +111,7 @@ impl Shared {
         let mut word = self.word();
         loop {
             let Some(next) = word.admit() else { return Err(word) };
-            // Acquire pairs with the Release in `release`, `hand_over` and `resize`.
+            // Acquire pairs with the Release in `release`, `hand_over` and `change`.
             match self.exchange(word, next, Ordering::Acquire) {
                 Ok(()) => return Ok(()),
                 Err(seen) => word = seen,
@@ -192,7 +192,7 @@ impl Shared {
     pub(super) fn release(&self) {
         let mut word = self.word();
         while let Release::Freed(next) = word.release() {
-            // Release pairs with the Acquire in `try_take`, `enqueue` and `resize`.
+            // Release pairs with the Acquire in `try_take`, `enqueue` and `change`.
             match self.exchange(word, next, Ordering::Release) {
                 Ok(()) => return,
                 Err(seen) => word = seen,
@@ -207,7 +207,7 @@ impl Shared {
         self.queue_limit.load(Ordering::Relaxed)
     }
 
-    pub(super) fn set_queue(&self, queue: u32, max_wait: Option<Duration>) {
+    fn set_queue(&self, queue: u32, max_wait: Option<Duration>) {
         // Relaxed as in `queue`. A caller may see one of the two changed and not yet the other, and waits by that.
         self.max_wait.store(max_wait.map_or(NO_LIMIT, saturating_nanos), Ordering::Relaxed);
         self.queue_limit.store(queue, Ordering::Relaxed);
@@ -216,17 +216,6 @@ impl Shared {
     fn is_dry_run(&self) -> bool {
         // Relaxed: a switch that guards nothing.
         self.dry_run.load(Ordering::Relaxed)
-    }
-
-    /// Begins or ends a dry run. Who waits when it begins is let in.
-    pub(super) fn set_dry_run(&self, dry_run: bool) {
-        // Relaxed as in `is_dry_run`.
-        let was_dry = self.dry_run.swap(dry_run, Ordering::Relaxed);
-        if dry_run && !was_dry {
-            let limit = self.word().limit();
-            self.resize(MAX_LIMIT);
-            self.resize(limit);
-        }
     }
 
     #[inline]

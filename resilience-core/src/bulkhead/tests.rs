@@ -4,6 +4,7 @@ use std::task::{Context as TaskContext, Poll, Waker};
 use super::*;
 use crate::{Error, Reason, Rejected};
 
+mod changes;
 mod disciplines;
 #[cfg(feature = "tower")]
 mod layer;

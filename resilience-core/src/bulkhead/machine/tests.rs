@@ -86,7 +86,7 @@ proptest! {
                 }
                 Step::Resize(limit) => {
                     model.limit = limit;
-                    let (next, granted) = word.resize(limit);
+                    let (next, granted) = word.resize(limit, limit);
                     prop_assert_eq!(granted, model.settle());
                     word = next;
                 }
@@ -150,7 +150,7 @@ fn the_fields_do_not_run_into_each_other_at_their_limits() {
     word = Word::from_bits(word.bits() + u64::from(MAX_QUEUE) * WAITING_ONE);
     assert_eq!((word.limit(), word.in_flight(), word.waiting()), (MAX_LIMIT, MAX_LIMIT, MAX_QUEUE));
     assert_eq!(word.enqueue(MAX_QUEUE), None);
-    let (lowered, granted) = word.resize(1);
+    let (lowered, granted) = word.resize(1, 1);
     assert_eq!((lowered.limit(), lowered.in_flight(), lowered.waiting(), granted), (1, MAX_LIMIT, MAX_QUEUE, 0));
 }
 

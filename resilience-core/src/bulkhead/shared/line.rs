@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::{Entry, NO_LIMIT, Shared};
 use crate::bulkhead::Discipline;
-use crate::bulkhead::machine::{LANES, Left, Needs, Place, Queue, Release, Ticket, Turn};
+use crate::bulkhead::config::Checked;
+use crate::bulkhead::machine::{LANES, Left, MAX_LIMIT, Needs, Place, Queue, Release, Ticket, Turn};
 use crate::sync::atomic::Ordering;
 use crate::sync::{MutexGuard, lock};
 use crate::time::Timestamp;
@@ -16,7 +17,8 @@ const BATCH: u32 = if cfg!(loom) { 1 } else { 64 };
 
 /// Whom to call once the lock is free. Mostly one; more only when the limit is raised or the discipline gives some up.
 #[derive(Default)]
-struct Calls {
+#[must_use = "who is not called sleeps beside its slot"]
+pub(crate) struct Calls {
     first: Option<Waker>,
     more: Vec<Waker>,
 }
@@ -30,7 +32,7 @@ impl Calls {
     }
 
     /// A waker may run anything, even poll this bulkhead: not under the lock.
-    fn make(self) {
+    pub(crate) fn make(self) {
         self.first.into_iter().chain(self.more).for_each(Waker::wake);
     }
 }
@@ -218,11 +220,39 @@ impl Shared {
     }
 
     pub(in crate::bulkhead) fn resize(&self, limit: u32) {
+        let (queue, now) = self.locked(|needs| self.now_for(needs));
+        self.change(queue, now, limit).make();
+    }
+
+    /// Takes over all that may change, as one change; whom to call then, and whether the limit is another.
+    pub(in crate::bulkhead) fn set(&self, to: Checked, dry_run: bool) -> (Calls, bool) {
+        let Checked { limit, queue: places, max_wait, discipline } = to;
+        let needs = Needs::of(discipline);
+        // Before the lock as in `locked`, and for what will be needed under it.
+        let now = self.now_for(needs);
+        let mut queue = lock(&self.queue);
+        self.set_queue(places, max_wait);
+        // Relaxed as in `is_dry_run`.
+        self.dry_run.store(dry_run, Ordering::Relaxed);
+        if queue.discipline() != discipline {
+            queue.set_discipline(discipline, now);
+            // Relaxed as in `needs`.
+            self.needs.store(needs.bits(), Ordering::Relaxed);
+        }
+        // It changes only under the lock.
+        let is_resized = self.word().limit() != limit;
+        (self.change(queue, now, limit), is_resized)
+    }
+
+    /// Changes the limit and lets in whoever may run now; whom to call.
+    fn change(&self, mut queue: MutexGuard<'_, Queue<Waker>>, now: Timestamp, limit: u32) -> Calls {
         let mut calls = Calls::default();
-        let (mut queue, now) = self.locked(|needs| self.now_for(needs));
+        // In a dry run nobody waits. In the same exchange: with the limit raised for a moment instead, whoever came or
+        // looked in that moment would find that one.
+        let upto = if self.is_dry_run() { MAX_LIMIT } else { limit };
         let mut word = self.word();
         let granted = loop {
-            let (next, granted) = word.resize(limit);
+            let (next, granted) = word.resize(limit, upto);
             // Acquire for the slots granted here, which others have freed; Release as in `release`.
             match self.exchange(word, next, Ordering::AcqRel) {
                 Ok(()) => break granted,
@@ -234,20 +264,7 @@ impl Shared {
         drop(queue);
         // Slots whose new owners were given up: for those behind them.
         (0..in_hand).for_each(|_| self.give_back(&mut calls));
-        calls.make();
-    }
-
-    /// Who is next from now on.
-    pub(in crate::bulkhead) fn set_discipline(&self, discipline: Discipline) {
-        let needs = Needs::of(discipline);
-        let now = self.now_for(needs);
-        let mut queue = lock(&self.queue);
-        if queue.discipline() != discipline {
-            queue.set_discipline(discipline, now);
-            // Relaxed as in `needs`.
-            self.needs.store(needs.bits(), Ordering::Relaxed);
-            self.note_least(&queue);
-        }
+        calls
     }
 
     pub(in crate::bulkhead) fn discipline(&self) -> Discipline {
