@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use loom::thread;
 
-use super::{AdaptiveLimit, AdaptiveLimitBuilder};
+use super::{Abandoned, AdaptiveLimit, AdaptiveLimitBuilder};
 use crate::Class;
 use crate::sync::model;
 use crate::time::ManualTimer;
@@ -51,5 +51,18 @@ fn loom_a_limit_that_is_changed_by_hand_and_by_a_call_ends_within_its_bounds() {
         permits.map(|permit| permit.settle(Class::Success));
         change.join().unwrap();
         assert_eq!((limit.snapshot().limit, limit.snapshot().in_flight), (2, 0));
+    });
+}
+
+#[test]
+fn loom_of_two_changes_at_once_one_is_what_all_read() {
+    model(|| {
+        let limit = limit().initial(4).build().unwrap();
+        let other = limit.clone();
+        let theirs = thread::spawn(move || other.reconfigure(self::limit().max(2)).unwrap());
+        limit.reconfigure(self::limit().min(6).max(8).abandoned(Abandoned::Loss)).unwrap();
+        theirs.join().unwrap();
+        let seen = (limit.snapshot().limit, limit.shared.counts_abandoned());
+        assert!([(2, false), (6, true)].contains(&seen), "{seen:?}");
     });
 }

@@ -32,6 +32,9 @@ pub(super) struct Shared {
     counts_abandoned: AtomicBool,
     dry_run: AtomicBool,
     kept: Kept,
+    /// Held while these, the gate and the machine change, so that of two changes at once one is what all read in the end.
+    /// Taken before the locks of those.
+    changing: Mutex<()>,
     machine: Mutex<Machine>,
     /// Its limit is the machine's, or is about to be; see [`apply`](Self::apply).
     gate: Bulkhead,
@@ -92,6 +95,7 @@ impl AdaptiveLimit {
             counts_abandoned: AtomicBool::new(abandoned == Abandoned::Loss),
             dry_run: AtomicBool::new(dry_run),
             kept: Kept::new(&reserve),
+            changing: Mutex::new(()),
             machine: Mutex::new(Machine::new(initial, settings, rng)),
             gate,
             name,
@@ -179,11 +183,17 @@ impl AdaptiveLimit {
     pub fn reconfigure(&self, builder: AdaptiveLimitBuilder) -> Result<(), ConfigError> {
         let (_, Changeable { settings, abandoned, reserve, dry_run, gate }) = builder.checked()?;
         let shared = &self.shared;
-        shared.gate.reconfigure(gate.limit(shared.gate.limit()))?;
-        shared.kept.set(&reserve);
-        shared.counts_abandoned.store(abandoned == Abandoned::Loss, Ordering::Relaxed);
-        shared.dry_run.store(dry_run, Ordering::Relaxed);
-        let change = shared.with_machine(|machine| machine.reconfigure(settings));
+        let (calls, change);
+        {
+            let _changing = lock(&shared.changing);
+            calls = shared.gate.change(&gate.limit(shared.gate.limit()))?;
+            shared.kept.set(&reserve);
+            shared.counts_abandoned.store(abandoned == Abandoned::Loss, Ordering::Relaxed);
+            shared.dry_run.store(dry_run, Ordering::Relaxed);
+            change = shared.with_machine(|machine| machine.reconfigure(settings));
+        }
+        // Outside of the locks: who is called may run anything.
+        calls.make();
         // Even if the machine's has not changed: the gate's may have, between the look at it and its change.
         shared.apply();
         shared.tell(change);

@@ -1,5 +1,6 @@
 //! The limit by hand, in a simulated server, and over services.
 
+mod changes;
 mod congestion;
 mod gate;
 mod machine;

@@ -1,6 +1,8 @@
 //! What patterns need that admit through a bulkhead and find its limit themselves.
 
-use super::{Bulkhead, Permit};
+use super::shared::Calls;
+use super::{Bulkhead, BulkheadBuilder, Permit};
+use crate::ConfigError;
 use crate::sync::atomic::Ordering;
 
 impl Bulkhead {
@@ -20,6 +22,12 @@ impl Bulkhead {
                 Err(seen) => word = seen,
             }
         }
+    }
+
+    /// As [`reconfigure`](Self::reconfigure), but whoever found the limit tells of it, and calls those who are let in once
+    /// its own locks are free.
+    pub(crate) fn change(&self, builder: &BulkheadBuilder) -> Result<Calls, ConfigError> {
+        Ok(self.shared.set(builder.checked()?, builder.is_dry_run()).0)
     }
 
     pub(crate) fn limit(&self) -> u32 {

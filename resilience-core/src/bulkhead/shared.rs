@@ -16,6 +16,8 @@ use crate::time::saturating_nanos;
 mod line;
 mod report;
 
+pub(crate) use self::line::Calls;
+
 /// What the clones of one bulkhead share.
 ///
 /// In this order, so that what each call touches lies beside the reference count it touches anyway, and what refusals

@@ -1,0 +1,25 @@
+//! Settings that change while calls run.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Wake, Waker};
+
+use super::*;
+
+#[test]
+fn a_waker_that_changes_the_limit_does_not_meet_its_locks() {
+    struct Changes(AdaptiveLimit, ManualTimer);
+    impl Wake for Changes {
+        fn wake(self: Arc<Self>) {
+            self.0.reconfigure(limit(&self.1).min(1).max(2).initial(2)).unwrap();
+        }
+    }
+    let timer = ManualTimer::new();
+    let built = limit(&timer).min(1).initial(1).queue(1).build().unwrap();
+    let _held = built.try_acquire().unwrap();
+    let waker = Waker::from(Arc::new(Changes(built.clone(), timer.clone())));
+    let mut waits = built.acquire();
+    assert!(Pin::new(&mut waits).poll(&mut TaskContext::from_waker(&waker)).is_pending());
+    built.reconfigure(limit(&timer).min(4).initial(4)).unwrap();
+    assert_eq!((built.snapshot().limit, built.snapshot().in_flight), (2, 2));
+}
