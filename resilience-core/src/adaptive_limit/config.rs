@@ -135,6 +135,9 @@ impl AdaptiveLimitBuilder {
     /// What it says is kept within [`min`](Self::min) and [`max`](Self::max), and does not grow while less than half of
     /// the limit is used. Begin it with the limit of [`initial`](Self::initial).
     ///
+    /// It is asked under the lock of the limit, by whoever's call ends a window, and for each snapshot: it should be quick,
+    /// and must neither wait nor use the limit it is the rule of.
+    ///
     /// ```
     /// use resilience_core::adaptive_limit::AdaptiveLimit;
     /// use resilience_core::control::Gradient;

@@ -113,19 +113,21 @@ impl Machine {
         if lost || is_over { self.judge() } else { None }
     }
 
-    /// Goes on with other settings; whether the limit changes.
-    pub(super) fn reconfigure(&mut self, settings: Settings) -> Option<Change> {
+    /// Goes on with other settings; whether the limit changes, and the rule that had to go for that, if one had: it may be
+    /// the user's, and is for the caller to drop outside of locks.
+    pub(super) fn reconfigure(&mut self, settings: Settings) -> (Option<Change>, Option<Active>) {
         let from = self.limit();
         let Settings { min, max, shape, chosen } = settings;
         (self.min, self.max) = (min, max);
         self.ruled = self.ruled.clamp(min, max);
         let goes_on = matches!(chosen, Chosen::Rule(rule) if self.rule.set(rule, min, max));
-        if !goes_on {
-            self.rule = Active::new(chosen, self.ruled, min, max);
-        }
+        let gone = (!goes_on).then(|| {
+            let rule = Active::new(chosen, self.ruled, min, max);
+            std::mem::replace(&mut self.rule, rule)
+        });
         self.probing = None;
         self.window.reshape(shape);
-        self.change(from, Cause::Reconfigured)
+        (self.change(from, Cause::Reconfigured), gone)
     }
 
     /// What the gate should allow.

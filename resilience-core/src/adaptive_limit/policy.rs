@@ -183,17 +183,23 @@ impl AdaptiveLimit {
     pub fn reconfigure(&self, builder: AdaptiveLimitBuilder) -> Result<(), ConfigError> {
         let (_, Changeable { settings, abandoned, reserve, dry_run, gate }) = builder.checked()?;
         let shared = &self.shared;
-        let (calls, change);
+        let (calls, change, mut gone);
         {
             let _changing = lock(&shared.changing);
             calls = shared.gate.change(&gate.limit(shared.gate.limit()))?;
             shared.kept.set(&reserve);
             shared.counts_abandoned.store(abandoned == Abandoned::Loss, Ordering::Relaxed);
             shared.dry_run.store(dry_run, Ordering::Relaxed);
-            change = shared.with_machine(|machine| machine.reconfigure(settings));
+            gone = None;
+            change = shared.with_machine(|machine| {
+                let (change, rule) = machine.reconfigure(settings);
+                gone = rule;
+                change
+            });
         }
-        // Outside of the locks: who is called may run anything.
+        // Outside of the locks: who is called may run anything, and so may the end of a rule.
         calls.make();
+        drop(gone);
         // Even if the machine's has not changed: the gate's may have, between the look at it and its change.
         shared.apply();
         shared.tell(change);

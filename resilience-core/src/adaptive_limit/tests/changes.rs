@@ -1,10 +1,41 @@
 //! Settings that change while calls run.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context as TaskContext, Wake, Waker};
 
 use super::*;
+use crate::control::{Gradient, Limit, Sample};
+
+/// A rule that looks at its limit when it goes.
+struct Looks(Gradient, Arc<OnceLock<AdaptiveLimit>>);
+
+impl Limit for Looks {
+    fn sample(&mut self, sample: Sample) -> u32 {
+        self.0.sample(sample)
+    }
+
+    fn limit(&self) -> u32 {
+        self.0.limit()
+    }
+}
+
+impl Drop for Looks {
+    fn drop(&mut self) {
+        let _ = self.1.get().map(AdaptiveLimit::snapshot);
+    }
+}
+
+#[test]
+fn a_rule_of_the_users_goes_outside_of_the_lock() {
+    let (timer, own) = (ManualTimer::new(), Arc::new(OnceLock::new()));
+    let built = limit(&timer).custom(Looks(Gradient::new(20), own.clone())).build().unwrap();
+    own.set(built).unwrap();
+    let built = own.get().unwrap();
+    built.reconfigure(limit(&timer).custom(Looks(Gradient::new(20), own.clone()))).unwrap();
+    built.reconfigure(limit(&timer).vegas()).unwrap();
+    built.reconfigure(limit(&timer).custom(Gradient::new(20))).unwrap();
+}
 
 #[test]
 fn a_waker_that_changes_the_limit_does_not_meet_its_locks() {

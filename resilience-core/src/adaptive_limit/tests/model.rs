@@ -232,7 +232,7 @@ proptest! {
                     prop_assert_eq!(machine.record(ended, Timestamp::from_nanos(now)), None);
                 }
                 Step::Rebound { rule, bounds } => {
-                    prop_assert_eq!(machine.reconfigure(settings(rule, bounds)), model.rebound(rule, bounds));
+                    prop_assert_eq!(machine.reconfigure(settings(rule, bounds)).0, model.rebound(rule, bounds));
                 }
             }
             let seen = (machine.limit(), machine.epoch(), machine.last(), machine.samples(), machine.baseline());
