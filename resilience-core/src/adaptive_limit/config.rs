@@ -136,7 +136,7 @@ impl AdaptiveLimitBuilder {
     /// the limit is used. Begin it with the limit of [`initial`](Self::initial).
     ///
     /// It is asked under the lock of the limit, by whoever's call ends a window, and for each snapshot: it should be quick,
-    /// and must neither wait nor use the limit it is the rule of.
+    /// and must neither wait nor use the limit it is the rule of. A limit that was built without one cannot get one later.
     ///
     /// ```
     /// use resilience_core::adaptive_limit::AdaptiveLimit;

@@ -7,6 +7,7 @@ use super::config::{Abandoned, Changeable, Config};
 use super::machine::{Change, Ended, Machine};
 use super::permit::Permit;
 use super::reserve::Kept;
+use super::rule::Chosen;
 use super::{Acquire, AdaptiveLimitBuilder, Call, Event};
 use crate::bulkhead::{self, Bulkhead};
 use crate::context::ambient;
@@ -27,7 +28,10 @@ pub struct AdaptiveLimit {
 pub(super) struct Shared {
     /// A copy of what the machine says, so that calls of an earlier epoch need no lock.
     epoch: AtomicU32,
+    /// See [`Keep`](crate::held::Keep).
     is_own: bool,
+    /// Whether it was built with a rule of the user's, and so may get another.
+    takes_custom: bool,
     /// Switches and figures that may change; each is read as it is.
     counts_abandoned: AtomicBool,
     dry_run: AtomicBool,
@@ -91,6 +95,7 @@ impl AdaptiveLimit {
         let Changeable { settings, abandoned, reserve, dry_run, gate: _ } = change;
         let shared = Shared {
             epoch: AtomicU32::new(0),
+            takes_custom: !is_own,
             is_own: is_own && listeners.is_empty() && timer.is_own(),
             counts_abandoned: AtomicBool::new(abandoned == Abandoned::Loss),
             dry_run: AtomicBool::new(dry_run),
@@ -170,7 +175,8 @@ impl AdaptiveLimit {
     ///
     /// # Errors
     ///
-    /// As the builder's. Nothing has changed then.
+    /// As the builder's, and if a limit that was built with a [`Rule`](super::Rule) is to get a
+    /// [rule of your own](AdaptiveLimitBuilder::custom). Nothing has changed then.
     ///
     /// ```
     /// use resilience_core::adaptive_limit::AdaptiveLimit;
@@ -183,6 +189,10 @@ impl AdaptiveLimit {
     pub fn reconfigure(&self, builder: AdaptiveLimitBuilder) -> Result<(), ConfigError> {
         let (_, Changeable { settings, abandoned, reserve, dry_run, gate }) = builder.checked()?;
         let shared = &self.shared;
+        // Threads may keep shares of a limit that owns nothing of the user's, and its end is then not to be relied on.
+        if matches!(settings.chosen, Chosen::Custom(_)) && !shared.takes_custom {
+            return Err(ConfigError::new("rule", "cannot become one of your own while running"));
+        }
         let (calls, change, mut gone);
         {
             let _changing = lock(&shared.changing);

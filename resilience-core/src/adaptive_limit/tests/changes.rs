@@ -38,6 +38,19 @@ fn a_rule_of_the_users_goes_outside_of_the_lock() {
 }
 
 #[test]
+fn a_limit_that_owned_nothing_of_the_users_does_not_begin_to() {
+    // Threads keep shares of such a limit for as long as they please: a rule whose end somebody waits for would wait for
+    // them.
+    let timer = ManualTimer::new();
+    let built = limit(&timer).build().unwrap();
+    let error = built.reconfigure(limit(&timer).custom(Gradient::new(20)).dry_run(true).max(5).initial(5)).unwrap_err();
+    assert_eq!(error.to_string(), "rule cannot become one of your own while running");
+    assert_eq!(built.snapshot().limit, 20, "nothing has changed");
+    permits(&built, 20).into_iter().for_each(drop);
+    assert!(built.try_acquire().is_ok());
+}
+
+#[test]
 fn a_waker_that_changes_the_limit_does_not_meet_its_locks() {
     struct Changes(AdaptiveLimit, ManualTimer);
     impl Wake for Changes {
