@@ -171,7 +171,8 @@ impl AdaptiveLimit {
     /// Takes over rule, bounds, window, reserves, queue and dry run of `builder` while calls run; its name, initial limit,
     /// seed, clock and listeners are not looked at.
     ///
-    /// The limit stays, as far as the bounds allow, and a rule of the same kind keeps what it has learned.
+    /// The limit stays, as far as the bounds allow, and a rule of the same kind keeps what it has learned, unless that is an
+    /// average over another number of windows.
     ///
     /// # Errors
     ///

@@ -93,7 +93,8 @@ pub(super) enum Chosen {
 pub(super) enum Active {
     Aimd(Aimd),
     Vegas(Unloaded),
-    Gradient2(Gradient2),
+    /// And the number of windows it was made for.
+    Gradient2(Gradient2, u32),
     Custom(Box<dyn Limit + Send>),
 }
 
@@ -107,7 +108,9 @@ impl Active {
         let mut active = match rule {
             Rule::Aimd { .. } => Self::Aimd(Aimd::new(limit)),
             Rule::Vegas { .. } => Self::Vegas(Unloaded { vegas: Vegas::new(limit), noload: None, measured: 0 }),
-            Rule::Gradient2 { windows, .. } => Self::Gradient2(Gradient2::new(limit, windows, WARMUP.min(windows))),
+            Rule::Gradient2 { windows, .. } => {
+                Self::Gradient2(Gradient2::new(limit, windows, WARMUP.min(windows)), windows)
+            }
         };
         active.set(rule, least, most);
         active
@@ -123,7 +126,10 @@ impl Active {
                 (vegas.smoothing, vegas.alpha, vegas.beta, vegas.halves) = (smoothing, alpha, beta, halves);
                 (vegas.min, vegas.max) = (least, most);
             }
-            (Self::Gradient2(gradient), Rule::Gradient2 { tolerance, queue, smoothing, windows: _ }) => {
+            // An average over other windows is another average.
+            (Self::Gradient2(gradient, over), Rule::Gradient2 { tolerance, queue, smoothing, windows })
+                if *over == windows =>
+            {
                 (gradient.tolerance, gradient.queue, gradient.smoothing) = (tolerance, queue, smoothing);
                 (gradient.min, gradient.max) = (least, most);
             }
@@ -137,7 +143,7 @@ impl Active {
         match self {
             Self::Aimd(aimd) => aimd.sample(sample),
             Self::Vegas(unloaded) => unloaded.sample(sample, is_unloaded),
-            Self::Gradient2(gradient) => gradient.sample(sample),
+            Self::Gradient2(gradient, _) => gradient.sample(sample),
             Self::Custom(rule) => rule.sample(sample),
         }
     }
@@ -146,7 +152,7 @@ impl Active {
         match self {
             Self::Aimd(aimd) => aimd.baseline(),
             Self::Vegas(unloaded) => unloaded.noload,
-            Self::Gradient2(gradient) => gradient.baseline(),
+            Self::Gradient2(gradient, _) => gradient.baseline(),
             Self::Custom(rule) => rule.baseline(),
         }
     }

@@ -51,6 +51,21 @@ fn a_limit_that_owned_nothing_of_the_users_does_not_begin_to() {
 }
 
 #[test]
+fn an_average_over_other_windows_is_begun_anew() {
+    let timer = ManualTimer::new();
+    let over = |windows| limit(&timer).rule(Rule::Gradient2 { tolerance: 1.5, queue: 4, smoothing: 0.2, windows });
+    let built = over(600).build().unwrap();
+    let calls = permits(&built, 20);
+    timer.advance(ms(10));
+    settle(calls, Class::Success);
+    assert_eq!(built.snapshot().baseline, Some(ms(10)));
+    built.reconfigure(over(600)).unwrap();
+    assert_eq!(built.snapshot().baseline, Some(ms(10)), "what it has learned stays");
+    built.reconfigure(over(60)).unwrap();
+    assert_eq!(built.snapshot().baseline, None, "an average over 600 windows is none over 60");
+}
+
+#[test]
 fn a_waker_that_changes_the_limit_does_not_meet_its_locks() {
     struct Changes(AdaptiveLimit, ManualTimer);
     impl Wake for Changes {
