@@ -48,3 +48,20 @@ fn loom_after_a_release_nobody_is_told_that_it_is_full() {
         assert!(take(&tenants, 9).is_some());
     });
 }
+
+#[test]
+fn loom_of_two_changes_at_once_one_is_what_all_read() {
+    model(|| {
+        let tenants = tenants();
+        let change = |limit: u32, dry_run: bool| {
+            let builder = PartitionedBulkhead::builder().limit(limit).share(1, 0.5).share(2, 0.5);
+            builder.dry_run(dry_run).timer(ManualTimer::new())
+        };
+        let other = tenants.clone();
+        let theirs = thread::spawn(move || other.reconfigure(change(4, true)).unwrap());
+        tenants.reconfigure(change(6, false)).unwrap();
+        theirs.join().unwrap();
+        let seen = (tenants.snapshot().limit, tenants.shared.is_dry_run());
+        assert!([(4, true), (6, false)].contains(&seen), "{seen:?}");
+    });
+}

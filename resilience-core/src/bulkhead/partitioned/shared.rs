@@ -103,10 +103,11 @@ impl Shared {
 
     /// Takes over a limit and as many ratios as there are partitions. What calls hold they keep.
     pub(super) fn set(&self, limit: u32, ratios: &[f64], dry_run: bool) {
-        // Relaxed: a switch that guards nothing.
-        self.dry_run.store(dry_run, Ordering::Relaxed);
         let resized = {
             let mut shares = lock(&self.shares);
+            // Relaxed: a switch that guards nothing. Under the lock, so that of two changes at once one is what all read in
+            // the end.
+            self.dry_run.store(dry_run, Ordering::Relaxed);
             let resized = shares.limit() != limit;
             let mut next = self::shares(limit, ratios);
             for partition in 0..ratios.len() {
@@ -142,7 +143,7 @@ impl Shared {
         &self.config
     }
 
-    fn is_dry_run(&self) -> bool {
+    pub(super) fn is_dry_run(&self) -> bool {
         // Relaxed as in `set`.
         self.dry_run.load(Ordering::Relaxed)
     }
