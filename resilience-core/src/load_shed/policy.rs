@@ -62,8 +62,9 @@ impl ClientThrottle {
     /// [`Reason::Throttled`], as often as the backend refuses.
     pub fn try_acquire(&self) -> Result<Permit, Rejected> {
         let (config, criticality) = (&self.shared.config, ambient::get().criticality);
-        let dry_run = self.shared.rules.load().dry_run;
-        let probability = self.snapshot(criticality).probability;
+        // Loaded once: a call is decided by one set of rules, whatever changes meanwhile.
+        let (rules, (requests, accepts)) = (self.shared.rules.load(), self.counts(criticality));
+        let (probability, dry_run) = (rules.rule.refusal(requests, accepts), rules.dry_run);
         if probability > 0.0 && config.rng.unit() < probability {
             // Relaxed: a statistic.
             self.shared.rejected.fetch_add(1, Ordering::Relaxed);
@@ -105,14 +106,12 @@ impl ClientThrottle {
 
     /// The figures of one criticality.
     pub fn snapshot(&self, criticality: Criticality) -> Snapshot {
-        let shared = &self.shared;
-        let counts = shared.windows[class(criticality)].counts(0, shared.config.timer.now());
-        let accepts = counts.calls - counts.failures.min(counts.calls);
+        let (requests, accepts) = self.counts(criticality);
         Snapshot {
-            requests: counts.calls,
+            requests,
             accepts,
-            probability: shared.rules.load().rule.refusal(counts.calls, accepts),
-            rejected: shared.rejected.load(Ordering::Relaxed),
+            probability: self.shared.rules.load().rule.refusal(requests, accepts),
+            rejected: self.shared.rejected.load(Ordering::Relaxed),
         }
     }
 
@@ -121,6 +120,12 @@ impl ClientThrottle {
     pub(crate) fn weak(&self) -> Result<impl Fn() -> Option<Self> + Send + Sync + 'static, ConfigError> {
         let weak = Arc::downgrade(&self.shared);
         Ok(move || weak.upgrade().map(|shared| Self { shared }))
+    }
+
+    /// Calls in the window, and those of them that the backend accepted.
+    fn counts(&self, criticality: Criticality) -> (u64, u64) {
+        let counts = self.shared.windows[class(criticality)].counts(0, self.shared.config.timer.now());
+        (counts.calls, counts.calls.saturating_sub(counts.failures))
     }
 
     fn record(&self, criticality: Criticality, record: Record) {
