@@ -208,18 +208,18 @@ fn what_sheds_load_on_trial_sheds_nothing() {
     let control = AdmissionControl::builder().dry_run(true).timer(timer.clone()).listener(names.clone());
     let control = control.build().unwrap();
     assert_eq!(refusals(500, || control.try_acquire().map(|permit| permit.settle(Class::Failure))), 0);
-    assert!(control.snapshot().rejected > 0);
+    assert!(control.snapshot().would_reject > 0);
     let queue = QueueShed::builder().dry_run(true).timer(timer.clone()).listener(names.clone()).build().unwrap();
     let late = || {
         timer.advance(Duration::from_millis(10));
         queue.try_admit(Duration::from_secs(1))
     };
     assert_eq!(refusals(100, late), 0);
-    assert!(queue.snapshot().rejected > 0);
+    assert!(queue.snapshot().would_reject > 0);
     let signal = SignalShed::builder().dry_run(true).timer(timer.clone()).listener(names.clone()).build().unwrap();
     signal.signal().set(1.0);
     assert_eq!(refusals(100, || signal.try_admit()), 0);
-    assert_eq!(signal.snapshot().rejected, 100);
+    assert_eq!((signal.snapshot().rejected, signal.snapshot().would_reject), (0, 100));
     let told = names.take();
     assert!(told.len() > 200 && told.iter().all(|name| *name == "would_reject"), "{told:?}");
 }

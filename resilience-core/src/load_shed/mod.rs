@@ -83,7 +83,7 @@
 //! # Do and don't
 //!
 //! - Do classify so that only overload is a failure; a 404 is an answer like another.
-//! - Do try it with `dry_run`: [`Snapshot::rejected`] then says what it would have refused.
+//! - Do try it with `dry_run`: [`Snapshot::would_reject`] then says what it would have refused.
 //! - Don't put one throttle in front of several backends: it would refuse to all what one of them refuses.
 //! - Don't take it for a rate limit: with everything accepted, it refuses nobody, however many they are.
 //!
@@ -100,6 +100,7 @@ mod future;
 mod order;
 mod policy;
 pub mod queue;
+mod refusals;
 #[cfg(feature = "tower")]
 mod service;
 pub mod signal;

@@ -8,11 +8,11 @@ use super::class;
 use super::config::{ClientThrottleBuilder, Config, Rules};
 use super::event::Event;
 use super::order::CLASSES;
+use super::refusals::Refusals;
 use crate::circuit_breaker::shards;
 use crate::circuit_breaker::window::{Record, TimeWindow};
 use crate::context::{Criticality, ambient};
 use crate::sync::Arc;
-use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::{Class, ConfigError, Name, Reason, Rejected};
 
 /// Refuses in proportion to what the backend does not accept; the [module](super) explains it. Clones share the figures.
@@ -26,7 +26,7 @@ struct Shared {
     rules: ArcSwap<Rules>,
     /// One for each criticality. A request that was accepted is a success, any other a failure.
     windows: [TimeWindow; CLASSES],
-    rejected: AtomicU64,
+    refusals: Refusals,
 }
 
 /// A throttle's figures at one moment, for one criticality.
@@ -39,8 +39,10 @@ pub struct Snapshot {
     pub accepts: u64,
     /// How likely the next one is refused.
     pub probability: f64,
-    /// Calls refused since the throttle was built, of every criticality; in a dry run, those that would have been.
+    /// Calls refused since the throttle was built, of every criticality.
     pub rejected: u64,
+    /// Calls that would have been, in dry runs.
+    pub would_reject: u64,
 }
 
 impl ClientThrottle {
@@ -52,7 +54,7 @@ impl ClientThrottle {
     pub(super) fn new(config: Config, rules: Rules) -> Self {
         let windows = std::array::from_fn(|_| TimeWindow::new(config.window, shards::count()));
         let rules = ArcSwap::from_pointee(rules);
-        Self { shared: Arc::new(Shared { config, rules, windows, rejected: AtomicU64::new(0) }) }
+        Self { shared: Arc::new(Shared { config, rules, windows, refusals: Refusals::default() }) }
     }
 
     /// Asks to make a call of the criticality in the context.
@@ -66,8 +68,7 @@ impl ClientThrottle {
         let (rules, (requests, accepts)) = (self.shared.rules.load(), self.counts(criticality));
         let (probability, dry_run) = (rules.rule.refusal(requests, accepts), rules.dry_run);
         if probability > 0.0 && config.rng.unit() < probability {
-            // Relaxed: a statistic.
-            self.shared.rejected.fetch_add(1, Ordering::Relaxed);
+            self.shared.refusals.add_one(dry_run);
             let event = || Event::new(dry_run, Reason::Throttled, probability);
             config.listeners.emit(&config.name, || config.timer.now(), event);
             if !dry_run {
@@ -111,8 +112,15 @@ impl ClientThrottle {
             requests,
             accepts,
             probability: self.shared.rules.load().rule.refusal(requests, accepts),
-            rejected: self.shared.rejected.load(Ordering::Relaxed),
+            rejected: self.shared.refusals.rejected(),
+            would_reject: self.shared.refusals.would_reject(),
         }
+    }
+
+    /// Whether it refuses nothing.
+    #[cfg(not(loom))]
+    pub(crate) fn is_dry_run(&self) -> bool {
+        self.shared.rules.load().dry_run
     }
 
     /// A way to this policy that does not keep it alive.

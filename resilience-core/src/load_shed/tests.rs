@@ -79,7 +79,7 @@ fn a_dry_run_counts_and_refuses_nothing() {
     let names = Arc::new(Names::default());
     let throttle = throttle(&ManualTimer::new()).dry_run(true).listener(names.clone()).build().unwrap();
     assert_eq!(send(&throttle, 100, |_| false), 100);
-    assert!(throttle.snapshot(Criticality::Critical).rejected > 50);
+    assert!(throttle.snapshot(Criticality::Critical).would_reject > 50);
     assert!(names.0.lock().unwrap().iter().all(|name| *name == "would_reject"));
 }
 

@@ -56,7 +56,7 @@
 //! |---|---|
 //! | circuit breaker | its circuit is open, half open or isolated |
 //! | retry, hedge | its budget has less than one attempt left, and somebody went without |
-//! | client throttle, admission control, queue shed, signal shed | it refuses a share of the calls |
+//! | client throttle, admission control, queue shed, signal shed | it refuses a share of the calls, and not only in a dry run |
 //! | any other | never: to be full or to refuse for a moment is what they are for, and shows in the figures |
 //!
 //! # Controls

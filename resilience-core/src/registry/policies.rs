@@ -44,9 +44,9 @@ macro_rules! managed {
     )+ };
 }
 
-/// What refuses calls does not do its work unhindered.
-fn shedding(share: f64) -> Status {
-    if share > 0.0 { Status::Degraded } else { Status::Up }
+/// What refuses calls does not do its work unhindered. In a dry run it refuses none.
+fn shedding(share: f64, is_dry_run: bool) -> Status {
+    if share > 0.0 && !is_dry_run { Status::Degraded } else { Status::Up }
 }
 
 /// Figures by the names of a snapshot's fields.
@@ -248,7 +248,7 @@ managed! {
 
     ClientThrottle, "client_throttle", config::ClientThrottle, {
         fn status(&self) -> Status {
-            shedding(self.snapshot(Criticality::Critical).probability)
+            shedding(self.snapshot(Criticality::Critical).probability, self.is_dry_run())
         }
 
         fn figures(&self) -> Vec<(&'static str, Figure)> {
@@ -259,13 +259,14 @@ managed! {
                 accepts: Figure::Count(seen.accepts),
                 probability: Figure::Number(seen.probability),
                 rejected: Figure::Count(seen.rejected),
+                would_reject: Figure::Count(seen.would_reject),
             )
         }
     }
 
     AdmissionControl, "admission_control", config::AdmissionControl, {
         fn status(&self) -> Status {
-            shedding(self.snapshot().ratio)
+            shedding(self.snapshot().ratio, self.is_dry_run())
         }
 
         fn figures(&self) -> Vec<(&'static str, Figure)> {
@@ -275,13 +276,14 @@ managed! {
                 successes: Figure::Count(seen.successes),
                 ratio: Figure::Number(seen.ratio),
                 rejected: Figure::Count(seen.rejected),
+                would_reject: Figure::Count(seen.would_reject),
             )
         }
     }
 
     QueueShed, "queue_shed", config::QueueShed, {
         fn status(&self) -> Status {
-            shedding(self.snapshot().ratio)
+            shedding(self.snapshot().ratio, self.is_dry_run())
         }
 
         fn figures(&self) -> Vec<(&'static str, Figure)> {
@@ -290,13 +292,14 @@ managed! {
                 wait: Figure::Time(seen.wait),
                 ratio: Figure::Number(seen.ratio),
                 rejected: Figure::Count(seen.rejected),
+                would_reject: Figure::Count(seen.would_reject),
             )
         }
     }
 
     SignalShed, "signal_shed", config::SignalShed, {
         fn status(&self) -> Status {
-            shedding(self.snapshot().ratio)
+            shedding(self.snapshot().ratio, self.is_dry_run())
         }
 
         fn figures(&self) -> Vec<(&'static str, Figure)> {
@@ -305,6 +308,7 @@ managed! {
                 signal: Figure::Number(seen.signal),
                 ratio: Figure::Number(seen.ratio),
                 rejected: Figure::Count(seen.rejected),
+                would_reject: Figure::Count(seen.would_reject),
             )
         }
     }

@@ -95,6 +95,39 @@ fn an_empty_budget_degrades_the_retry_that_draws_on_it() {
 }
 
 #[test]
+fn what_sheds_in_a_dry_run_is_neither_degraded_nor_said_to_refuse() {
+    use crate::load_shed::{AdmissionControl, ClientThrottle, QueueShed, SignalShed};
+    use crate::time::ManualTimer;
+
+    // Each of them would refuse, and lets all pass: an alert on it would wake somebody for nothing.
+    let seen = |dry_run: bool| {
+        let (registry, timer) = (Registry::new(), ManualTimer::new());
+        let throttle = ClientThrottle::builder().seed(7).dry_run(dry_run).timer(timer.clone()).build().unwrap();
+        let admission = AdmissionControl::builder().seed(7).dry_run(dry_run).timer(timer.clone()).build().unwrap();
+        let signal = SignalShed::builder().seed(7).dry_run(dry_run).timer(timer.clone()).build().unwrap();
+        let queue = QueueShed::builder().seed(7).dry_run(dry_run).timer(timer.clone()).build().unwrap();
+        registry.add(&throttle).unwrap();
+        registry.add(&admission).unwrap();
+        registry.add(&signal).unwrap();
+        registry.add(&queue).unwrap();
+        signal.signal().set(1.0);
+        for _ in 0..1_000 {
+            timer.advance(Duration::from_millis(1));
+            let _ = throttle.try_acquire().map(|permit| permit.settle(crate::Class::Failure));
+            let _ = admission.try_acquire().map(|permit| permit.settle(crate::Class::Failure));
+            let _ = (signal.try_admit(), queue.try_admit(Duration::from_millis(500)));
+        }
+        let positive = |figure: Option<Figure>| matches!(figure, Some(Figure::Count(1..)));
+        let each = registry.snapshots();
+        let seen =
+            each.iter().map(|it| (it.status, positive(it.figure("rejected")), positive(it.figure("would_reject"))));
+        seen.collect::<Vec<_>>()
+    };
+    assert_eq!(seen(true), [(Status::Up, false, true); 4]);
+    assert_eq!(seen(false), [(Status::Degraded, true, false); 4]);
+}
+
+#[test]
 fn a_policy_whose_end_calls_back_does_not_lock_the_registry() {
     // The registry upgrades what it looks at, so its own share can be the last one, and dropping that drops the
     // listeners, which may do anything.

@@ -10,8 +10,8 @@ use crate::circuit_breaker::shards;
 use crate::circuit_breaker::window::{Record, TimeWindow};
 use crate::context::Criticality;
 use crate::load_shed::Event;
+use crate::load_shed::refusals::Refusals;
 use crate::sync::Arc;
-use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::{Class, ConfigError, Name, Reason, Rejected};
 
 /// Refuses as many calls as fail; the [module](super) explains it. Clones share the figures.
@@ -24,7 +24,7 @@ struct Shared {
     config: Config,
     rules: ArcSwap<Rules>,
     window: TimeWindow,
-    rejected: AtomicU64,
+    refusals: Refusals,
 }
 
 /// The figures at one moment.
@@ -37,8 +37,10 @@ pub struct Snapshot {
     pub successes: u64,
     /// The share of all calls that is refused.
     pub ratio: f64,
-    /// Calls refused since the policy was built; in a dry run, those that would have been.
+    /// Calls refused since the policy was built.
     pub rejected: u64,
+    /// Calls that would have been, in dry runs.
+    pub would_reject: u64,
 }
 
 impl AdmissionControl {
@@ -50,7 +52,7 @@ impl AdmissionControl {
     pub(super) fn new(config: Config, rules: Rules) -> Self {
         let window = TimeWindow::new(config.window, shards::count());
         let rules = ArcSwap::from_pointee(rules);
-        Self { shared: Arc::new(Shared { config, rules, window, rejected: AtomicU64::new(0) }) }
+        Self { shared: Arc::new(Shared { config, rules, window, refusals: Refusals::default() }) }
     }
 
     /// Asks to make a call of the criticality in the context.
@@ -66,8 +68,7 @@ impl AdmissionControl {
     pub(super) fn decide(&self) -> Result<(), Rejected> {
         let (config, rules) = (&self.shared.config, self.shared.rules.load());
         if let Some(probability) = config.order.refuses(self.ratio(&rules).2, rules.cohort) {
-            // Relaxed: a statistic.
-            self.shared.rejected.fetch_add(1, Ordering::Relaxed);
+            self.shared.refusals.add_one(rules.dry_run);
             let event = || Event::new(rules.dry_run, Reason::Throttled, probability);
             config.listeners.emit(&config.name, || config.timer.now(), event);
             if !rules.dry_run {
@@ -110,12 +111,20 @@ impl AdmissionControl {
     /// The figures.
     pub fn snapshot(&self) -> Snapshot {
         let (calls, successes, ratio) = self.ratio(&self.shared.rules.load());
-        Snapshot { calls, successes, ratio, rejected: self.shared.rejected.load(Ordering::Relaxed) }
+        let refusals = &self.shared.refusals;
+        let (rejected, would_reject) = (refusals.rejected(), refusals.would_reject());
+        Snapshot { calls, successes, ratio, rejected, would_reject }
     }
 
     /// How likely a call of a criticality is refused now.
     pub fn refusal(&self, criticality: Criticality) -> f64 {
         self.shared.config.order.refusal(self.ratio(&self.shared.rules.load()).2, criticality)
+    }
+
+    /// Whether it refuses nothing.
+    #[cfg(not(loom))]
+    pub(crate) fn is_dry_run(&self) -> bool {
+        self.shared.rules.load().dry_run
     }
 
     /// A way to this policy that does not keep it alive.

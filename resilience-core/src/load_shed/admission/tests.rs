@@ -107,7 +107,7 @@ fn a_service_that_is_well_again_gets_everything_again() {
 fn a_dry_run_refuses_nobody() {
     let control = control(&ManualTimer::new()).dry_run(true).build().unwrap();
     assert_eq!(send(&control, 1_000, |_| false), 1_000);
-    assert!(control.snapshot().rejected > 500);
+    assert!(control.snapshot().would_reject > 500);
     assert!(matches!(Event::new(true, crate::Reason::Throttled, 0.5), Event::WouldReject { .. }));
 }
 

@@ -9,8 +9,8 @@ use super::QueueShedBuilder;
 use super::config::{Config, Rules};
 use super::machine::Machine;
 use crate::context::{Criticality, ambient};
+use crate::load_shed::refusals::Refusals;
 use crate::load_shed::{Event, class};
-use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, lock};
 use crate::time::Timestamp;
 use crate::{ConfigError, Name, Reason, Rejected};
@@ -25,7 +25,7 @@ struct Shared {
     config: Config,
     rules: ArcSwap<Rules>,
     machine: Mutex<Machine>,
-    rejected: AtomicU64,
+    refusals: Refusals,
 }
 
 /// The figures at one moment.
@@ -36,8 +36,10 @@ pub struct Snapshot {
     pub wait: Duration,
     /// The share of all calls that is refused.
     pub ratio: f64,
-    /// Calls refused since the policy was built; in a dry run, those that would have been.
+    /// Calls refused since the policy was built.
     pub rejected: u64,
+    /// Calls that would have been, in dry runs.
+    pub would_reject: u64,
 }
 
 impl QueueShed {
@@ -49,7 +51,7 @@ impl QueueShed {
     pub(super) fn new(config: Config, rules: Rules) -> Self {
         let machine = Mutex::new(Machine::new(rules.target, rules.interval));
         let rules = ArcSwap::from_pointee(rules);
-        Self { shared: Arc::new(Shared { config, rules, machine, rejected: AtomicU64::new(0) }) }
+        Self { shared: Arc::new(Shared { config, rules, machine, refusals: Refusals::default() }) }
     }
 
     /// A call of the criticality in the context is taken up now, after it has waited for so long.
@@ -91,8 +93,7 @@ impl QueueShed {
         let drawn = config.order.refuses(ratio, rules.cohort);
         let is_late = verdict.is_late && waited > rules.longest[class(ambient::get().criticality)];
         let Some(probability) = (if is_late { Some(1.0) } else { drawn }) else { return Ok(()) };
-        // Relaxed: a statistic.
-        self.shared.rejected.fetch_add(1, Ordering::Relaxed);
+        self.shared.refusals.add_one(rules.dry_run);
         let event = || Event::new(rules.dry_run, Reason::QueueDelay, probability);
         config.listeners.emit(&config.name, || now, event);
         if rules.dry_run {
@@ -130,13 +131,20 @@ impl QueueShed {
     /// The figures.
     pub fn snapshot(&self) -> Snapshot {
         let machine = *lock(&self.shared.machine);
-        let rejected = self.shared.rejected.load(Ordering::Relaxed);
-        Snapshot { wait: machine.wait(), ratio: machine.ratio(), rejected }
+        let refusals = &self.shared.refusals;
+        let (rejected, would_reject) = (refusals.rejected(), refusals.would_reject());
+        Snapshot { wait: machine.wait(), ratio: machine.ratio(), rejected, would_reject }
     }
 
     /// How likely a call of a criticality that waited is refused now.
     pub fn refusal(&self, criticality: Criticality) -> f64 {
         self.shared.config.order.refusal(self.snapshot().ratio, criticality)
+    }
+
+    /// Whether it refuses nothing.
+    #[cfg(not(loom))]
+    pub(crate) fn is_dry_run(&self) -> bool {
+        self.shared.rules.load().dry_run
     }
 
     /// A way to this policy that does not keep it alive.

@@ -105,7 +105,7 @@ fn a_dry_run_refuses_nobody() {
         timer.advance(ms(10));
         assert!(shed.try_admit(ms(500)).is_ok());
     }
-    assert!(shed.snapshot().rejected > 50);
+    assert!(shed.snapshot().would_reject > 50);
     assert_eq!(shed.snapshot().wait, ms(500));
 }
 

@@ -9,6 +9,7 @@ use super::config::{Config, Rules};
 use super::{Signal, SignalShedBuilder};
 use crate::context::Criticality;
 use crate::load_shed::Event;
+use crate::load_shed::refusals::Refusals;
 use crate::sync::Arc;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::time::Timestamp;
@@ -28,7 +29,7 @@ struct Shared {
     /// looked at.
     seen: AtomicU64,
     seen_at: AtomicU64,
-    rejected: AtomicU64,
+    refusals: Refusals,
 }
 
 /// The figures at one moment.
@@ -39,8 +40,10 @@ pub struct Snapshot {
     pub signal: f64,
     /// The share of all calls that is refused.
     pub ratio: f64,
-    /// Calls refused since the policy was built; in a dry run, those that would have been.
+    /// Calls refused since the policy was built.
     pub rejected: u64,
+    /// Calls that would have been, in dry runs.
+    pub would_reject: u64,
 }
 
 impl SignalShed {
@@ -50,9 +53,9 @@ impl SignalShed {
     }
 
     pub(super) fn new(config: Config, rules: Rules) -> Self {
-        let (seen, seen_at, rejected) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+        let (seen, seen_at, refusals) = (AtomicU64::new(0), AtomicU64::new(0), Refusals::default());
         let rules = ArcSwap::from_pointee(rules);
-        Self { shared: Arc::new(Shared { config, rules, seen, seen_at, rejected }) }
+        Self { shared: Arc::new(Shared { config, rules, seen, seen_at, refusals }) }
     }
 
     /// Asks to let in a call of the criticality in the context.
@@ -63,8 +66,7 @@ impl SignalShed {
     pub fn try_admit(&self) -> Result<(), Rejected> {
         let (config, rules) = (&self.shared.config, self.shared.rules.load());
         let Some(probability) = config.order.refuses(self.ratio(&rules), rules.cohort) else { return Ok(()) };
-        // Relaxed: a statistic.
-        self.shared.rejected.fetch_add(1, Ordering::Relaxed);
+        self.shared.refusals.add_one(rules.dry_run);
         let event = || Event::new(rules.dry_run, Reason::Overloaded, probability);
         config.listeners.emit(&config.name, || config.timer.now(), event);
         if rules.dry_run {
@@ -101,13 +103,20 @@ impl SignalShed {
 
     /// The figures.
     pub fn snapshot(&self) -> Snapshot {
-        let rejected = self.shared.rejected.load(Ordering::Relaxed);
-        Snapshot { signal: self.signal().get(), ratio: self.ratio(&self.shared.rules.load()), rejected }
+        let (signal, ratio) = (self.signal().get(), self.ratio(&self.shared.rules.load()));
+        let refusals = &self.shared.refusals;
+        Snapshot { signal, ratio, rejected: refusals.rejected(), would_reject: refusals.would_reject() }
     }
 
     /// How likely a call of a criticality is refused now.
     pub fn refusal(&self, criticality: Criticality) -> f64 {
         self.shared.config.order.refusal(self.ratio(&self.shared.rules.load()), criticality)
+    }
+
+    /// Whether it refuses nothing.
+    #[cfg(not(loom))]
+    pub(crate) fn is_dry_run(&self) -> bool {
+        self.shared.rules.load().dry_run
     }
 
     /// A way to this policy that does not keep it alive.
