@@ -218,6 +218,8 @@ fn what_limits_is_set_as_its_page_says() {
             ("abandoned", "as nothing", "abandoned: Ignore"),
             ("reserve", "a tenth for `SheddablePlus`, a fifth for `Critical`", "Reserve([0.0, 0.1, 0.2, 0.0])"),
             ("queue", "0", "queue: 0"),
+            ("max_wait", "none", "max_wait: None"),
+            ("discipline", "`fifo`", "discipline: Fifo"),
             ("dry_run", "off", OFF),
         ],
     );

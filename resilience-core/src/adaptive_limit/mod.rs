@@ -79,6 +79,8 @@
 //! | [`abandoned`](AdaptiveLimitBuilder::abandoned) | as nothing | callers hang up, hedges lose; set it where a timeout outside drops calls |
 //! | [`reserve`](AdaptiveLimitBuilder::reserve) | a tenth for `SheddablePlus`, a fifth for `Critical` | what is marked as sheddable is refused first, and the others hardly ever; the limit grows around it, so that it costs no throughput; unmarked calls are critical |
 //! | [`queue`](AdaptiveLimitBuilder::queue) | 0 | the limit is there to keep queues short |
+//! | [`max_wait`](AdaptiveLimitBuilder::max_wait) | none: until the deadline | a queue is bounded already |
+//! | [`discipline`](AdaptiveLimitBuilder::discipline) | `fifo` | fair, and asks for neither clock nor context |
 //! | [`dry_run`](AdaptiveLimitBuilder::dry_run) | off | |
 //!
 //! # Events
@@ -90,7 +92,8 @@
 //!
 //! As a bulkhead's: [`Rejected`](crate::Rejected) with [`Full`](crate::Reason::Full), whose `limit` is what calls of this
 //! criticality may use, and from a queue [`QueueTimeout`](crate::Reason::QueueTimeout) and
-//! [`Deadline`](crate::Reason::Deadline).
+//! [`Deadline`](crate::Reason::Deadline), under some [disciplines](crate::bulkhead::Discipline)
+//! [`QueueDelay`](crate::Reason::QueueDelay) and [`Displaced`](crate::Reason::Displaced), too.
 //!
 //! # Interplay
 //!

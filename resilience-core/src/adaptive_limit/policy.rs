@@ -57,7 +57,7 @@ keep!(Shared);
 pub struct Snapshot {
     /// Calls that may run at once.
     pub limit: u32,
-    /// Calls that run. Above `limit` only after it was lowered.
+    /// Calls that run. Above `limit` only after it was lowered, and in a dry run.
     pub in_flight: u32,
     /// Calls that may wait.
     pub queue: u32,

@@ -36,7 +36,7 @@ pub struct Bulkhead {
 pub struct Snapshot {
     /// Calls that may run at once.
     pub limit: u32,
-    /// Permits that are held. Above `limit` only after it was lowered.
+    /// Permits that are held. Above `limit` only after it was lowered, and in a dry run.
     pub in_flight: u32,
     /// Calls that may wait.
     pub queue: u32,
@@ -233,7 +233,7 @@ impl Bulkhead {
         Ok(())
     }
 
-    /// How it looks now: the first four figures are of one moment, the totals of about that moment.
+    /// How it looks now: limit, calls that run and calls that wait are of one moment, the rest of about that moment.
     pub fn snapshot(&self) -> Snapshot {
         let word = self.shared.word();
         Snapshot {

@@ -88,8 +88,9 @@
 //! # Limits
 //!
 //! As a layer it sees only the time from the first `poll_ready` on: what a call waited in a socket or a `Buffer` in front,
-//! tell it yourself. A call that gives up while it waits is not seen. A call that is refused after its wait leaves the
-//! inner service ready: where that holds a slot, drop the service, as `oneshot` does.
+//! tell it yourself. A call that gives up while it waits is not seen if its service goes with it, as the clone that was made
+//! for one call does; where the service stays, the next call's wait is counted from when that one began. A call that is
+//! refused after its wait leaves the inner service ready: where that holds a slot, drop the service, as `oneshot` does.
 
 mod config;
 mod machine;

@@ -86,6 +86,9 @@ impl SignalShedBuilder {
 
     /// How long a signal is believed that is not set again. Default: 30 s, because whoever measures may die at the height of
     /// the overload, and nothing would be let in ever after. `Duration::MAX`: for ever.
+    ///
+    /// A signal has no clock: the time is counted from the first call that finds the new figure above [`from`](Self::from),
+    /// and not from when it was set.
     pub fn fresh_for(mut self, fresh_for: Duration) -> Self {
         self.fresh_for = fresh_for;
         self

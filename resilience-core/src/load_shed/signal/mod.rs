@@ -45,7 +45,7 @@
 //! |---|---|---|
 //! | [`from`](SignalShedBuilder::from) | 0.8 | kratos' aegis has it for processors |
 //! | [`most`](SignalShedBuilder::most) | 1 | a signal of 1 means it |
-//! | [`fresh_for`](SignalShedBuilder::fresh_for) | 30 s | whoever measures may die with the figure at its height |
+//! | [`fresh_for`](SignalShedBuilder::fresh_for) | 30 s | whoever measures may die with the figure at its height; counted from the first call that finds it above `from` |
 //! | [`cohort`](SignalShedBuilder::cohort) | by chance | [`Cohort::Correlation`](super::Cohort::Correlation) refuses whole requests, in all services alike |
 //! | [`dry_run`](SignalShedBuilder::dry_run) | off | |
 //!
