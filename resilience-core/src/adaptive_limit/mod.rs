@@ -113,7 +113,8 @@
 //!
 //! One process learns from its own calls. A call reads the clock twice; its end takes a short lock, and a window's end
 //! sorts at most 256 round trips. A simulated server with room for 50 calls of 10 ms, offered twice its capacity, is found
-//! within a second: the limit settles at 56, 99 % of the capacity is used, and the 99th percentile is 13 ms.
+//! within a second or two: the limit settles at 55, 99 % of the capacity is used, and the 99th percentile is 13 ms
+//! (`src/adaptive_limit/tests/simulation.rs`).
 
 mod acquire;
 mod config;

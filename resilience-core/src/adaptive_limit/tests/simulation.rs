@@ -121,6 +121,11 @@ fn an_overloaded_server_is_kept_busy_and_its_queue_short() {
     assert_settled(&seen.within(5, 10), 5);
     assert_busy(&seen, 10);
     assert!(seen.p99() < ms(30), "{:?}", seen.p99());
+    // The figures on the module's page.
+    let settled = seen.within(5, 10);
+    let used = settled.calls.len() as f64 / (5 * CAPACITY) as f64;
+    let told = (settled.mean_limit().round(), (100.0 * used).round(), (settled.p99().as_secs_f64() * 1e3).round());
+    assert_eq!(told, (55.0, 99.0, 13.0));
     let rule = Rule::Aimd { backoff: 0.9, timeout: ms(12) };
     let seen = run(AdaptiveLimit::builder().rule(rule), &Server::STEADY, 10);
     assert_settled(&seen.within(5, 10), 5);

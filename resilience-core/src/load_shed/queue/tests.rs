@@ -125,7 +125,7 @@ impl Fate {
 }
 
 /// Twice the calls that a server with room for fifty at 10 ms can do, of which `critical` are, in a queue without end.
-fn overload(shed: Option<&QueueShed>, timer: &ManualTimer, critical: f64) -> [Fate; 2] {
+fn overload(mut admits: impl FnMut(Criticality, Duration) -> bool, timer: &ManualTimer, critical: f64) -> [Fate; 2] {
     let mut rng = Rng::seeded(3);
     let mut exponential = move |mean: f64| Duration::from_secs_f64(-(1.0 - rng.unit()).ln() * mean);
     let mut kinds = Rng::seeded(5);
@@ -149,7 +149,7 @@ fn overload(shed: Option<&QueueShed>, timer: &ManualTimer, critical: f64) -> [Fa
         {
             let criticality = [Criticality::Sheddable, Criticality::Critical][kind];
             let waited = at - came;
-            if shed.is_none_or(|shed| in_class(criticality, || shed.try_admit(waited)).is_ok()) {
+            if admits(criticality, waited) {
                 working += 1;
                 fates[kind].served += 1;
                 fates[kind].waits.push(waited);
@@ -164,18 +164,37 @@ fn overload(shed: Option<&QueueShed>, timer: &ManualTimer, critical: f64) -> [Fa
 fn under_overload_the_queue_stays_short_the_server_busy_and_the_critical_served() {
     // LS1: without it, whoever comes at the end waits for ten seconds behind those who have long hung up.
     let timer = ManualTimer::new();
-    let [_, mut critical] = overload(None, &timer, 0.4);
+    let [_, mut critical] = overload(|_, _| true, &timer, 0.4);
     assert!(critical.percentile(0.9) > Duration::from_secs(5));
     let shed = shed(&timer).build().unwrap();
-    let [sheddable, mut critical] = overload(Some(&shed), &timer, 0.4);
+    let by_both = |criticality, waited| in_class(criticality, || shed.try_admit(waited)).is_ok();
+    let [sheddable, mut critical] = overload(by_both, &timer, 0.4);
     let served = sheddable.served + critical.served;
     assert!(served >= 95_000, "{served} of 100,000 that it can do");
     let share = f64::from(critical.served) / f64::from(critical.came);
-    assert!(share >= 0.99, "{share} of the critical");
+    // The figures on the module's page.
+    assert_eq!((1e3 * share).round(), 999.0, "{share} of the critical");
+    assert_eq!((critical.percentile(0.5).as_secs_f64() * 1e3).round(), 10.0);
     assert!(critical.percentile(0.5) < ms(20) && critical.percentile(0.99) < ms(100));
     // With nothing but critical calls, half of them must go, and the others do not wait.
-    let [_, mut critical] = overload(Some(&shed), &timer, 1.0);
+    let [_, mut critical] = overload(by_both, &timer, 1.0);
     assert!(critical.served >= 95_000 && critical.percentile(0.5) < ms(50));
+}
+
+#[test]
+fn a_standing_queue_alone_does_not_say_how_many_to_refuse() {
+    // What the module's page says of CoDel without the controller, with folly's patience: one target for who is to go first,
+    // two for the others.
+    let timer = ManualTimer::new();
+    let (mut codel, start) = (crate::control::CoDel::new(ms(100), ms(5), 1), timer.now());
+    let alone = |criticality, waited| {
+        let longest = if criticality == Criticality::Critical { ms(10) } else { ms(5) };
+        let stands = codel.is_overloaded(waited, timer.now() - start);
+        !(stands && waited > longest)
+    };
+    let [_, critical] = overload(alone, &timer, 0.4);
+    let share = f64::from(critical.served) / f64::from(critical.came);
+    assert_eq!((100.0 * share).round(), 74.0, "{share} of the critical");
 }
 
 #[test]
