@@ -51,7 +51,8 @@ impl Latencies {
             self.newer.clear();
         }
         self.newer.add(latency, known);
-        self.newer.count.is_multiple_of(REFRESH) || self.count() == u64::from(rule.samples)
+        // At least once in each window, however short.
+        self.newer.count.is_multiple_of(REFRESH.min(rule.window)) || self.count() == u64::from(rule.samples)
     }
 
     /// The delay by the rule, `None` while too little is known.

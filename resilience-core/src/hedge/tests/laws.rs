@@ -195,3 +195,18 @@ fn what_is_older_than_two_windows_is_forgotten() {
     let estimate = latencies.estimate(&rule).unwrap();
     assert!((ms(4)..ms(6)).contains(&estimate), "{estimate:?}");
 }
+
+#[test]
+fn an_estimate_over_few_calls_is_made_anew_all_the_same() {
+    // One in thirty-two calls of a window asks for it, and this window never has so many: what the first five took was
+    // believed for ever.
+    let rule = Quantile { samples: 5, window: 10, ..Quantile::new(0.5) };
+    let mut latencies = Latencies::new();
+    let mut learnt = None;
+    for millis in [5; 5].into_iter().chain([50; 40]) {
+        if latencies.record(&rule, Duration::from_millis(millis), Known::Whole) {
+            learnt = latencies.estimate(&rule);
+        }
+    }
+    assert!(learnt.unwrap() >= Duration::from_millis(50), "{learnt:?}");
+}
