@@ -133,3 +133,19 @@ fn a_write_that_fails_or_is_given_up_is_forgotten() {
     drop(dropped);
     assert_eq!(through.cache().get(&1), None);
 }
+
+#[test]
+fn a_write_that_ends_in_a_panic_of_the_users_code_disputes_no_later_one() {
+    // How long a value is fresh is asked of the user when the write is done, and that may panic. Nobody took the writer
+    // out then, and every later write of the key was taken for one of two at once: the cache never had it again.
+    let ttl = |value: &Option<u32>| match value {
+        Some(13) => panic!("unlucky"),
+        _ => SECOND.into(),
+    };
+    let cache = Cache::builder().capacity(100).timer(ManualTimer::new()).ttl_of(ttl).build().unwrap();
+    let through = WriteThrough::new(cache, Table::default());
+    let put = |value| now(through.put(1, value));
+    assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| put(13))).is_err());
+    assert_eq!(put(14), Ok(()));
+    assert_eq!(through.cache().get(&1), Some(Ok(Some(14))));
+}

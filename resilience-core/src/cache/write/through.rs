@@ -105,24 +105,29 @@ where
     }
 
     fn wrote(mut self, value: Option<V>) {
-        self.is_over = true;
-        let ttl = self.through.cache.ttl_of(&value);
+        let cache = &self.through.cache;
+        let ttl = cache.ttl_of(&value);
+        let (through, key, is_over) = (self.through, &self.key, &mut self.is_over);
         // Under the cache's lock: a writer that begins after this one ends also reaches the cache after it.
-        self.through.cache.replace(&self.key, value, ttl, || match self.end() {
-            true => Verdict::Forget,
-            false => Verdict::Keep,
+        cache.replace(key, value, ttl, || {
+            // Not before: what is asked of the user until here may panic, and it has to be taken out all the same.
+            *is_over = true;
+            match Self::end(through, key) {
+                true => Verdict::Forget,
+                false => Verdict::Keep,
+            }
         });
     }
 
     /// Takes it out; whether there was another at any time.
-    fn end(&self) -> bool {
+    fn end(through: &WriteThrough<K, V, S>, key: &K) -> bool {
         let (gone, disputed);
         {
-            let mut writers = lock(&self.through.writers);
-            let Some(writing) = writers.get_mut(&self.key) else { return true };
+            let mut writers = lock(&through.writers);
+            let Some(writing) = writers.get_mut(key) else { return true };
             writing.active -= 1;
             disputed = writing.disputed;
-            gone = if writing.active == 0 { writers.remove_entry(&self.key) } else { None };
+            gone = if writing.active == 0 { writers.remove_entry(key) } else { None };
         }
         drop(gone);
         disputed
@@ -136,7 +141,7 @@ where
     fn drop(&mut self) {
         if !self.is_over {
             // In this order: who reads the old value in between is overtaken.
-            self.end();
+            Self::end(self.through, &self.key);
             self.through.cache.invalidate(&self.key);
         }
     }
