@@ -241,15 +241,16 @@ impl<'a, Req, D: Dispatch<Req>> Sent<'a, Req, D> {
         drop(old);
         let waker = Waker::from(self.group.relay.clone());
         let polled = call.as_mut().poll(&mut Context::from_waker(&waker));
-        self.is_over = true;
         match polled {
             Poll::Pending => {
+                self.is_over = true;
                 lock(&self.group.state).call = Some(call);
                 false
             }
             Poll::Ready(answers) => {
-                // What the call holds goes before anybody hears of its answers.
+                // What the call holds goes before anybody hears of its answers. That may panic as its work may.
                 drop(call);
+                self.is_over = true;
                 match answers {
                     Ok(answers) => self.land(answers),
                     Err(error) => {

@@ -11,6 +11,7 @@ use crate::Rejected;
 use crate::time::ManualTimer;
 
 mod batches;
+mod drops;
 mod machine;
 
 const MILLI: Duration = Duration::from_millis(1);
