@@ -45,13 +45,15 @@ where
         let entry = self.entry(leader.key(), answer.clone(), now, ttl);
         let outcome = Outcome { answer: Arc::new(answer.clone()), is_stale: false };
         let key = leader.key().clone();
-        let (mut evicted, mut removed) = (Vec::new(), None);
-        leader.land(outcome, |key| match entry.lifetime.is_stillborn(now) {
+        let is_kept = !entry.lifetime.is_stillborn(now);
+        let (mut evicted, mut removed, mut entry) = (Vec::new(), None, Some(entry));
+        leader.land(outcome, |key| match entry.take_if(|_| is_kept) {
+            Some(entry) => shared.kept.insert_with_lifecycle(key.clone(), entry, &mut evicted),
             // What is there is older than an answer that is not to be kept.
-            true => removed = shared.kept.remove(key),
-            false => shared.kept.insert_with_lifecycle(key.clone(), entry, &mut evicted),
+            None => removed = shared.kept.remove(key),
         });
-        drop(removed);
+        // Outside of the lock, as in `replace`.
+        drop((removed, entry));
         self.tell_evicted(&key, evicted);
         answer
     }
@@ -92,15 +94,22 @@ where
         }
     }
 
-    /// An answer that is kept and is to be served, while its flight's lock is held.
-    pub(super) fn landed(&self, key: &K) -> Option<Outcome<V, E>> {
-        let entry = self.shared.kept.peek(key)?;
-        let is_stale = match entry.find(&self.shared.timer) {
-            Found::Fresh => false,
-            Found::Calm => true,
-            Found::Revalidate | Found::Nothing => return None,
-        };
+    /// An answer that is kept and is to be served, while its flight's lock is held; `aside` takes what is found instead, to
+    /// be dropped outside of that.
+    pub(super) fn landed(&self, key: &K, aside: &mut Option<Entry<V, E>>) -> Option<Outcome<V, E>> {
+        let is_stale = self.has_landed(key, aside)?;
+        let entry = aside.take()?;
         Some(Outcome { answer: Arc::new(entry.into_answer()), is_stale })
+    }
+
+    /// Whether there is such an answer, and then whether it is stale; `aside` takes what is found.
+    pub(super) fn has_landed(&self, key: &K, aside: &mut Option<Entry<V, E>>) -> Option<bool> {
+        let entry = aside.insert(self.shared.kept.peek(key)?);
+        match entry.find(&self.shared.timer) {
+            Found::Fresh => Some(false),
+            Found::Calm => Some(true),
+            Found::Revalidate | Found::Nothing => None,
+        }
     }
 
     pub(super) fn entry(&self, key: &K, answer: Result<V, E>, now: Timestamp, ttl: Ttl) -> Entry<V, E> {

@@ -169,6 +169,8 @@ impl<K: Hash + Eq + Clone, V: Clone, E: Clone, L, R> Asking<K, V, E, L, R> {
             cache.note(if would_hit { Count::WouldHit } else { Count::Missed });
             return Next::Dry(shared.flights.lead(key, || false));
         }
+        // What is looked at under the lock of the flights and not served.
+        let mut aside = None;
         match found {
             Some((Found::Fresh, entry)) => {
                 cache.note(Count::Hit);
@@ -178,24 +180,28 @@ impl<K: Hash + Eq + Clone, V: Clone, E: Clone, L, R> Asking<K, V, E, L, R> {
                 cache.note(Count::ServedStale);
                 Next::Serve(entry.into_answer())
             }
-            Some((Found::Revalidate, entry)) => match shared.flights.lead(key, || cache.landed(key).is_some()) {
-                Some(leader) => Next::Refresh(leader, entry.into_answer()),
-                None => {
-                    cache.note(Count::ServedStale);
-                    Next::Serve(entry.into_answer())
+            Some((Found::Revalidate, entry)) => {
+                match shared.flights.lead(key, || cache.has_landed(key, &mut aside).is_some()) {
+                    Some(leader) => Next::Refresh(leader, entry.into_answer()),
+                    None => {
+                        cache.note(Count::ServedStale);
+                        Next::Serve(entry.into_answer())
+                    }
                 }
-            },
-            Some((Found::Nothing, _)) | None => match shared.flights.join(key, cx.waker(), || cache.landed(key)) {
-                Joined::Leader(leader) => Next::Lead(leader),
-                Joined::Waiter(waiter) => {
-                    cache.note(Count::Coalesced);
-                    Next::Wait(waiter)
+            }
+            Some((Found::Nothing, _)) | None => {
+                match shared.flights.join(key, cx.waker(), || cache.landed(key, &mut aside)) {
+                    Joined::Leader(leader) => Next::Lead(leader),
+                    Joined::Waiter(waiter) => {
+                        cache.note(Count::Coalesced);
+                        Next::Wait(waiter)
+                    }
+                    Joined::Landed(outcome) => {
+                        cache.note(if outcome.is_stale { Count::ServedStale } else { Count::Hit });
+                        Next::Serve((*outcome.answer).clone())
+                    }
                 }
-                Joined::Landed(outcome) => {
-                    cache.note(if outcome.is_stale { Count::ServedStale } else { Count::Hit });
-                    Next::Serve((*outcome.answer).clone())
-                }
-            },
+            }
         }
     }
 }

@@ -170,15 +170,19 @@ where
         let shared = &*self.shared;
         let now = shared.timer.now();
         let entry = self.entry(key, Ok(value), now, ttl);
-        let (mut evicted, mut removed) = (Vec::new(), None);
+        let is_kept = !entry.lifetime.is_stillborn(now);
+        let (mut evicted, mut removed, mut entry) = (Vec::new(), None, Some(entry));
         shared.flights.overtake(key, || match decide() {
-            Verdict::Keep if !entry.lifetime.is_stillborn(now) => {
-                shared.kept.insert_with_lifecycle(key.clone(), entry, &mut evicted);
+            Verdict::Keep if is_kept => {
+                if let Some(entry) = entry.take() {
+                    shared.kept.insert_with_lifecycle(key.clone(), entry, &mut evicted);
+                }
             }
             Verdict::Keep | Verdict::Forget => removed = shared.kept.remove(key),
             Verdict::Leave => {}
         });
-        drop(removed);
+        // Outside of the lock, whichever of them there is: the end of an answer may use the cache.
+        drop((removed, entry));
         self.tell_evicted(key, evicted);
     }
 

@@ -10,6 +10,7 @@ use super::*;
 use crate::time::ManualTimer;
 
 mod behind;
+mod drops;
 mod life;
 mod machine;
 mod settings;

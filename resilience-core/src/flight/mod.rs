@@ -84,7 +84,7 @@ impl<K: Hash + Eq + Clone, T: Clone> Flights<K, T> {
     /// Joins the flight of `key`, or begins one.
     ///
     /// `peek` looks for an outcome that is kept, under the lock under which [`Leader::land`] keeps it: what landed after
-    /// the caller's own look is found here, and is not fetched twice.
+    /// the caller's own look is found here, and is not fetched twice. It must drop nothing of the user's.
     pub(crate) fn join(&self, key: &K, waker: &Waker, peek: impl FnOnce() -> Option<T>) -> Joined<K, T> {
         let waker = waker.clone();
         let mut map = lock(&self.map);
@@ -109,7 +109,7 @@ impl<K: Hash + Eq + Clone, T: Clone> Flights<K, T> {
         Joined::Waiter(Waiter { flights: self.clone(), flight, key: key.clone(), seat })
     }
 
-    /// Begins a flight, unless one is under way or has just landed.
+    /// Begins a flight, unless one is under way or has just landed; `landed` is asked as `peek` above.
     pub(crate) fn lead(&self, key: &K, landed: impl FnOnce() -> bool) -> Option<Leader<K, T>> {
         let mut map = lock(&self.map);
         let is_needed = !map.contains_key(key) && !landed();
@@ -172,7 +172,8 @@ impl<K: Hash + Eq + Clone, T: Clone> Leader<K, T> {
         {
             let mut map = lock(&self.flights.map);
             gone = Flights::remove(&mut map, &self.key, &self.flight);
-            kept = gone.is_some().then(|| keep(&self.key));
+            // One that is not asked goes with what it holds, and so after the locks.
+            kept = if gone.is_some() { Some(keep(&self.key)) } else { None };
             let mut seats = lock(&self.flight.seats);
             drop(map);
             seats.outcome = Some(outcome);
