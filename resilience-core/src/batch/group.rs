@@ -8,7 +8,7 @@ use super::call::Batched;
 use super::dispatch::{Dispatch, GroupBy};
 use super::error::Unanswered;
 use super::event::Event;
-use super::machine::{Limits, Mismatch, Roster, Stage};
+use super::machine::{Landed, Limits, Mismatch, Roster, Stage};
 use super::policy::{Admitted, Batch};
 use crate::context::{self, Scoped};
 use crate::sync::{Arc, Mutex, lock};
@@ -265,18 +265,19 @@ impl<'a, Req, D: Dispatch<Req>> Sent<'a, Req, D> {
     }
 
     fn land(&self, answers: Vec<Answer<Req, D>>) {
-        let (wakers, landed) = {
+        let Landed { wakers, nobodys, mismatch } = {
             let mut state = lock(&self.group.state);
-            let (wakers, landed) = state.roster.land(self.own, answers);
-            if let Err(Mismatch { requests, answers }) = landed {
+            let landed = state.roster.land(self.own, answers);
+            if let Some(Mismatch { requests, answers }) = landed.mismatch {
                 state.failure = Some(Failure::Unanswered(Unanswered::Miscounted { requests, answers }));
             }
-            (wakers, landed)
+            landed
         };
         wakers.into_iter().for_each(Waker::wake);
-        match landed {
-            Ok(_nobodys) => self.batch.emit(|| Event::Answered),
-            Err(Mismatch { requests, answers }) => {
+        drop(nobodys);
+        match mismatch {
+            None => self.batch.emit(|| Event::Answered),
+            Some(Mismatch { requests, answers }) => {
                 self.batch.note_failed();
                 self.batch.emit(|| Event::Miscounted { requests, answers });
             }

@@ -56,6 +56,16 @@ pub(super) struct Left<R, A, W> {
     pub(super) is_empty: bool,
 }
 
+/// The answers have come.
+#[derive(Debug)]
+pub(super) struct Landed<A, W> {
+    /// Whom to wake.
+    pub(super) wakers: Vec<W>,
+    /// What nobody gets, to be dropped outside of locks.
+    pub(super) nobodys: Vec<A>,
+    pub(super) mismatch: Option<Mismatch>,
+}
+
 /// So many were sent, and so many answers came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Mismatch {
@@ -113,13 +123,13 @@ impl<R, A, W> Roster<R, A, W> {
 
     /// Gives each its answer, those who have left excepted; whom to wake.
     ///
-    /// With fewer or more answers than requests nobody knows whose is whose, and nobody gets any.
-    pub(super) fn land(&mut self, own: u64, answers: Vec<A>) -> (Vec<W>, Result<Vec<A>, Mismatch>) {
+    /// With fewer or more answers than requests nobody knows whose is whose, and nobody gets any. Answers that are nobody's
+    /// are for the caller to drop.
+    pub(super) fn land(&mut self, own: u64, answers: Vec<A>) -> Landed<A, W> {
         let counts = Mismatch { requests: self.sent.len(), answers: answers.len() };
         if counts.requests != counts.answers {
-            return (self.end(own), Err(counts));
+            return Landed { wakers: self.end(own), nobodys: answers, mismatch: Some(counts) };
         }
-        // For the caller to drop: nobody waits for them any more.
         let mut nobodys = Vec::new();
         for (number, answer) in self.sent.iter().zip(answers) {
             match self.seats.get_mut(number) {
@@ -127,7 +137,7 @@ impl<R, A, W> Roster<R, A, W> {
                 None => nobodys.push(answer),
             }
         }
-        (self.end(own), Ok(nobodys))
+        Landed { wakers: self.end(own), nobodys, mismatch: None }
     }
 
     /// Done, with whatever answers there are; whom to wake: all but the one who is awake.

@@ -1,9 +1,11 @@
 //! Answers and keys that use the cache when they go: under a lock of it they would wait for themselves.
 
-use std::sync::{Arc, OnceLock};
+use std::hash::{Hash, Hasher};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use super::writes::now;
 use super::*;
+use crate::cache::write::{Store, WriteBehind};
 
 /// What is done when one of these goes.
 #[derive(Clone, Default)]
@@ -65,4 +67,88 @@ fn an_answer_that_was_looked_at_goes_outside_of_the_locks() {
         timer.advance(2 * SECOND);
         fetch(&cache, &uses);
     }
+}
+
+#[derive(Clone)]
+struct Key(u32, #[allow(dead_code)] Uses);
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+}
+
+impl Eq for Key {}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
+
+/// Takes no write at first.
+struct Reluctant(Mutex<u32>);
+
+impl<K: Send + Sync, V: Send + Sync> Store<K, V> for Reluctant {
+    type Error = ();
+
+    async fn get(&self, _: &K) -> Result<Option<V>, ()> {
+        Ok(None)
+    }
+
+    async fn put(&self, _: &K, _: &V) -> Result<(), ()> {
+        let mut refuses = self.0.lock().unwrap();
+        let refused = *refuses > 0;
+        *refuses = refuses.saturating_sub(1);
+        if refused { Err(()) } else { Ok(()) }
+    }
+
+    async fn remove(&self, _: &K) -> Result<(), ()> {
+        Ok(())
+    }
+}
+
+type Behind<K, V> = WriteBehind<K, V, Reluctant>;
+
+/// A store of room for one, which refuses so many writes and is looked at when what it was given goes.
+fn behind<K, V>(refuses: u32) -> (Behind<K, V>, Uses, ManualTimer)
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    let (uses, timer) = (Uses::default(), ManualTimer::new());
+    let cache = Cache::builder().timer(timer.clone()).build().unwrap();
+    let behind = WriteBehind::builder(cache, Reluctant(Mutex::new(refuses))).limit(1).build().unwrap();
+    let looked: Behind<K, V> = behind.clone();
+    uses.when_it_goes(move || _ = looked.snapshot());
+    (behind, uses, timer)
+}
+
+#[test]
+fn a_value_that_is_not_taken_goes_outside_of_the_locks() {
+    let (behind, uses, _) = behind(0);
+    behind.put(1, uses.clone()).unwrap();
+    assert!(behind.put(2, uses.clone()).is_err(), "there is room for one");
+    assert!(now(behind.shutdown()).is_empty());
+    assert!(behind.put(1, uses).is_err(), "it takes none any more");
+}
+
+#[test]
+fn a_value_that_a_newer_one_replaces_between_two_attempts_goes_outside_of_the_locks() {
+    let (behind, uses, timer) = behind(1);
+    behind.put(1, uses.clone()).unwrap();
+    let mut writes = Task::new(behind.flush());
+    assert!(writes.run().is_pending());
+    behind.put(1, uses).unwrap();
+    timer.advance(SECOND);
+    assert!(writes.run().is_ready());
+    assert_eq!((behind.snapshot().written, behind.snapshot().unsaved), (1, 0));
+}
+
+#[test]
+fn a_key_that_is_written_goes_outside_of_the_locks() {
+    let (behind, uses, _) = behind(0);
+    behind.put(Key(1, uses), 10).unwrap();
+    assert!(now(behind.flush()).is_empty());
+    assert_eq!(behind.snapshot().written, 1);
 }

@@ -194,7 +194,7 @@ where
         });
         wakers.into_iter().for_each(Waker::wake);
         match queued {
-            Some(Err(Full { limit, unsaved })) => {
+            Some(Err((Full { limit, unsaved }, _refused))) => {
                 // Relaxed here and below: statistics.
                 shared.rejected.fetch_add(1, Ordering::Relaxed);
                 shared.cache.emit(Event::WriteRejected);
@@ -294,7 +294,7 @@ struct InHand<'a, K: Hash + Eq + Clone, V: Clone, S: Store<K, V>> {
     key: K,
     is_over: bool,
     /// What is gone of it, and who waits for that: dropped and woken outside of the locks.
-    gone: Option<Option<V>>,
+    gone: Option<(K, Option<V>)>,
     wakers: Vec<Waker>,
 }
 
@@ -324,7 +324,8 @@ where
             shared.cache.emit(Event::WriteRetried { attempts });
             shared.cache.shared.timer.sleep(wait).await;
             // A newer value may have come meanwhile: the older one need not be written at all.
-            if let Some(newest) = lock(&shared.queue).take_again(&self.key) {
+            let newest = lock(&shared.queue).take_again(&self.key);
+            if let Some(newest) = newest {
                 value = newest;
             }
         }

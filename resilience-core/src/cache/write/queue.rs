@@ -59,11 +59,12 @@ impl<K: Hash + Eq + Clone, V: Clone> Queue<K, V> {
         }
     }
 
-    /// Takes a write; whether it took another's place, and that one's value, for the caller to drop.
-    pub(in crate::cache) fn push(&mut self, key: &K, value: Option<V>) -> Result<(bool, Option<V>), Full> {
+    /// Takes a write; whether it took another's place. With that one's value, or its own if it is not taken, for the caller
+    /// to drop.
+    pub(in crate::cache) fn push(&mut self, key: &K, value: Option<V>) -> Result<(bool, Option<V>), (Full, Option<V>)> {
         let unsaved = self.keys.len();
         if self.is_closed {
-            return Err(Full { limit: 0, unsaved });
+            return Err((Full { limit: 0, unsaved }, value));
         }
         if let Some(waits) = self.keys.get_mut(key) {
             if waits.is_taken && waits.changed.is_none() {
@@ -75,7 +76,7 @@ impl<K: Hash + Eq + Clone, V: Clone> Queue<K, V> {
             return Ok((true, std::mem::replace(&mut waits.value, value)));
         }
         if unsaved >= self.limit {
-            return Err(Full { limit: self.limit, unsaved });
+            return Err((Full { limit: self.limit, unsaved }, value));
         }
         let number = self.next;
         self.next += 1;
@@ -104,13 +105,13 @@ impl<K: Hash + Eq + Clone, V: Clone> Queue<K, V> {
     }
 
     /// Puts a key out of hand. What is gone of it is for the caller to drop.
-    pub(in crate::cache) fn end(&mut self, key: &K, ended: Ended) -> Option<Option<V>> {
+    pub(in crate::cache) fn end(&mut self, key: &K, ended: Ended) -> Option<(K, Option<V>)> {
         let unsaved = self.keys.get_mut(key)?;
         unsaved.is_taken = false;
         match (ended, unsaved.changed.take()) {
             (Ended::Done, None) => {
                 self.numbers.remove(&unsaved.number);
-                self.keys.remove(key).map(|unsaved| unsaved.value)
+                self.keys.remove_entry(key).map(|(key, unsaved)| (key, unsaved.value))
             }
             (Ended::Done, Some(newer)) => {
                 self.numbers.remove(&unsaved.number);
