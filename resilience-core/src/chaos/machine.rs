@@ -9,7 +9,8 @@ use crate::time::Timestamp;
 
 /// How likely each fault is, from 0 to 1.
 ///
-/// A call may be delayed and then meet one of the others; of those, it meets at most one, so they add up to no more than 1.
+/// A call may be delayed, and may meet one of the others. Of those it meets at most one, so they add up to no more than 1. A
+/// disturbance comes before the delay, an error or an answer after it.
 ///
 /// ```
 /// use std::time::Duration;
@@ -31,7 +32,7 @@ pub struct Faults {
     pub error: f64,
     /// An answer instead of the call.
     pub response: f64,
-    /// A disturbance before the call.
+    /// A disturbance before the delay and the call.
     pub behaviour: f64,
 }
 
@@ -112,12 +113,12 @@ impl Default for Faults {
     }
 }
 
-/// What one call meets.
+/// What one call meets: a disturbance, then the delay, and then an error, an answer or the call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Decision {
-    /// A delay, first of all.
+    /// A delay, after the disturbance if there is one.
     pub delay: Option<Duration>,
-    /// Then an error, an answer, or a disturbance; otherwise the call.
+    /// A disturbance before it, or an error or an answer instead of the call.
     pub fault: Option<Kind>,
 }
 
