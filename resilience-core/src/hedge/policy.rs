@@ -297,11 +297,8 @@ impl Shared {
 
     /// Takes note of how long a primary took.
     pub(super) fn record(&self, latency: Duration, known: Known) {
-        if !matches!(self.rules().delay, Delay::Quantile(_)) {
-            return;
-        }
         let mut latencies = lock(&self.latencies);
-        // Read anew under the lock, with which they are changed.
+        // Under the lock, with which they are changed: they may not learn any more since the call began.
         let rules = self.rules();
         let Delay::Quantile(quantile) = &rules.delay else { return };
         let latencies = latencies.get_or_insert_with(Latencies::new);
