@@ -1,11 +1,5 @@
 //! What a layer that may make a second call keeps: something to clone from, and one reference count for all it needs.
 
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
-
-use pin_project_lite::pin_project;
-use tower_service::Service;
-
 use crate::sync::{Arc, Mutex, lock};
 
 /// A service's share in what its calls keep hold of.
@@ -79,56 +73,5 @@ impl<S: Clone, T> Kept<S, T> {
     /// An instance for what follows the first call.
     pub(crate) fn instance(&self) -> S {
         lock(&self.prototype).clone()
-    }
-}
-
-pin_project! {
-    /// One call on an instance of its own: it gets ready, and then is called.
-    pub(crate) struct Once<S, Req>
-    where
-        S: Service<Req>,
-    {
-        #[pin]
-        stage: Stage<S, Req, S::Future>,
-    }
-}
-
-pin_project! {
-    #[project = StageProjection]
-    enum Stage<S, Req, F> {
-        Readying { instance: S, request: Option<Req> },
-        Calling { #[pin] answer: F },
-    }
-}
-
-impl<S: Service<Req>, Req> Once<S, Req> {
-    pub(crate) fn new(instance: S, request: Req) -> Self {
-        Self { stage: Stage::Readying { instance, request: Some(request) } }
-    }
-
-    /// Whether the instance was called.
-    pub(crate) fn is_sent(&self) -> bool {
-        matches!(self.stage, Stage::Calling { .. })
-    }
-}
-
-impl<S: Service<Req>, Req> Future for Once<S, Req> {
-    type Output = Result<S::Response, S::Error>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut stage = self.project().stage;
-        loop {
-            match stage.as_mut().project() {
-                StageProjection::Readying { instance, request } => {
-                    if let Err(error) = ready!(instance.poll_ready(cx)) {
-                        return Poll::Ready(Err(error));
-                    }
-                    let request = request.take().expect("a request is sent once");
-                    let answer = instance.call(request);
-                    stage.set(Stage::Calling { answer });
-                }
-                StageProjection::Calling { answer } => return answer.poll(cx),
-            }
-        }
     }
 }

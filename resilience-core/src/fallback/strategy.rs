@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use crate::prototype::Once;
+use crate::oneshot::Oneshot;
 use crate::retry::Replay;
 
 /// What a fallback answers with; cloned for each call that falls back.
@@ -90,7 +90,7 @@ impl<B: Service<Req>, Req> Strategy<Req, B::Response, B::Error> for Backup<B> {
     type Future = BackupFuture<B, Req>;
 
     fn answer(self, request: Option<Req>, _: &Result<B::Response, B::Error>) -> Option<Self::Future> {
-        request.map(|request| BackupFuture { call: Once::new(self.0, request) })
+        request.map(|request| BackupFuture { call: Oneshot::new(self.0, request) })
     }
 }
 
@@ -102,7 +102,7 @@ pin_project! {
         B: Service<Req>,
     {
         #[pin]
-        call: Once<B, Req>,
+        call: Oneshot<B, Req>,
     }
 }
 

@@ -8,7 +8,8 @@ use std::task::{Context, Poll};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use crate::prototype::{Kept, Once};
+use crate::oneshot::Oneshot;
+use crate::prototype::Kept;
 use crate::retry::Replay;
 use crate::sync::Arc;
 use crate::{Classification, Classify};
@@ -29,7 +30,7 @@ pin_project! {
         S: Service<Req>,
     {
         #[pin]
-        contest: Contest<S::Future, Calls<S, Req, C, R>, Once<S, Req>>,
+        contest: Contest<S::Future, Calls<S, Req, C, R>, Oneshot<S, Req>>,
     }
 }
 
@@ -79,7 +80,7 @@ where
     C: Classify<S::Response, S::Error>,
     R: Replay<Req>,
 {
-    type Rival = Once<S, Req>;
+    type Rival = Oneshot<S, Req>;
 
     #[inline]
     fn classify(&self, answer: &Result<S::Response, S::Error>) -> Classification {
@@ -96,11 +97,11 @@ where
             unreachable!("an attempt was launched without a request");
         };
         self.copy = self.kept.rules.copy(attempt, &request);
-        Once::new(self.kept.instance(), request)
+        Oneshot::new(self.kept.instance(), request)
     }
 }
 
-impl<S: Service<Req>, Req> Rival for Once<S, Req> {
+impl<S: Service<Req>, Req> Rival for Oneshot<S, Req> {
     fn is_sent(&self) -> bool {
         Self::is_sent(self)
     }
