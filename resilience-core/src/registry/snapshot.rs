@@ -12,6 +12,8 @@ use crate::json::Object;
 pub enum Figure {
     /// Something counted.
     Count(u64),
+    /// A number that tells things apart and is no quantity, such as a seed.
+    Id(u64),
     /// A count that may be below zero.
     Balance(i64),
     /// A quantity.
@@ -63,6 +65,7 @@ impl Snapshot {
             for (name, figure) in &self.figures {
                 match *figure {
                     Figure::Count(count) => figures.integer(name, count.into()),
+                    Figure::Id(id) => figures.integer(name, id.into()),
                     Figure::Balance(balance) => figures.integer(name, balance.into()),
                     Figure::Number(number) => figures.number(name, number),
                     Figure::Time(time) => figures.number(name, time.as_secs_f64()),
@@ -101,6 +104,7 @@ impl serde::Serialize for Figure {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match *self {
             Self::Count(count) => serializer.serialize_u64(count),
+            Self::Id(id) => serializer.serialize_u64(id),
             Self::Balance(balance) => serializer.serialize_i64(balance),
             Self::Number(number) => serializer.serialize_f64(number),
             Self::Time(time) => serializer.serialize_f64(time.as_secs_f64()),

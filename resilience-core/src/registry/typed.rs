@@ -92,7 +92,7 @@ impl<Req: 'static, Res: 'static, E: 'static> Managed for Chaos<Req, Res, E> {
         let seen = self.snapshot();
         figures!(
             enabled: Figure::Flag(seen.enabled),
-            seed: Figure::Count(seen.seed),
+            seed: Figure::Id(seen.seed),
             calls: Figure::Count(seen.calls),
             delays: Figure::Count(seen.delays),
             errors: Figure::Count(seen.errors),

@@ -348,3 +348,19 @@ fn limits_that_the_server_or_other_nodes_set_follow_a_file() {
     let refused = (0..3).filter_map(|_| futures::FutureExt::now_or_never(client.acquire()).unwrap().err()).count();
     assert!(refused > 0, "who finds no token is refused at once");
 }
+
+#[test]
+fn a_seed_is_told_and_not_added_up() {
+    // Two of one template draw from one seed, and whoever wants to see a run again needs that one.
+    let file = REHEARSAL.replace("chaos = {", "chaos = { seed = 7,");
+    let pipelines = Config::from_toml(&file).unwrap().build(&Setup::new().timer(ManualTimer::new())).unwrap();
+    let template = pipelines.pipeline("stock").unwrap().chaos("chaos").unwrap();
+    let _both = (
+        template.build::<(), (), &str>(|chaos| chaos.error(|()| "injected")).unwrap(),
+        template.build::<u8, u8, &str>(|chaos| chaos.error(|_| "injected")).unwrap(),
+    );
+    let registry = crate::registry::Registry::new();
+    registry.add(template).unwrap();
+    let told = registry.to_json();
+    assert!(told.contains(r#""built":2"#) && told.contains(r#""seed":7"#), "{told}");
+}
