@@ -96,8 +96,13 @@ pub use self::execute::{ExecuteError, Executed, Request};
 pub use self::fixture::{Given, Outcome, given};
 pub use self::past::Entry;
 pub use self::repository::{Loaded, Repository, RepositoryBuilder};
-pub use self::schema::{Replacement, Schema, SchemaBuilder, SchemaError};
+pub use self::schema::{
+    Event, EventShape, EventTypes, FieldShape, LockError, Replacement, Schema, SchemaBuilder, SchemaChange,
+    SchemaError, SchemaLock, Told, What,
+};
 pub use self::snapshot::{SnapshotCounts, Snapshots};
+#[cfg(feature = "derive")]
+pub use resilience_cqrs_derive::Event;
 
 /// The rules of one kind of aggregate; a value of it is the state of one of them.
 ///

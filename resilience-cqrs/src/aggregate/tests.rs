@@ -1,4 +1,5 @@
 mod dispatch;
+mod lock;
 mod past;
 mod schema;
 mod snapshots;

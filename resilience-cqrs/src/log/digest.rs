@@ -4,17 +4,21 @@ use super::{Append, RowChange};
 
 /// FNV-1a, 64 bits (Fowler, Noll, Vo; draft-eastlake-fnv): stable for ever, which the standard library's hashers are
 /// not, and these numbers are stored. It guards against mistakes, not against an adversary.
-struct Fnv(u64);
+pub(crate) struct Fnv(u64);
 
 impl Fnv {
-    const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self(0xcbf2_9ce4_8422_2325)
     }
 
     /// Adds a field, with its length, so that `ab|c` is not `a|bc`.
-    fn field(&mut self, bytes: &[u8]) {
+    pub(crate) fn field(&mut self, bytes: &[u8]) {
         self.raw(&(bytes.len() as u64).to_le_bytes());
         self.raw(bytes);
+    }
+
+    pub(crate) const fn finish(self) -> u64 {
+        self.0
     }
 
     fn raw(&mut self, bytes: &[u8]) {
@@ -28,7 +32,7 @@ impl Fnv {
 pub(crate) fn of_bytes(bytes: &[u8]) -> u64 {
     let mut hash = Fnv::new();
     hash.field(bytes);
-    hash.0
+    hash.finish()
 }
 
 /// The fingerprint of events and row changes. Not of expectations, conditions and metadata: a second attempt reads again
@@ -59,5 +63,5 @@ pub(super) fn of_append(append: &Append) -> u64 {
             }
         }
     }
-    hash.0
+    hash.finish()
 }

@@ -13,7 +13,7 @@ mod tests;
 pub(crate) mod text;
 
 pub use self::append::{Append, Appended, Committed, Condition, Expected, RowChange, StreamAppend};
-pub(crate) use self::digest::of_bytes as digest_of;
+pub(crate) use self::digest::{Fnv, of_bytes as digest_of};
 pub use self::error::{AppendError, BoxError, Conflict, Corrupt, Missed, ReadError, Unavailable, Violation, Written};
 pub use self::event::{Metadata, NewEvent, Recorded};
 pub use self::id::{CommandId, EventType, Position, Space, StreamId, Tag, Version};

@@ -2,19 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use serde_json::Value;
 use thiserror::Error;
 
-use super::{Inner, Replacement, Schema, Step, stored_name};
+use super::{Current, Event, Inner, Replacement, Schema, Step, Told, stored_name};
 use crate::log::BoxError;
 
 /// Tells a [`Schema`].
-#[derive(Default)]
-pub struct SchemaBuilder {
-    current: Vec<(&'static str, u32)>,
+pub struct SchemaBuilder<E = Told> {
+    current: Vec<(&'static str, Current)>,
     steps: Vec<((&'static str, u32), Step)>,
+    of: PhantomData<fn() -> E>,
 }
 
 /// A schema does not hold together.
@@ -72,13 +73,27 @@ pub enum SchemaError {
 }
 
 impl SchemaBuilder {
+    pub(super) const fn new() -> Self {
+        Self { current: Vec::new(), steps: Vec::new(), of: PhantomData }
+    }
+
     /// There is an event `name` today, and this is its newest version.
     #[must_use]
     pub fn event(mut self, name: &'static str, version: u32) -> Self {
-        self.current.push((name, version));
+        self.current.push((name, Current { version, variant: name }));
         self
     }
+}
 
+impl<E: Event> SchemaBuilder<E> {
+    pub(super) fn of() -> Self {
+        let current =
+            |shape: &super::EventShape| (shape.name(), Current { version: shape.version(), variant: shape.variant() });
+        Self { current: E::SHAPES.iter().map(current).collect(), steps: Vec::new(), of: PhantomData }
+    }
+}
+
+impl<E> SchemaBuilder<E> {
     /// A payload of version `from` is made one of the next version.
     #[must_use]
     pub fn upcast(
@@ -108,15 +123,52 @@ impl SchemaBuilder {
         self
     }
 
+    /// The field `old` of version `from` is called `new` in the next. Where it is missing it stays so.
+    #[must_use]
+    pub fn rename_field(self, name: &'static str, from: u32, old: &'static str, new: &'static str) -> Self {
+        self.upcast(name, from, move |mut payload| {
+            let fields = payload.as_object_mut().ok_or("it has no fields")?;
+            if let Some(value) = fields.remove(old) {
+                fields.insert(new.to_owned(), value);
+            }
+            Ok(payload)
+        })
+    }
+
+    /// The event `name` in version `version` is called `new` today, and has the payload that has in version `new_version`.
+    ///
+    /// ```
+    /// # use resilience_cqrs::aggregate::Schema;
+    /// let schema = Schema::builder()
+    ///     .event("Deposited", 2)
+    ///     .rename_field("Deposited", 1, "amount", "cents")
+    ///     .rename("PaidIn", 1, "Deposited", 1)
+    ///     .drop("InterestRateChanged", 2)
+    ///     .build()?;
+    /// assert_eq!(schema.stored_as("Deposited"), ["Deposited", "Deposited.v2", "PaidIn"]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn rename(self, name: &'static str, version: u32, new: &'static str, new_version: u32) -> Self {
+        self.replace(name, version, [new], move |payload| Ok(vec![Replacement::new(new, new_version, payload)]))
+    }
+
+    /// Nobody asks for the event `name` any more, in any version up to `last`: it stands for nothing, whatever is in it.
+    #[must_use]
+    pub fn drop(mut self, name: &'static str, last: u32) -> Self {
+        self.steps.extend((1..=last).map(|version| ((name, version), Step::Drop)));
+        self
+    }
+
     /// The schema.
     ///
     /// # Errors
     /// See [`SchemaError`]: at the program's start, not when the first old event is read.
-    pub fn build(self) -> Result<Schema, SchemaError> {
+    pub fn build(self) -> Result<Schema<E>, SchemaError> {
         let mut current = BTreeMap::new();
-        for (name, version) in self.current {
-            if current.insert(name, version).is_some() {
-                return Err(SchemaError::Twice { name, version });
+        for (name, today) in self.current {
+            if current.insert(name, today).is_some() {
+                return Err(SchemaError::Twice { name, version: today.version });
             }
         }
         let mut steps = BTreeMap::new();
@@ -136,24 +188,24 @@ impl SchemaBuilder {
             return Err(SchemaError::Circle { name });
         }
         let mut stored = BTreeMap::new();
-        for (name, newest) in &newest {
-            for version in 1..=*newest {
-                if stored.insert(stored_name(name, version), (*name, version)).is_some() {
+        for (&name, &newest) in &newest {
+            for version in 1..=newest {
+                if stored.insert(stored_name(name, version), (name, version)).is_some() {
                     return Err(SchemaError::Twice { name, version });
                 }
             }
         }
-        let written = current.iter().map(|(name, version)| (*name, stored_name(name, *version))).collect();
-        Ok(Schema { inner: Arc::new(Inner { current, steps, stored, written }) })
+        let written = current.iter().map(|(name, today)| (*name, stored_name(name, today.version))).collect();
+        Ok(Schema { inner: Arc::new(Inner { current, steps, stored, written }), of: PhantomData })
     }
 }
 
 /// The last version of every name: of those of today as they say, of former ones the one that is replaced.
 fn newest(
-    current: &BTreeMap<&'static str, u32>,
+    current: &BTreeMap<&'static str, Current>,
     steps: &BTreeMap<(&'static str, u32), Step>,
 ) -> Result<BTreeMap<&'static str, u32>, SchemaError> {
-    let mut newest = current.clone();
+    let mut newest: BTreeMap<_, _> = current.iter().map(|(name, today)| (*name, today.version)).collect();
     for (name, version) in steps.keys() {
         if !current.contains_key(name) {
             let last = newest.entry(name).or_insert(*version);
@@ -193,7 +245,7 @@ fn reaches_itself(name: &'static str, steps: &BTreeMap<(&'static str, u32), Step
     false
 }
 
-impl fmt::Debug for SchemaBuilder {
+impl<E> fmt::Debug for SchemaBuilder<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let older: Vec<_> = self.steps.iter().map(|(of, _)| of).collect();
         f.debug_struct("SchemaBuilder").field("current", &self.current).field("older", &older).finish()

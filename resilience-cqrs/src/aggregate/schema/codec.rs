@@ -4,21 +4,49 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{Schema, Step};
+use super::{Event, Schema, Step, Told};
 use crate::aggregate::{CodecError, EventCodec, json};
-use crate::log::{BoxError, NewEvent, Recorded};
+use crate::log::{BoxError, EventType, NewEvent, Recorded};
 
-impl<E: Serialize + DeserializeOwned> EventCodec<E> for Schema {
+impl<E: Serialize + DeserializeOwned> EventCodec<E> for Schema<Told> {
     fn encode(&self, event: &E) -> Result<NewEvent, CodecError> {
         let (name, payload) = json::encode(event).map_err(|error| CodecError::Encode(error.into()))?;
-        let kind = self.inner.written.get(name);
-        let kind = kind.ok_or_else(|| CodecError::Encode(format!("the schema has no event {name}").into()))?;
-        Ok(NewEvent::new(kind.clone(), payload))
+        Ok(NewEvent::new(self.written(name)?, payload))
     }
 
     fn decode(&self, recorded: &Recorded) -> Result<E, CodecError> {
+        self.read_one(recorded)
+    }
+
+    fn decode_each(&self, recorded: &Recorded, take: &mut dyn FnMut(E)) -> Result<(), CodecError> {
+        self.read_each(recorded, take)
+    }
+}
+
+impl<E: Event + Serialize + DeserializeOwned + 'static> EventCodec<E> for Schema<E> {
+    fn encode(&self, event: &E) -> Result<NewEvent, CodecError> {
+        let (_, payload) = json::encode(event).map_err(|error| CodecError::Encode(error.into()))?;
+        Ok(NewEvent::new(self.written(event.shape().name())?, payload).tags(event.tags()))
+    }
+
+    fn decode(&self, recorded: &Recorded) -> Result<E, CodecError> {
+        self.read_one(recorded)
+    }
+
+    fn decode_each(&self, recorded: &Recorded, take: &mut dyn FnMut(E)) -> Result<(), CodecError> {
+        self.read_each(recorded, take)
+    }
+}
+
+impl<T> Schema<T> {
+    fn written(&self, name: &str) -> Result<EventType, CodecError> {
+        let kind = self.inner.written.get(name).cloned();
+        kind.ok_or_else(|| CodecError::Encode(format!("the schema has no event {name}").into()))
+    }
+
+    fn read_one<E: DeserializeOwned>(&self, recorded: &Recorded) -> Result<E, CodecError> {
         let (mut first, mut count) = (None, 0);
-        self.decode_each(recorded, &mut |event| {
+        self.read_each(recorded, &mut |event| {
             count += 1;
             first.get_or_insert(event);
         })?;
@@ -28,12 +56,15 @@ impl<E: Serialize + DeserializeOwned> EventCodec<E> for Schema {
         }
     }
 
-    fn decode_each(&self, recorded: &Recorded, take: &mut dyn FnMut(E)) -> Result<(), CodecError> {
+    fn read_each<E: DeserializeOwned>(&self, recorded: &Recorded, take: &mut dyn FnMut(E)) -> Result<(), CodecError> {
         let unknown = || CodecError::UnknownType { position: recorded.position, kind: recorded.kind.clone() };
         let (name, version) = *self.inner.stored.get(&recorded.kind).ok_or_else(unknown)?;
-        if self.inner.current.get(name) == Some(&version) {
+        if self.inner.current.get(name).is_some_and(|today| today.version == version) {
             take(self.read(recorded, name, &recorded.payload)?);
             return Ok(());
+        }
+        if let Some(Step::Drop) = self.inner.steps.get(&(name, version)) {
+            return Ok(()); // Not even looked at: its payload need not be JSON.
         }
         let payload = serde_json::from_slice(&recorded.payload).map_err(|error| malformed(recorded, error.into()))?;
         let mut events = Vec::new();
@@ -42,9 +73,7 @@ impl<E: Serialize + DeserializeOwned> EventCodec<E> for Schema {
         events.into_iter().for_each(take);
         Ok(())
     }
-}
 
-impl Schema {
     fn bring_up<E: DeserializeOwned>(
         &self,
         recorded: &Recorded,
@@ -73,6 +102,7 @@ impl Schema {
                     }
                     return Ok(());
                 }
+                Some(Step::Drop) => return Ok(()),
                 None => {
                     let payload = serde_json::to_vec(&payload).map_err(|error| malformed(recorded, error.into()))?;
                     events.push(self.read(recorded, name, &payload)?);
@@ -83,7 +113,8 @@ impl Schema {
     }
 
     fn read<E: DeserializeOwned>(&self, recorded: &Recorded, name: &str, payload: &[u8]) -> Result<E, CodecError> {
-        json::decode(name, payload).map_err(|error| match error {
+        let variant = self.inner.current.get(name).map_or(name, |today| today.variant);
+        json::decode(variant, payload).map_err(|error| match error {
             json::DecodeError::UnknownType => malformed(recorded, format!("there is no event {name}").into()),
             json::DecodeError::Json(error) => malformed(recorded, error.into()),
         })

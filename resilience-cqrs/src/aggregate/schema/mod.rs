@@ -2,10 +2,16 @@
 
 mod build;
 mod codec;
+mod lock;
+mod shape;
 
 pub use self::build::{SchemaBuilder, SchemaError};
+pub use self::lock::{EventTypes, LockError, SchemaChange, SchemaLock, What};
+pub use self::shape::{Event, EventShape, FieldShape};
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -56,19 +62,36 @@ use crate::log::{BoxError, EventType};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
+/// # Of a type that says so itself
+///
+/// [`Schema::of`] takes names and versions from a type that is [`Event`], and adds its tags to what is written; only what
+/// becomes of older events is left to tell.
+///
 /// # Limits
 ///
-/// The names are told by hand and compared with nothing: an event the schema does not list cannot be written, and a
-/// payload that was changed without a new version is found when it cannot be read. Older payloads pass through
+/// Names told by hand are compared with nothing: an event the schema does not list cannot be written, and a payload that
+/// was changed without a new version is found when it cannot be read, or by a [`SchemaLock`] before that. Older payloads pass through
 /// `serde_json::Value`, which costs a few microseconds; those of the newest version do not.
-#[derive(Clone)]
-pub struct Schema {
+pub struct Schema<E = Told> {
     inner: Arc<Inner>,
+    of: PhantomData<fn() -> E>,
+}
+
+/// Of a [`Schema`] whose events were told by hand, and which serves any type.
+#[derive(Clone, Copy, Debug)]
+pub enum Told {}
+
+/// An event of today.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Current {
+    version: u32,
+    /// What serde calls it.
+    variant: &'static str,
 }
 
 struct Inner {
     /// The newest version of each event there is today.
-    current: BTreeMap<&'static str, u32>,
+    current: BTreeMap<&'static str, Current>,
     /// What becomes of each older one.
     steps: BTreeMap<(&'static str, u32), Step>,
     /// What is stored under which name.
@@ -83,6 +106,8 @@ enum Step {
     Upcast(Arc<dyn Fn(Value) -> Result<Value, BoxError> + Send + Sync>),
     /// To events of these names.
     Replace(BTreeSet<&'static str>, Arc<dyn Fn(Value) -> Result<Vec<Replacement>, BoxError> + Send + Sync>),
+    /// To nothing.
+    Drop,
 }
 
 /// An event that stands for a former one.
@@ -103,9 +128,39 @@ impl Replacement {
 impl Schema {
     /// A schema that knows nothing yet.
     pub fn builder() -> SchemaBuilder {
-        SchemaBuilder::default()
+        SchemaBuilder::new()
     }
 
+    /// A schema of the events that `E` says there are.
+    ///
+    /// ```
+    /// use resilience_cqrs::aggregate::{EventCodec, Event, EventShape, FieldShape, Schema};
+    /// use resilience_cqrs::Tag;
+    ///
+    /// #[derive(serde::Serialize, serde::Deserialize)]
+    /// struct Deposited { owner: String, cents: i64 }
+    ///
+    /// // What `#[derive(Event)]` writes, with `#[event(version = 2)]` and `#[event(tag)]` on the owner.
+    /// impl Event for Deposited {
+    ///     const SHAPES: &'static [EventShape] =
+    ///         &[EventShape::new("Deposited", 2, &[FieldShape::new("owner", "String"), FieldShape::new("cents", "i64")])];
+    ///     fn shape(&self) -> &'static EventShape { &Self::SHAPES[0] }
+    ///     fn tags(&self) -> Vec<Tag> { vec![format!("owner:{}", self.owner).into()] }
+    /// }
+    ///
+    /// let schema = Schema::of::<Deposited>().rename_field("Deposited", 1, "amount", "cents").build()?;
+    /// let event = schema.encode(&Deposited { owner: "ann".into(), cents: 5 })?;
+    /// assert_eq!((event.kind, event.tags), ("Deposited.v2".into(), vec!["owner:ann".into()]));
+    /// // A version without a way to it is found at the start.
+    /// assert!(Schema::of::<Deposited>().build().is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn of<E: Event>() -> SchemaBuilder<E> {
+        SchemaBuilder::of()
+    }
+}
+
+impl<E> Schema<E> {
     /// The names under which events are stored that are events of `name` today, or may be: for a query by type.
     pub fn stored_as(&self, name: &str) -> Vec<EventType> {
         let becomes = |stored: &(&'static str, u32)| {
@@ -133,8 +188,14 @@ fn stored_name(name: &'static str, version: u32) -> EventType {
     if version == 1 { EventType::from_static(name) } else { EventType::from(format!("{name}.v{version}")) }
 }
 
-impl std::fmt::Debug for Schema {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl<E> Clone for Schema<E> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone(), of: PhantomData }
+    }
+}
+
+impl<E> fmt::Debug for Schema<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Schema")
             .field("current", &self.inner.current)
             .field("older", &self.inner.steps.keys().collect::<Vec<_>>())

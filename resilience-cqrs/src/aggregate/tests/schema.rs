@@ -117,6 +117,8 @@ fn a_schema_that_does_not_hold_together_is_refused_at_the_start() {
             Schema::builder().replace("A", 1, ["B"], to_b),
             SchemaError::UnknownTarget { name: "A", version: 1, target: "B" },
         ),
+        (Schema::builder().event("A", 1).rename("B", 2, "A", 1), SchemaError::Gap { name: "B", version: 1 }),
+        (Schema::builder().event("A", 1).drop("A", 1), SchemaError::Beyond { name: "A", version: 1, newest: 1 }),
         (
             Schema::builder().replace("A", 1, ["B"], to_b).replace("B", 1, ["A"], none),
             SchemaError::Circle { name: "A" },
