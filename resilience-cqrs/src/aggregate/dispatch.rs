@@ -203,7 +203,9 @@ impl ByExecution {
         match error {
             ExecuteError::Refused(_) => Classification::SUCCESS,
             ExecuteError::Conflict { .. } => Classification::IGNORE.retryable(true),
-            ExecuteError::Append(AppendError::Invalid(_) | AppendError::IdMisuse { .. }) => Classification::IGNORE,
+            ExecuteError::Invalid(_) | ExecuteError::Append(AppendError::Invalid(_) | AppendError::IdMisuse { .. }) => {
+                Classification::IGNORE
+            }
             ExecuteError::Append(AppendError::Unavailable(unavailable)) => {
                 let safe = self.repeatable || unavailable.written == Written::No;
                 Classification::FAILURE.retryable(unavailable.retryable && safe)

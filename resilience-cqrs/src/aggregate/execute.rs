@@ -95,6 +95,9 @@ pub enum ExecuteError<E> {
     /// The store could not be read.
     #[error(transparent)]
     Read(ReadError),
+    /// The aggregate decided an event that it says cannot be; see [`Decider::validate`].
+    #[error("an event that was decided is not valid")]
+    Invalid(#[source] BoxError),
     /// An event cannot be written down or read back.
     #[error(transparent)]
     Codec(#[from] CodecError),
@@ -107,7 +110,7 @@ impl<E> ExecuteError<E> {
             Self::Conflict { .. } => true,
             Self::Append(error) => error.is_retryable(),
             Self::Read(error) => error.is_retryable(),
-            Self::Refused(_) | Self::Codec(_) => false,
+            Self::Refused(_) | Self::Invalid(_) | Self::Codec(_) => false,
         }
     }
 
@@ -337,6 +340,7 @@ impl<'r, D: Decider, S: EventStore, C: EventCodec<D::Event>> Request<'r, D, S, C
         once: Option<&Once>,
     ) -> Result<Append, ExecuteError<D::Error>> {
         let shared = &self.repository.shared;
+        decided.iter().try_for_each(D::validate).map_err(ExecuteError::Invalid)?;
         let metadata = match &self.metadata {
             Some(metadata) => metadata.clone(),
             None => Metadata::from_context(&Context::capture(&shared.pace.timer)),

@@ -146,6 +146,9 @@ where
         assert_eq!(self.decided, Ok(expected), "decided (left) is not as expected (right)");
         let Given { mut state, mut history } = self.given;
         for event in self.decided.into_iter().flatten() {
+            if let Err(problem) = D::validate(&event) {
+                panic!("{event:?} is not valid: {problem}");
+            }
             state.evolve(&event);
             history.push(event);
         }

@@ -87,8 +87,9 @@ mod schema;
 mod snapshot;
 #[cfg(test)]
 mod tests;
+mod unknown;
 
-use crate::log::Tag;
+use crate::log::{BoxError, Tag};
 
 pub use self::codec::{CodecError, EventCodec, Json};
 pub use self::dispatch::{ByExecution, Dispatch, DispatchFuture};
@@ -101,6 +102,7 @@ pub use self::schema::{
     SchemaError, SchemaLock, Told, What,
 };
 pub use self::snapshot::{SnapshotCounts, Snapshots};
+pub use self::unknown::{OnUnknown, Unknown};
 #[cfg(feature = "derive")]
 pub use resilience_cqrs_derive::Event;
 
@@ -136,6 +138,16 @@ pub trait Decider: Default + Send + Sync + 'static {
     fn on_conflict(&self, decided: &[Self::Event], missed: &[Self::Event]) -> OnConflict {
         let _ = (decided, missed);
         OnConflict::Rebase
+    }
+
+    /// What must hold of every event, whatever decided it: a guard against mistakes in `decide`, which would stay in the log
+    /// for good. By default nothing.
+    ///
+    /// # Errors
+    /// What is wrong with it: the command fails as [`Invalid`](ExecuteError::Invalid), and nothing is written.
+    fn validate(event: &Self::Event) -> Result<(), BoxError> {
+        let _ = event;
+        Ok(())
     }
 
     /// What an event is about, for queries and decisions that reach over several aggregates. By default nothing.

@@ -4,6 +4,7 @@ mod past;
 mod schema;
 mod snapshots;
 mod states;
+mod unknown;
 
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -341,4 +342,57 @@ fn rules_are_tested_without_a_store() {
     let after = given::<Counter>([Counted::Set(8)]).when(Command::AddUpTo(2, 10)).then([Counted::Moved(0, 2)]);
     assert_eq!(after.state().total, 10);
     after.when(Command::Nothing).then([]);
+}
+
+/// Counts what must not go below zero, and has a rule that forgets about it.
+#[derive(Clone, Debug, Default)]
+struct Careless;
+
+impl Decider for Careless {
+    const STREAM: &'static str = "careless";
+    type Command = i64;
+    type Event = Counted;
+    type Error = ();
+
+    fn evolve(&mut self, _: &Counted) {}
+
+    fn decide(&self, by: &i64) -> Result<Vec<Counted>, ()> {
+        Ok(vec![Counted::Added { by: 1 }, Counted::Added { by: *by }])
+    }
+
+    fn validate(event: &Counted) -> Result<(), crate::BoxError> {
+        match event {
+            Counted::Added { by } if *by < 0 => Err("less than nothing was added".into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn tags(event: &Counted) -> Vec<crate::Tag> {
+        let long = matches!(event, Counted::Added { by } if *by == 99);
+        vec!["t".repeat(if long { 256 } else { 1 }).into()]
+    }
+}
+
+/// Scenario 38: what is wrong with one event keeps its neighbours out of the log too, as every limit of the log does.
+#[tokio::test]
+async fn an_event_that_does_not_pass_validation_is_not_written_and_nothing_beside_it() {
+    let store = MemoryStore::new();
+    let counters: Repository<Careless, _> = Repository::new(store.clone());
+    let error = counters.execute("1", &-5).await.unwrap_err();
+    assert!(!error.is_retryable());
+    assert!(
+        matches!(&error, ExecuteError::Invalid(why) if why.to_string() == "less than nothing was added"),
+        "{error:?}"
+    );
+    let oversized = counters.execute("1", &99).await.unwrap_err();
+    assert!(matches!(oversized, ExecuteError::Append(AppendError::Invalid(_))), "{oversized:?}");
+    assert_eq!(store.head(), Position::ORIGIN);
+    counters.execute("1", &5).await.unwrap();
+    assert_eq!(store.head(), Position::new(2));
+}
+
+#[test]
+#[should_panic(expected = "Added { by: -5 } is not valid: less than nothing was added")]
+fn the_fixture_lets_no_event_pass_that_the_repository_refuses() {
+    given::<Careless>([]).when(-5).then([Counted::Added { by: 1 }, Counted::Added { by: -5 }]);
 }
