@@ -88,5 +88,5 @@ async fn write(store: SqliteStore, sent: Arc<AtomicU64>, task: u64, events: u64)
 fn resident_mib() -> u64 {
     let pages = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
     let resident = pages.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or_default();
-    resident * 4096 >> 20
+    (resident * 4096) >> 20
 }
