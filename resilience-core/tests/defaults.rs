@@ -114,6 +114,7 @@ fn what_breaks_and_what_repeats_is_set_as_its_page_says() {
             ("budget", "one of its own: 0.1 retries a request, 100 saved up", "budget: Own"),
             ("hint", "between the backoff and its cap", "hint: Clamped"),
             ("max_elapsed", "none", "max_elapsed: None"),
+            ("dry_run", "off", OFF),
             ("classify", "[`ByResult`]", ""),
             ("replay", "by `Clone`", ""),
         ],

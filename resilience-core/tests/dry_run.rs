@@ -246,6 +246,41 @@ async fn a_hedge_and_a_fallback_on_trial_send_and_replace_nothing() {
     assert_eq!((fallback.snapshot().would_fall_back, names.take()), (1, vec!["would_fall_back"]));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_retry_on_trial_sends_nothing_twice_waits_for_nothing_and_pays_nothing() {
+    use resilience_core::retry::{self, Backoff, Jitter, Reason, Retry, RetryBudget};
+
+    let names = Names::default();
+    let second = Backoff::constant(Duration::from_secs(1)).jitter(Jitter::None);
+    let builder = || Retry::builder().backoff(second.clone()).listener(names.clone());
+    let budget = RetryBudget::builder().start(1).build().unwrap();
+    let trial = builder().budget(budget.clone()).long_poll(true).dry_run(true).build().unwrap();
+    let down = async |_| Err::<(), _>(Error::Service("down"));
+    let start = SharedTimer::default().now();
+    for calls in 1..=20 {
+        let (answer, report) = retry::report(trial.run(down)).await;
+        let report = report.unwrap();
+        assert_eq!((answer, report.attempts, report.gave_up), (Err(Error::Service("down")), 1, Some(Reason::DryRun)));
+        let seen = trial.snapshot();
+        assert_eq!((seen.would_retry, seen.retries, seen.gave_up), (calls, 0, 0));
+        // The budget is for those in earnest: one token was there, and it is still.
+        assert!(budget.snapshot().available >= 1.0);
+    }
+    assert_eq!(names.take(), ["would_retry"; 20]);
+    // What would not have been retried is told as in earnest; and a long poll does not wait on trial.
+    trial.reconfigure(builder().attempts(1).dry_run(true)).unwrap();
+    assert!(trial.run(down).await.is_err());
+    let spent = RetryBudget::builder().start(0).build().unwrap();
+    let poor = builder().budget(spent).long_poll(true).dry_run(true).build().unwrap();
+    assert!(poor.run(down).await.is_err());
+    assert_eq!(names.take(), ["gave_up"; 2]);
+    assert_eq!(SharedTimer::default().now(), start);
+    // In earnest from now on.
+    trial.reconfigure(builder().attempts(2)).unwrap();
+    assert!(trial.run(down).await.is_err());
+    assert_eq!(names.take(), ["retrying", "gave_up"]);
+}
+
 #[test]
 fn a_batch_on_trial_lets_everybody_wait() {
     use resilience_core::batch::{Batch, Unanswered};

@@ -44,6 +44,9 @@ pub struct RetryConfig {
     /// Whether a call without budget waits once more before it fails.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub long_poll: Option<bool>,
+    /// Whether retries are decided and counted, and not sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dry_run: Option<bool>,
     /// What retries are paid from. Unless set, the policy has a budget of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub budget: Option<BudgetChoice>,
@@ -91,6 +94,7 @@ impl RetryConfig {
             self.hint => hint,
             self.max_elapsed => max_elapsed,
             self.long_poll => long_poll,
+            self.dry_run => dry_run,
             self.seed => seed,
         );
         if let Some(backoff) = &self.backoff {

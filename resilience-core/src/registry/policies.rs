@@ -79,6 +79,7 @@ managed! {
                 retries: Figure::Count(seen.retries),
                 recovered: Figure::Count(seen.recovered),
                 gave_up: Figure::Count(seen.gave_up),
+                would_retry: Figure::Count(seen.would_retry),
             );
             if let Some(budget) = seen.budget {
                 figures.push(("budget_available", Figure::Number(budget.available)));

@@ -56,6 +56,7 @@ impl RetryBuilder {
                 hint: Hint::Clamped,
                 max_elapsed: None,
                 long_poll: false,
+                dry_run: false,
             },
             budget: Budget::Own,
             seed: None,
@@ -188,6 +189,32 @@ impl RetryBuilder {
     /// that are few and patient.
     pub fn unlimited(mut self) -> Self {
         self.budget = Budget::Unlimited;
+        self
+    }
+
+    /// Decides, counts and tells, and sends nothing twice; off unless set. What a retry would have taken from the budget
+    /// is given back at once.
+    ///
+    /// A failure for which another attempt is decided goes to the caller, and counts as one
+    /// [that would be retried](super::Snapshot::would_retry): over the calls, it is the load that the first of the retries
+    /// would add. Whether that would have helped, or others followed, only an attempt could tell.
+    ///
+    /// ```
+    /// use resilience_core::Error;
+    /// use resilience_core::retry::{self, Reason, Retry};
+    ///
+    /// # futures::executor::block_on(async {
+    /// let retry = Retry::builder().dry_run(true).build()?;
+    /// let mut sent = 0;
+    /// let call = retry.run(|_| { sent += 1; async { Err::<(), _>(Error::Service("down")) } });
+    /// let (answer, report) = retry::report(call).await;
+    /// assert_eq!((answer, sent), (Err(Error::Service("down")), 1));
+    /// assert_eq!((report.unwrap().gave_up, retry.snapshot().would_retry), (Some(Reason::DryRun), 1));
+    /// # Ok::<(), resilience_core::ConfigError>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn dry_run(mut self, dry_run: bool) -> Self {
+        self.rules.dry_run = dry_run;
         self
     }
 

@@ -26,6 +26,13 @@ pub enum Event {
         /// How long it waits.
         delay: Duration,
     },
+    /// Another attempt would have been scheduled, in a dry run; the answer went to the caller as it is.
+    WouldRetry {
+        /// The number of the attempt there would have been.
+        attempt: u32,
+        /// How long it would have waited.
+        delay: Duration,
+    },
     /// The last answer went to the caller as it is.
     GaveUp {
         /// Attempts made.
@@ -48,6 +55,7 @@ impl Fact for Event {
     fn name(&self) -> &'static str {
         match self {
             Self::Retrying { .. } => "retrying",
+            Self::WouldRetry { .. } => "would_retry",
             Self::GaveUp { .. } => "gave_up",
             Self::Recovered { .. } => "recovered",
         }
@@ -55,7 +63,7 @@ impl Fact for Event {
 
     fn severity(&self) -> Severity {
         match self {
-            Self::Retrying { .. } => Severity::Warn,
+            Self::Retrying { .. } | Self::WouldRetry { .. } => Severity::Warn,
             // The caller's own mistakes are ordinary traffic.
             Self::GaveUp { reason: Reason::Permanent | Reason::NotReplayable, .. } => Severity::Debug,
             Self::GaveUp { .. } => Severity::Warn,
@@ -66,13 +74,13 @@ impl Fact for Event {
     fn reason(&self) -> Option<&'static str> {
         match self {
             Self::GaveUp { reason, .. } => Some(reason.label()),
-            Self::Retrying { .. } | Self::Recovered { .. } => None,
+            Self::Retrying { .. } | Self::WouldRetry { .. } | Self::Recovered { .. } => None,
         }
     }
 
     fn duration(&self) -> Option<(&'static str, Duration)> {
         match self {
-            Self::Retrying { delay, .. } => Some(("delay", *delay)),
+            Self::Retrying { delay, .. } | Self::WouldRetry { delay, .. } => Some(("delay", *delay)),
             Self::GaveUp { .. } | Self::Recovered { .. } => None,
         }
     }
@@ -116,6 +124,9 @@ pub enum Reason {
     Refused,
     /// The service failed to get ready for another attempt.
     NotReady,
+    /// Nothing but the [dry run](super::RetryBuilder::dry_run). Told by a [`report`](super::report());
+    /// the event is [`WouldRetry`](Event::WouldRetry).
+    DryRun,
 }
 
 impl Reason {
@@ -130,6 +141,7 @@ impl Reason {
             Self::Permanent => "permanent",
             Self::Refused => "refused",
             Self::NotReady => "not_ready",
+            Self::DryRun => "dry_run",
         }
     }
 }

@@ -18,6 +18,8 @@ pub(crate) struct Rules {
     pub(crate) max_elapsed: Option<Duration>,
     /// Whether a call whose retry the budget forbids waits before it fails.
     pub(crate) long_poll: bool,
+    /// Whether what another attempt was decided for is sent none.
+    pub(crate) dry_run: bool,
 }
 
 /// What a retry does with the server's wish when to be called again, `t` being the delay of the backoff.

@@ -78,6 +78,7 @@
 //! | [`budget`](RetryBuilder::budget) | one of its own: 0.1 retries a request, 100 saved up | retries without a bound are how an outage outlives its cause |
 //! | [`hint`](RetryBuilder::hint) | between the backoff and its cap | a server may slow us down, not put us to sleep for a day |
 //! | [`max_elapsed`](RetryBuilder::max_elapsed) | none | the request's deadline binds all layers together |
+//! | [`dry_run`](RetryBuilder::dry_run) | off | |
 //! | [`classify`](RetryLayer::classify) | [`ByResult`](crate::ByResult) | errors may pass; our own refusals are not retried |
 //! | [`replay`](RetryLayer::replay) | by `Clone` | whether a request may be sent twice only its owner knows: set [`retry_if`](RetryLayer::retry_if) where it may not |
 //!
@@ -89,6 +90,7 @@
 //! |---|---|---|
 //! | [`Retrying`](Event::Retrying) | another attempt was scheduled | warn |
 //! | [`Recovered`](Event::Recovered) | an attempt after the first was answered | info |
+//! | [`WouldRetry`](Event::WouldRetry) | another attempt would have been scheduled, in a dry run | warn |
 //! | [`GaveUp`](Event::GaveUp) | the last failure went to the caller | warn; debug if no retry was in question |
 //!
 //! A call whose first attempt is answered makes none.
@@ -118,6 +120,8 @@
 //! - Do bound each attempt by a timeout inside: one that hangs is never repeated.
 //! - Do say with [`retry_if`](RetryLayer::retry_if) what may be sent twice; over HTTP, `http_layer` knows.
 //! - Do let all retries of a process that call one service share a [budget](RetryBudget).
+//! - Do try it with [`dry_run`](RetryBuilder::dry_run) where nobody knows how much of the traffic fails:
+//!   [`Snapshot::would_retry`] over the calls is the least load it adds.
 //! - Don't classify a mistake of the caller as a failure: it fares no better the second time.
 //! - Don't answer an outage with more attempts; what helps then is a [circuit breaker](crate::circuit_breaker).
 //!

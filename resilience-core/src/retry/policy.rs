@@ -58,6 +58,7 @@ pub(super) struct Shared {
     retries: AtomicU64,
     recovered: AtomicU64,
     gave_up: AtomicU64,
+    would_retry: AtomicU64,
 }
 
 impl Retry {
@@ -74,7 +75,6 @@ impl Retry {
         timer: SharedTimer,
         listeners: Listeners,
     ) -> Self {
-        let (retries, recovered, gave_up) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
         let (attempts, is_timed) = (AtomicU32::new(rules.attempts), AtomicBool::new(rules.max_elapsed.is_some()));
         let rules = ArcSwap::from_pointee(rules);
         let shared = Shared {
@@ -87,9 +87,10 @@ impl Retry {
             rng,
             timer,
             listeners,
-            retries,
-            recovered,
-            gave_up,
+            retries: AtomicU64::new(0),
+            recovered: AtomicU64::new(0),
+            gave_up: AtomicU64::new(0),
+            would_retry: AtomicU64::new(0),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -155,8 +156,8 @@ impl Retry {
         Run::new(self, classify, operation)
     }
 
-    /// Takes over the rules of `builder`: attempts, backoffs, hint and longest time. Calls under way go by them from
-    /// their next decision on. Name, budget, seed, timer and listeners stay what they are.
+    /// Takes over the rules of `builder`: attempts, backoffs, hint, longest time, long poll and dry run. Calls under way
+    /// go by them from their next decision on. Name, budget, seed, timer and listeners stay what they are.
     ///
     /// # Errors
     ///
@@ -207,6 +208,7 @@ impl Retry {
             retries: read(&self.shared.retries),
             recovered: read(&self.shared.recovered),
             gave_up: read(&self.shared.gave_up),
+            would_retry: read(&self.shared.would_retry),
             budget: self.budget().map(RetryBudget::snapshot),
         }
     }
@@ -251,6 +253,7 @@ impl Shared {
     pub(super) fn emit(&self, event: Event) {
         let (counter, noted) = match event {
             Event::Retrying { .. } => (&self.retries, None),
+            Event::WouldRetry { attempt, .. } => (&self.would_retry, Some((attempt - 1, Some(Reason::DryRun)))),
             Event::Recovered { attempts } => (&self.recovered, Some((attempts, None))),
             Event::GaveUp { attempts, reason } => (&self.gave_up, Some((attempts, Some(reason)))),
         };
@@ -286,8 +289,11 @@ pub struct Snapshot {
     pub retries: u64,
     /// Calls answered by an attempt after the first.
     pub recovered: u64,
-    /// Calls whose failure went to the caller.
+    /// Calls whose failure went to the caller, because no other attempt was to be made.
     pub gave_up: u64,
+    /// Calls whose failure went to the caller, and for which another attempt would have been made but for a
+    /// [dry run](RetryBuilder::dry_run).
+    pub would_retry: u64,
     /// The budget, if there is one.
     pub budget: Option<budget::Snapshot>,
 }

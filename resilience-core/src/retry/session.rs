@@ -157,13 +157,19 @@ impl Session {
         let times = Times { now, started, deadline };
         let delay = self.machine.wait(&rules, failure, policy.rng.unit(), times).map_err(|reason| (reason, None))?;
         // The budget is asked last, so that no token is taken for a retry that time forbids.
-        let lingers = (rules.long_poll && !delay.is_zero()).then(|| now + delay);
+        let lingers = (rules.long_poll && !rules.dry_run && !delay.is_zero()).then(|| now + delay);
         if forbidden.is_some() {
             // The budget was empty when the request came, so there is no copy of it, whatever there is by now.
             return Err((Reason::Budget, lingers));
         }
         if let Some(budget) = &policy.budget {
             self.permit = Some(budget.withdraw(kind).ok_or((Reason::Budget, lingers))?);
+        }
+        if rules.dry_run {
+            // Never spent, and so refunded.
+            self.permit = None;
+            policy.emit(Event::WouldRetry { attempt: self.attempt().saturating_add(1), delay });
+            return Ok(Next::Return);
         }
         self.machine.scheduled();
         policy.emit(Event::Retrying { attempt: self.attempt(), delay });

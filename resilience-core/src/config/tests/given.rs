@@ -92,6 +92,7 @@ fn retries() -> BoxedStrategy<RetryConfig> {
             hint,
             max_elapsed,
             long_poll: None,
+            dry_run: None,
             budget,
             seed,
         })

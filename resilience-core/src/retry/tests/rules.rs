@@ -106,6 +106,7 @@ fn a_hint_that_is_taken_exactly_starts_the_backoff_anew() {
         hint: Hint::Exact,
         max_elapsed: None,
         long_poll: false,
+        dry_run: false,
     };
     let times = machine::Times { now: Timestamp::ORIGIN, started: Timestamp::ORIGIN, deadline: None };
     let mut session = machine::Session::new();
@@ -125,6 +126,7 @@ fn a_wait_that_ends_at_a_bound_is_as_late_as_one_that_ends_past_it() {
         hint: Hint::Clamped,
         max_elapsed: Some(ms(500)),
         long_poll: false,
+        dry_run: false,
     };
     let failure = machine::Failure { retryable: true, hint: None, spent: None };
     let started = Timestamp::from_nanos(7);
@@ -218,7 +220,7 @@ proptest! {
         within in durations(), takes in durations(), hint in proptest::option::of(durations()),
     ) {
         let rules = machine::Rules {
-            attempts, backoff: backoff.jitter(jitter), throttled: None, hint: Hint::Clamped, max_elapsed: Some(within), long_poll: false,
+            attempts, backoff: backoff.jitter(jitter), throttled: None, hint: Hint::Clamped, max_elapsed: Some(within), long_poll: false, dry_run: false,
         };
         let mut rng = Rng::seeded(seed);
         let mut session = machine::Session::new();
