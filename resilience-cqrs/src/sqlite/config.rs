@@ -19,6 +19,7 @@ use super::{OpenError, SqliteStore, open};
 /// | [`lock_wait`](Self::lock_wait) | 5 s | an orderly restart overlaps for a moment, a mistake does not pass |
 /// | [`busy_timeout`](Self::busy_timeout) | 5 s | tools that write to read models hold the database for milliseconds |
 /// | [`max_size`](Self::max_size) | none | the disk's own limit |
+/// | [`erase`](Self::erase) | no | only keys need it, and it costs a commit as much again |
 /// | [`timer`](Self::timer) | tokio's | |
 #[derive(Clone, Debug)]
 pub struct SqliteStoreBuilder {
@@ -27,6 +28,7 @@ pub struct SqliteStoreBuilder {
     pub(super) lock_wait: Duration,
     pub(super) busy_timeout: Duration,
     pub(super) max_bytes: Option<u64>,
+    pub(super) erase: bool,
     pub(super) timer: SharedTimer,
     pub(super) listeners: Listeners,
     #[cfg(test)]
@@ -41,6 +43,7 @@ impl SqliteStoreBuilder {
             lock_wait: Duration::from_secs(5),
             busy_timeout: Duration::from_secs(5),
             max_bytes: None,
+            erase: false,
             timer: SharedTimer::default(),
             listeners: Listeners::default(),
             #[cfg(test)]
@@ -99,6 +102,17 @@ impl SqliteStoreBuilder {
     #[must_use]
     pub fn max_size(mut self, bytes: u64) -> Self {
         self.max_bytes = Some(bytes);
+        self
+    }
+
+    /// Whether the file is to hold nothing any more of rows that were deleted or replaced: freed bytes are overwritten with
+    /// zeros, and the write-ahead log is brought over and cut after each batch of appends. For keys that are to be gone
+    /// when they are [destroyed](crate::privacy); what the file system and the medium keep of it is out of reach.
+    ///
+    /// A reader of another program that is in the middle of something holds back the cut until a later append.
+    #[must_use]
+    pub fn erase(mut self, erase: bool) -> Self {
+        self.erase = erase;
         self
     }
 

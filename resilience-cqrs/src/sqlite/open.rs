@@ -92,7 +92,7 @@ fn connect(path: &Path, config: SqliteStoreBuilder) -> Result<Opened, OpenError>
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut conn = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_CREATE).map_err(explain)?;
     conn.busy_timeout(config.busy_timeout).map_err(explain)?;
-    prepare_writer(&mut conn, path, config.max_bytes).map_err(|error| match error {
+    prepare_writer(&mut conn, path, config.max_bytes, config.erase).map_err(|error| match error {
         OpenError::Sqlite(error) => explain(error),
         other => other,
     })?;
@@ -115,6 +115,7 @@ fn connect(path: &Path, config: SqliteStoreBuilder) -> Result<Opened, OpenError>
         timer: config.timer,
         name: config.name.clone(),
         listeners: config.listeners,
+        erase: config.erase,
         given_up,
         #[cfg(test)]
         faults: config.faults,
@@ -123,7 +124,7 @@ fn connect(path: &Path, config: SqliteStoreBuilder) -> Result<Opened, OpenError>
     Ok((conn, guard, SqliteStore { shared: Arc::new(shared) }, writer))
 }
 
-fn prepare_writer(conn: &mut Connection, path: &Path, max_bytes: Option<u64>) -> Result<(), OpenError> {
+fn prepare_writer(conn: &mut Connection, path: &Path, max_bytes: Option<u64>, erase: bool) -> Result<(), OpenError> {
     let mode: String = conn.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
     if !mode.eq_ignore_ascii_case("wal") {
         return Err(OpenError::NoWal { path: path.to_owned() });
@@ -139,6 +140,7 @@ fn prepare_writer(conn: &mut Connection, path: &Path, max_bytes: Option<u64>) ->
     conn.pragma_update(None, "journal_size_limit", WAL_KEEP)?;
     conn.pragma_update(None, "cache_size", -WRITER_CACHE)?;
     conn.pragma_update(None, "temp_store", "MEMORY")?;
+    conn.pragma_update(None, "secure_delete", erase)?;
     if let Some(bytes) = max_bytes {
         let page: u64 = conn.pragma_query_value(None, "page_size", |row| row.get::<_, i64>(0))?.unsigned_abs();
         let pages = i64::try_from(bytes / page.max(1)).unwrap_or(i64::MAX).clamp(1, i64::from(u32::MAX) - 2);

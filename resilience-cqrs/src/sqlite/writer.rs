@@ -53,6 +53,7 @@ pub(super) struct Writer {
     pub(super) timer: SharedTimer,
     pub(super) name: Name,
     pub(super) listeners: Listeners,
+    pub(super) erase: bool,
     /// Held until the file is given up.
     pub(super) given_up: watch::Sender<()>,
     #[cfg(test)]
@@ -178,6 +179,12 @@ impl Writer {
 
     /// Brings the write-ahead log over when it is long, between commits and never inside one.
     fn checkpoint(&self, conn: &Connection, next: &mut u64) -> Result<(), Fault> {
+        if self.erase {
+            let (done, left) = pages_done(conn.wal_checkpoint_v2(None::<&str>, CheckpointMode::TRUNCATE))
+                .map(|(pages, done)| (done, pages.saturating_sub(done)))?;
+            self.emit(|| Event::Checkpointed { pages: done, left });
+            return Ok(());
+        }
         let (pages, _) = pages(conn.wal_checkpoint_v2(None::<&str>, CheckpointMode::NOOP)?);
         // The log begins again at its start once it was brought over completely.
         if pages < *next {
