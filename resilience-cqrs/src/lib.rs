@@ -19,6 +19,7 @@
 //! | `audit` | finds out whether somebody has changed what happened, and where first (feature `audit`) |
 //! | [`lease`] | says which of several processes may act, by the database's clock (with `sqlite` or `postgres`) |
 //! | [`queries`] | answers questions to read models, and waits for what the one who asks has already done |
+//! | `privacy` | encrypts what is personal, so that who is forgotten is forgotten everywhere (feature `privacy`) |
 //! | [`testing`] | tests of programs on it: given-when-then, an app in memory, a store that fails where and when a test says |
 //! | [`conformance`] | the promises as tests for an engine of yours |
 //!
@@ -67,6 +68,8 @@ pub mod memory;
 mod pace;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+#[cfg(feature = "privacy")]
+pub mod privacy;
 pub mod projection;
 pub mod queries;
 #[cfg(feature = "sqlite")]
