@@ -135,7 +135,7 @@ impl Metadata {
         Self { fields: None }
     }
 
-    /// Correlation and causation as the call in progress carries them.
+    /// Correlation, causation and trace as the call in progress carries them.
     pub fn from_context(context: &Context) -> Self {
         let mut metadata = Self::new();
         if let Some(id) = context.correlation_id() {
@@ -143,6 +143,9 @@ impl Metadata {
         }
         if let Some(id) = context.causation_id() {
             metadata = metadata.with_causation(id.clone());
+        }
+        if let Some(parent) = context.trace_parent() {
+            metadata = metadata.with_trace(parent.to_string());
         }
         metadata
     }
