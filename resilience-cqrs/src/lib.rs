@@ -17,6 +17,7 @@
 //! | [`projection`] | keeps read models that take each event in exactly once |
 //! | [`conflict`] | state that nodes change without asking each other, and that merges to the same on all |
 //! | `audit` | finds out whether somebody has changed what happened, and where first (feature `audit`) |
+//! | [`messaging`] | tells others what was appended, in order and at least once, and takes what others tell once |
 //! | [`lease`] | says which of several processes may act, by the database's clock (with `sqlite` or `postgres`) |
 //! | [`queries`] | answers questions to read models, and waits for what the one who asks has already done |
 //! | `privacy` | encrypts what is personal, so that who is forgotten is forgotten everywhere (feature `privacy`) |
@@ -65,6 +66,7 @@ pub mod decision;
 pub mod lease;
 mod log;
 pub mod memory;
+pub mod messaging;
 mod pace;
 #[cfg(feature = "postgres")]
 pub mod postgres;

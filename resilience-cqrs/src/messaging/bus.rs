@@ -1,0 +1,189 @@
+//! What every bus offers.
+
+use std::future::Future;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use bytes::Bytes;
+use resilience_core::Name;
+
+use super::delivery::{Delivery, Request};
+use super::error::{BusError, InvalidMessage};
+use super::limits;
+use super::message::{Message, Way};
+use super::subject::{Filter, Subject};
+
+/// Carries messages between programs, or between the parts of one.
+///
+/// Three ways, one kind of message:
+///
+/// | | who gets it | how often |
+/// |---|---|---|
+/// | [`publish`](Self::publish) | every group that has subscribed to its subject, in each group one consumer | at least once |
+/// | [`send`](Self::send) | the queue that is called like its subject, and there one consumer | at least once |
+/// | [`request`](Self::request) | one of those that answer its subject | at most once |
+///
+/// [`conformance`](super::conformance) checks the promises, and a bus of your own should run it too:
+///
+/// - What was acknowledged to its sender is delivered until it is settled: a delivery that is dropped, or not settled in
+///   time, comes again, with a higher [`attempt`](Delivery::attempt).
+/// - What was settled does not come again.
+/// - A key is delivered in the order it was sent, one message at a time in each group and queue: the next one comes when the
+///   one before is settled, whoever consumes.
+/// - Two messages with one id, sent within the bus's window, are one.
+/// - A group hears what is published after its first subscription, whether somebody consumes at that time or not. A queue
+///   keeps what is sent to it.
+/// - Nothing grows without bound: what has no room waits or is refused, and is never dropped.
+pub trait Bus: Clone + Send + Sync + 'static {
+    /// What [`subscribe`](Self::subscribe) returns.
+    type Subscription: Subscription;
+    /// What [`answer`](Self::answer) returns.
+    type Requests: Requests;
+
+    /// Gives the message to every group that has subscribed to its subject. With no such group, it is for nobody.
+    ///
+    /// Completes when the message is as durable as the bus is. Dropped before that, it may have been published, or not.
+    ///
+    /// # Errors
+    /// See [`BusError`]. After [`Elapsed`](BusError::Elapsed) and [`Unavailable`](BusError::Unavailable) it may have been
+    /// published; send the same message again.
+    fn publish(&self, message: Message) -> impl Future<Output = Result<Sent, BusError>> + Send;
+
+    /// Puts the message into the queue that is called like its subject.
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish).
+    fn send(&self, message: Message) -> impl Future<Output = Result<Sent, BusError>> + Send;
+
+    /// [Publishes](Self::publish) or [sends](Self::send) the message, as it [says](super::Outgoing::way).
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish).
+    fn dispatch(&self, message: Message) -> impl Future<Output = Result<Sent, BusError>> + Send {
+        async move {
+            match message.content.way {
+                Way::Publish => self.publish(message).await,
+                Way::Send => self.send(message).await,
+            }
+        }
+    }
+
+    /// Asks whoever [answers](Self::answer) the message's subject, and waits for the answer for `within` or until the
+    /// deadline of the call in progress, whichever is earlier.
+    ///
+    /// # Errors
+    /// [`Rejected`](BusError::Rejected) if nobody answers this subject or the deadline has passed, and nothing was asked;
+    /// [`Elapsed`](BusError::Elapsed) if no answer came in time.
+    fn request(&self, message: Message, within: Duration) -> impl Future<Output = Result<Bytes, BusError>> + Send;
+
+    /// Takes part in a group or a queue.
+    ///
+    /// # Errors
+    /// See [`BusError`]; [`Refused`](BusError::Refused) if the group exists with another filter.
+    fn subscribe(&self, to: Subscribe) -> impl Future<Output = Result<Self::Subscription, BusError>> + Send;
+
+    /// Answers requests on these subjects, together with others of the same group, each of whom gets some.
+    ///
+    /// # Errors
+    /// See [`BusError`].
+    fn answer(
+        &self,
+        group: impl Into<Name> + Send,
+        filter: impl Into<Filter> + Send,
+    ) -> impl Future<Output = Result<Self::Requests, BusError>> + Send;
+}
+
+/// What becomes of a message that was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// Whether the bus had a message with this id already, and so has not taken another.
+    pub duplicate: bool,
+}
+
+/// What to subscribe to.
+///
+/// ```
+/// use std::time::Duration;
+/// use resilience_cqrs::messaging::Subscribe;
+///
+/// let billing = Subscribe::group("billing", "orders.>").ack_wait(Duration::from_secs(60));
+/// assert!(billing.validate().is_ok());
+/// assert!(Subscribe::queue("emails.*").validate().is_err(), "a queue has one name");
+/// ```
+#[derive(Clone, Debug)]
+pub struct Subscribe {
+    pub(super) source: Source,
+    pub(super) ack_wait: Duration,
+    pub(super) in_flight: NonZeroU32,
+}
+
+/// Where messages come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    Group { name: Name, filter: Filter },
+    Queue { subject: Subject },
+}
+
+impl Subscribe {
+    /// What is published to the subjects that `filter` matches; each message to one consumer of the group.
+    pub fn group(name: impl Into<Name>, filter: impl Into<Filter>) -> Self {
+        Self::new(Source::Group { name: name.into(), filter: filter.into() })
+    }
+
+    /// What is sent to this queue; each message to one consumer.
+    pub fn queue(subject: impl Into<Subject>) -> Self {
+        Self::new(Source::Queue { subject: subject.into() })
+    }
+
+    fn new(source: Source) -> Self {
+        Self { source, ack_wait: Duration::from_secs(30), in_flight: NonZeroU32::MIN.saturating_add(255) }
+    }
+
+    /// How long a delivery may stay unsettled before it is taken back. Default: 30 s. [`Delivery::extend`] starts it anew.
+    #[must_use]
+    pub fn ack_wait(mut self, wait: Duration) -> Self {
+        self.ack_wait = wait;
+        self
+    }
+
+    /// The most deliveries of the group or queue that are unsettled at once, over all its consumers. Default: 256.
+    #[must_use]
+    pub fn in_flight(mut self, deliveries: NonZeroU32) -> Self {
+        self.in_flight = deliveries;
+        self
+    }
+
+    /// Checks the names.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn validate(&self) -> Result<(), InvalidMessage> {
+        if self.ack_wait.is_zero() {
+            return Err(InvalidMessage::Empty { what: "ack_wait" });
+        }
+        match &self.source {
+            Source::Group { name, filter } => limits::name("group", name.as_str()).and_then(|()| filter.validate()),
+            Source::Queue { subject } => subject.validate(),
+        }
+    }
+}
+
+/// Deliveries of one group or queue, to one of its consumers.
+pub trait Subscription: Send + 'static {
+    /// The next delivery.
+    ///
+    /// Dropped before it completes, nothing is lost.
+    ///
+    /// # Errors
+    /// [`Closed`](BusError::Closed) once there will be none any more; whatever else keeps it from knowing for now.
+    fn next(&mut self) -> impl Future<Output = Result<Delivery, BusError>> + Send;
+}
+
+/// Requests to one of those that answer.
+pub trait Requests: Send + 'static {
+    /// The next request.
+    ///
+    /// # Errors
+    /// [`Closed`](BusError::Closed) once there will be none any more.
+    fn next(&mut self) -> impl Future<Output = Result<Request, BusError>> + Send;
+}

@@ -1,0 +1,265 @@
+//! A message that is delivered five times takes effect once.
+
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use resilience_core::rng::SharedRng;
+use resilience_core::time::SharedTimer;
+use thiserror::Error;
+
+use super::message::{Message, MessageId};
+use crate::log::{Append, AppendError, Appended, Condition, ReadError, RowChange, Space};
+use crate::store::EventStore;
+
+/// Remembers which messages have taken effect.
+///
+/// Every bus delivers at least once: what was done, and whose acknowledgement was lost, comes again. Which of two ways to
+/// use depends on where the effect is.
+///
+/// | the effect is | use | it happens |
+/// |---|---|---|
+/// | an append to this store | [`append`](Self::append) | once: the log knows the message's id in the same transaction |
+/// | anywhere else | [`run`](Self::run) | once, and by one at a time; again if its end could not be noted |
+///
+/// ```
+/// use resilience_cqrs::messaging::{Inbox, Message};
+/// use resilience_cqrs::{Append, EventStore, Expected, MemoryStore, NewEvent};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = MemoryStore::new();
+/// let inbox = Inbox::new(store.clone(), "billing");
+/// let message = Message::new("order-17", "orders.placed", "");
+/// for delivery in 0..5 {
+///     let billed = Append::new().events("bill-17", Expected::Any, [NewEvent::new("Billed", "")]);
+///     let appended = inbox.append(&message, billed).await?;
+///     assert_eq!(appended.already_committed, delivery > 0);
+/// }
+/// assert_eq!(store.head().get(), 1);
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Inbox<S> {
+    store: S,
+    consumer: String,
+    space: Space,
+    claim: Duration,
+    timer: SharedTimer,
+    rng: std::sync::Arc<SharedRng>,
+}
+
+impl<S: EventStore> Inbox<S> {
+    /// The inbox of a consumer. Each consumer has its own: two that hear the same message both act on it.
+    pub fn new(store: S, consumer: impl Into<String>) -> Self {
+        let consumer = consumer.into();
+        Self {
+            store,
+            space: format!("inbox/{consumer}").into(),
+            consumer,
+            claim: Duration::from_secs(60),
+            timer: SharedTimer::default(),
+            rng: std::sync::Arc::new(SharedRng::from_entropy()),
+        }
+    }
+
+    /// How long an effect of [`run`](Self::run) may take before another one may try. Default: 60 s. Measured in wall time,
+    /// because it must hold between processes.
+    #[must_use]
+    pub fn claim(mut self, longest: Duration) -> Self {
+        self.claim = longest;
+        self
+    }
+
+    /// What claims go by. Default: tokio's clock, and the system's calendar.
+    #[must_use]
+    pub fn timer(mut self, timer: impl Into<SharedTimer>) -> Self {
+        self.timer = timer.into();
+        self
+    }
+
+    /// Appends the effect of a message, unless it was appended before.
+    ///
+    /// The append is made a command with an id made of the consumer's name and the message's; what it writes may differ from
+    /// attempt to attempt, the first one counts. The log remembers it for good.
+    ///
+    /// # Errors
+    /// See [`AppendError`]; after any of them the same message may be tried again.
+    pub async fn append(&self, message: &Message, effect: Append) -> Result<Appended, AppendError> {
+        let id = format!("{}/{}", self.consumer, message.id);
+        // An id of two names may be longer than one name may be.
+        let id = super::shelf::name(id);
+        let fingerprint = id.clone();
+        self.store.append(effect.command_id(id).fingerprint(fingerprint.as_bytes())).await
+    }
+
+    /// Whether [`append`](Self::append) has committed the effect of this message; asked before deciding anew.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn has_appended(&self, message: &MessageId) -> Result<bool, ReadError> {
+        let id = super::shelf::name(format!("{}/{message}", self.consumer));
+        Ok(self.store.committed(&id.into()).await?.is_some())
+    }
+
+    /// Runs an effect elsewhere, unless it was run to its end before, or is being run at this moment.
+    ///
+    /// A row says that the message is being worked on, and by whom; it is taken before the effect and made to say "done"
+    /// after it. A process that dies in between leaves a claim, which lasts for its time. Then the effect is run again: if it
+    /// had happened, it happens twice, so give it the message's id as its idempotency key.
+    ///
+    /// ```
+    /// use std::sync::atomic::{AtomicU32, Ordering};
+    /// use resilience_cqrs::messaging::{Inbox, Message, Ran};
+    /// use resilience_cqrs::{BoxError, MemoryStore};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (inbox, mails) = (Inbox::new(MemoryStore::new(), "mailer"), AtomicU32::new(0));
+    /// let mail = async || Ok::<_, BoxError>(mails.fetch_add(1, Ordering::Relaxed));
+    /// let message = Message::new("order-17", "orders.placed", "");
+    /// assert!(matches!(inbox.run(&message, mail).await?, Ran::Now(_)));
+    /// assert!(matches!(inbox.run(&message, mail).await?, Ran::Before));
+    /// assert_eq!(mails.into_inner(), 1);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// See [`RunError`].
+    pub async fn run<T, E, Fut>(&self, message: &Message, effect: impl FnOnce() -> Fut) -> Result<Ran<T>, RunError<E>>
+    where
+        Fut: Future<Output = Result<T, E>>,
+    {
+        let key = Bytes::copy_from_slice(message.id.as_str().as_bytes());
+        let row = self.store.row(self.space.as_str(), &key).await.map_err(RunError::Read)?;
+        let now = self.timer.wall().as_unix_millis();
+        match row.as_deref().map(Entry::decode) {
+            None => {}
+            Some(Entry::Done(_)) => return Ok(Ran::Before),
+            Some(Entry::Claimed { until, .. }) if until > now => {
+                return Err(RunError::Busy { left: Duration::from_millis(until - now) });
+            }
+            // Whoever had claimed it is gone, or was.
+            Some(Entry::Claimed { .. }) => {}
+        }
+        let lasts = u64::try_from(self.claim.as_millis()).unwrap_or(u64::MAX);
+        let claimed = Entry::Claimed { until: now.saturating_add(lasts), by: self.rng.next_u64() }.encode();
+        let free = Condition::Row { space: self.space.clone(), key: key.clone(), equals: row };
+        let put = |value: &Bytes| RowChange::put(self.space.clone(), key.clone(), value.clone());
+        match self.store.append(Append::new().require(free).row(put(&claimed))).await {
+            Ok(_) => {}
+            Err(AppendError::Conflict(_)) => return Err(RunError::Busy { left: self.claim }),
+            Err(error) => return Err(RunError::Append(error)),
+        }
+        let ours = || Condition::row_is(self.space.clone(), key.clone(), claimed.clone());
+        match effect().await {
+            Ok(output) => {
+                let done = Entry::Done(self.timer.wall().as_unix_millis()).encode();
+                let noted = self.store.append(Append::new().require(ours()).row(put(&done))).await;
+                match noted {
+                    // Taken over, because it took too long: the effect has happened all the same.
+                    Ok(_) | Err(AppendError::Conflict(_)) => Ok(Ran::Now(output)),
+                    Err(error) => Err(RunError::Append(error)),
+                }
+            }
+            Err(error) => {
+                // Free for the next attempt at once; if this is lost, after the claim.
+                let free = Append::new().require(ours()).row(RowChange::delete(self.space.clone(), key.clone()));
+                let _ = self.store.append(free).await;
+                Err(RunError::Effect(error))
+            }
+        }
+    }
+
+    /// Forgets messages whose effect was [run](Self::run) more than `age` ago, at most `limit` of them, beginning after
+    /// `after` in the order of ids. Returns where to go on, `None` at the end.
+    ///
+    /// A message that comes again after that is taken for a new one; so the age is well above what a bus keeps messages for.
+    ///
+    /// # Errors
+    /// See [`AppendError`] and [`ReadError`].
+    pub async fn prune(
+        &self,
+        age: Duration,
+        after: Option<&MessageId>,
+        limit: usize,
+    ) -> Result<Option<MessageId>, RunError<std::convert::Infallible>> {
+        let oldest = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+        let before = self.timer.wall().as_unix_millis().saturating_sub(oldest);
+        let limit = limit.clamp(1, 4_096);
+        let after = after.map(|id| id.as_str().as_bytes());
+        let rows = self.store.rows(self.space.as_str(), after, limit).await.map_err(RunError::Read)?;
+        let is_old = |row: &Bytes| matches!(Entry::decode(row), Entry::Done(at) if at < before);
+        let old: Vec<RowChange> = rows
+            .iter()
+            .filter(|(_, row)| is_old(row))
+            .map(|(key, _)| RowChange::delete(self.space.clone(), key.clone()))
+            .collect();
+        if !old.is_empty() {
+            // Done is final, so nobody else changes these rows.
+            self.store.append(Append::new().rows(old)).await.map_err(RunError::Append)?;
+        }
+        let last = rows.last().filter(|_| rows.len() == limit);
+        Ok(last.map(|(key, _)| MessageId::from(String::from_utf8_lossy(key).into_owned())))
+    }
+}
+
+impl<S> fmt::Debug for Inbox<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inbox").field("consumer", &self.consumer).finish_non_exhaustive()
+    }
+}
+
+/// What became of an effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ran<T> {
+    /// It was run to its end now.
+    Now(T),
+    /// It had been run to its end before.
+    Before,
+}
+
+/// An effect was not run, or not to its end, or nobody knows.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum RunError<E> {
+    /// Somebody else works on the message.
+    #[error("somebody else works on it")]
+    Busy {
+        /// For how long the claim lasts.
+        left: Duration,
+    },
+    /// The effect's own error.
+    #[error(transparent)]
+    Effect(E),
+    /// The store did not take what is to be remembered. The effect may have happened.
+    #[error("the inbox cannot be written")]
+    Append(#[source] AppendError),
+    /// The store did not say what is remembered. Nothing happened.
+    #[error("the inbox cannot be read")]
+    Read(#[source] ReadError),
+}
+
+/// What a row says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Entry {
+    Done(u64),
+    Claimed { until: u64, by: u64 },
+}
+
+impl Entry {
+    fn encode(self) -> Bytes {
+        match self {
+            Self::Done(at) => Bytes::copy_from_slice(&at.to_be_bytes()),
+            Self::Claimed { until, by } => [until.to_be_bytes(), by.to_be_bytes()].concat().into(),
+        }
+    }
+
+    /// A row that cannot be read is a claim that is over: the effect is run, rather than never.
+    fn decode(bytes: &[u8]) -> Self {
+        let number = |bytes: &[u8]| <[u8; 8]>::try_from(bytes).map(u64::from_be_bytes);
+        match (number(bytes), bytes.split_at_checked(8).map(|(until, by)| (number(until), number(by)))) {
+            (Ok(at), _) => Self::Done(at),
+            (_, Some((Ok(until), Ok(by)))) => Self::Claimed { until, by },
+            _ => Self::Claimed { until: 0, by: 0 },
+        }
+    }
+}

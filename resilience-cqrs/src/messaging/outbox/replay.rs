@@ -1,0 +1,89 @@
+//! What is asked about a key that is parked.
+
+use super::event::Event;
+use super::handle::{ReplayError, Request};
+use super::runner::{Next, Place, Relay, Stumble};
+use super::work::{Note, describe, task};
+use crate::log::{Corrupt, Position, Query, ReadError};
+use crate::messaging::bus::Bus;
+use crate::store::EventStore;
+
+/// What keeps a parked message where it is.
+enum Again {
+    Failed(Position, String),
+    Down(String),
+}
+
+impl<S: EventStore, B: Bus> Relay<S, B> {
+    pub(super) async fn serve(&mut self, request: Request, place: &mut Place) -> Result<Next, Stumble> {
+        let Request { key, discard, answer } = request;
+        let mut messages = 0;
+        let result = self.unpark(&key, discard, place, &mut messages).await;
+        self.tell(place);
+        if messages > 0 {
+            self.sender.emit(|| match discard {
+                true => Event::Discarded { key: key.clone(), messages },
+                false => Event::Replayed { key: key.clone(), messages },
+            });
+        }
+        let (answered, stumble) = match result {
+            Ok(None) => (Ok(messages), Ok(Next::Turn)),
+            Ok(Some(Again::Failed(position, error))) => {
+                (Err(ReplayError::FailedAgain { position, error, messages }), Ok(Next::Turn))
+            }
+            Ok(Some(Again::Down(error))) => (Err(ReplayError::Unavailable { error }), Ok(Next::Turn)),
+            Err(Stumble::Later(error)) => {
+                (Err(ReplayError::Unavailable { error: error.clone() }), Err(Stumble::Later(error)))
+            }
+            Err(Stumble::Ends(error)) => (Err(ReplayError::Stopped), Err(Stumble::Ends(error))),
+        };
+        let _ = answer.send(answered);
+        stumble
+    }
+
+    /// Sends the parked messages of a key, or gives them up; what kept it from the next one, if something did.
+    async fn unpark(
+        &mut self,
+        key: &str,
+        discard: bool,
+        place: &mut Place,
+        done: &mut u64,
+    ) -> Result<Option<Again>, Stumble> {
+        while let Some((number, note)) = self.parked.first(&self.store, key).await? {
+            let (position, note) = (Position::new(number), Note::decode(&note));
+            let before = Position::new(number.saturating_sub(1));
+            let page = self.store.read(before, &Query::all(), 1).await?;
+            let Some(event) = page.events.first().filter(|event| event.position == position) else {
+                return Err(ReadError::Corrupt(Corrupt::new(format!("parked event {position} is not there"))).into());
+            };
+            let task = task(&self.store, &self.name, &self.outbox, &self.map, event).await?;
+            // By now the mapping may say that it concerns nobody.
+            if let (Some(task), false) = (&task, discard) {
+                let failed = match &task.message {
+                    Ok(message) => match self.sender.try_once(message).await {
+                        Ok(()) => None,
+                        Err(error) if error.is_about_the_message() => Some(describe(&error)),
+                        Err(error) => return Ok(Some(Again::Down(describe(&error)))),
+                    },
+                    Err(error) => Some(error.clone()),
+                };
+                if let Some(error) = failed {
+                    let note = Note::failed(note.attempts.saturating_add(1), &error);
+                    let again = self.parked.put(key, number, note.encode());
+                    self.append(self.fenced(place).row(again)).await?;
+                    self.tell_parked(task, &note);
+                    return Ok(Some(Again::Failed(position, error)));
+                }
+            }
+            let prune = task.and_then(|task| task.row).map(|mark| self.outbox.prune(&mark));
+            let taken = self.fenced(place).row(self.parked.delete(key, number)).rows(prune);
+            self.append(taken).await?;
+            *done += 1;
+            if let Some(left) = place.parked.get_mut(key) {
+                *left = left.saturating_sub(1);
+            }
+        }
+        place.parked.remove(key);
+        Ok(None)
+    }
+}
