@@ -3,37 +3,16 @@
 //! One private server for all tests, a schema each; tests that kill have a server of their own.
 #![cfg(all(feature = "postgres", unix))]
 
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+mod postgres_common;
+
+use std::sync::atomic::Ordering;
 
 use resilience_cqrs::conformance::Engine;
 use resilience_cqrs::postgres::OpenError;
-use resilience_cqrs::{
-    Append, AppendError, EventStore, Expected, NewEvent, Position, PostgresStore, Query, ReadError, Version, Written,
-};
+use resilience_cqrs::{AppendError, EventStore, Expected, Position, PostgresStore, Query, ReadError, Version, Written};
 use testkit::postgres::Postgres;
-use tokio::runtime::Runtime;
 
-/// The runtime of the stores; the laws themselves run on none.
-fn runtime() -> &'static Runtime {
-    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
-    RUNTIME.get_or_init(|| {
-        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime starts")
-    })
-}
-
-fn new_schema() -> String {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    format!("log {}", NEXT.fetch_add(1, Ordering::Relaxed))
-}
-
-fn open(url: &str, schema: &str) -> PostgresStore {
-    let opened = runtime().block_on(PostgresStore::builder().schema(schema).poll(POLL).open(url));
-    opened.expect("the store opens")
-}
-
-const POLL: Duration = Duration::from_millis(20);
+use self::postgres_common::{everything, new_schema, open, runtime, shared_server, to};
 
 struct Server;
 
@@ -41,7 +20,7 @@ impl Engine for Server {
     type Store = PostgresStore;
 
     fn fresh(&self) -> PostgresStore {
-        open(testkit::postgres::shared(), &new_schema())
+        open(shared_server(), &new_schema())
     }
 }
 
@@ -49,34 +28,11 @@ mod laws {
     resilience_cqrs::conformance_tests!(super::Server);
 }
 
-fn event(payload: impl ToString) -> NewEvent {
-    NewEvent::new("Happened", payload.to_string())
-}
-
-fn to(stream: &str, expected: Expected, payload: impl ToString) -> Append {
-    Append::new().events(stream, expected, [event(payload)])
-}
-
-/// All events of a log, page by page.
-async fn everything(store: &PostgresStore) -> Vec<String> {
-    let (mut at, mut payloads) = (Position::ORIGIN, Vec::new());
-    loop {
-        let page = store.read(at, &Query::all(), 1_000).await.expect("the log can be read");
-        payloads.extend(page.events.iter().map(|event| String::from_utf8_lossy(&event.payload).into_owned()));
-        let positions = page.events.iter().map(|event| event.position.get());
-        assert!(positions.eq(at.get() + 1..=at.get() + page.events.len() as u64), "a hole in the log");
-        at = page.next;
-        if page.is_last() {
-            return payloads;
-        }
-    }
-}
-
 #[test]
 fn a_store_of_another_process_sees_commits_and_conflicts_with_them() {
     // Two stores of one log, as two processes have: neither knows of the other but through the server.
     let schema = new_schema();
-    let (here, there) = (open(testkit::postgres::shared(), &schema), open(testkit::postgres::shared(), &schema));
+    let (here, there) = (open(shared_server(), &schema), open(shared_server(), &schema));
     runtime().block_on(async {
         here.append(to("a", Expected::NoStream, 1)).await.unwrap();
         let conflict = there.append(to("a", Expected::NoStream, 2)).await.unwrap_err();
@@ -95,8 +51,7 @@ fn programs_that_start_at_once_all_find_their_tables() {
     for _ in 0..5 {
         let schema = new_schema();
         runtime().block_on(async {
-            let opening =
-                (0..8).map(|_| PostgresStore::builder().schema(schema.as_str()).open(testkit::postgres::shared()));
+            let opening = (0..8).map(|_| PostgresStore::builder().schema(schema.as_str()).open(shared_server()));
             for opened in futures::future::join_all(opening).await {
                 opened.expect("the store opens").close().await;
             }
@@ -109,7 +64,7 @@ fn writers_in_many_stores_leave_no_hole_and_lose_no_increment() {
     const STORES: u64 = 4;
     const EACH: u64 = 60;
     let schema = new_schema();
-    let stores: Vec<PostgresStore> = (0..STORES).map(|_| open(testkit::postgres::shared(), &schema)).collect();
+    let stores: Vec<PostgresStore> = (0..STORES).map(|_| open(shared_server(), &schema)).collect();
     let done = runtime().block_on(async {
         let writers = stores.iter().map(|store| async move {
             for _ in 0..EACH {
@@ -144,7 +99,7 @@ impl<T> LenVersion for Vec<T> {
 
 #[test]
 fn an_append_in_a_callers_transaction_shares_its_fate() {
-    let store = open(testkit::postgres::shared(), &new_schema());
+    let store = open(shared_server(), &new_schema());
     runtime().block_on(async {
         for commits in [false, true] {
             let mut conn = store.connection().await.unwrap();
@@ -169,13 +124,13 @@ fn an_append_in_a_callers_transaction_shares_its_fate() {
 #[test]
 fn another_layout_and_no_server_are_said_in_one_sentence() {
     let schema = new_schema();
-    let store = open(testkit::postgres::shared(), &schema);
+    let store = open(shared_server(), &schema);
     runtime().block_on(async {
         let mut conn = store.connection().await.unwrap();
         sqlx::raw_sql("UPDATE log_meta SET value = 7").execute(&mut *conn).await.unwrap();
         drop(conn);
-        let again = PostgresStore::builder().schema(&schema).open(testkit::postgres::shared()).await.unwrap_err();
-        assert_eq!(again.to_string(), "the log has layout version 7, this program knows 1");
+        let again = PostgresStore::builder().schema(&schema).open(shared_server()).await.unwrap_err();
+        assert_eq!(again.to_string(), "the log has layout version 7, this program knows 2");
         let nowhere = PostgresStore::open("postgres://postgres@127.0.0.1:1/postgres").await.unwrap_err();
         assert!(matches!(nowhere, OpenError::Database(_)), "{nowhere}");
         let nonsense = PostgresStore::open("mysql:host").await.unwrap_err();
@@ -187,7 +142,7 @@ fn another_layout_and_no_server_are_said_in_one_sentence() {
 fn programs_that_start_at_once_make_the_tables_once() {
     let schema = new_schema();
     runtime().block_on(async {
-        let opening = (0..8).map(|_| PostgresStore::builder().schema(&schema).open(testkit::postgres::shared()));
+        let opening = (0..8).map(|_| PostgresStore::builder().schema(&schema).open(shared_server()));
         for (nth, opened) in futures::future::join_all(opening).await.into_iter().enumerate() {
             opened.unwrap().append(to("a", Expected::Any, nth)).await.unwrap();
         }
@@ -197,14 +152,14 @@ fn programs_that_start_at_once_make_the_tables_once() {
 #[test]
 fn a_closed_store_refuses_and_what_it_took_is_there() {
     let schema = new_schema();
-    let store = open(testkit::postgres::shared(), &schema);
+    let store = open(shared_server(), &schema);
     runtime().block_on(async {
         store.append(to("a", Expected::Any, 1)).await.unwrap();
         store.close().await;
         assert!(matches!(store.append(to("a", Expected::Any, 2)).await, Err(AppendError::Closed)));
         assert!(matches!(store.read(Position::ORIGIN, &Query::all(), 1).await, Err(ReadError::Closed)));
     });
-    assert_eq!(runtime().block_on(everything(&open(testkit::postgres::shared(), &schema))), ["1"]);
+    assert_eq!(runtime().block_on(everything(&open(shared_server(), &schema))), ["1"]);
 }
 
 /// How often the server is killed; `POSTGRES_KILLS` says otherwise.

@@ -1,253 +1,124 @@
-//! Some appends in one transaction: judged one after the other, written together.
+//! Some appends in one transaction.
 //!
-//! The head's row is locked first, so nothing that is judged can change before the commit. What the appends need to know
-//! is asked for all of them at once, what they write is kept beside it, so that a later one sees the earlier ones, and
-//! goes to the server in a statement a table. The number of round trips does not grow with the number of appends, but
-//! for conditions on queries and for conflicts, which ask for what was missed.
+//! Usually every append of a batch is accepted, and then it is one round trip: the server locks the head, looks, writes
+//! and commits. If one cannot be accepted, the server says what it found, the appends are judged by that, and those that
+//! are accepted are written, if nobody has written in between. If somebody has, it is done once more in a transaction
+//! that keeps the lock throughout.
 
-use std::collections::HashMap;
-
-use bytes::Bytes;
 use resilience_core::time::WallTime;
-use sqlx::{PgConnection, Row};
+use sqlx::{Connection, PgConnection};
 
+use super::call::{self, Facts, How};
+use super::draft::Draft;
 use super::error::Fault;
-use super::read;
-use super::write;
-use crate::log::limits::MISSED_EVENTS;
-use crate::log::text::to_sql;
-use crate::log::{
-    Append, AppendError, Appended, CommandId, Condition, Conflict, Corrupt, Expected, Missed, Position, Query,
-    Recorded, RowChange, Space, StreamId, Version, Violation,
-};
+use super::judge::judge;
+use crate::log::{Append, AppendError, Appended, Corrupt, Position, Written};
 
-/// What a transaction knows and is about to write.
-pub(super) struct Batch<'c> {
-    conn: &'c mut PgConnection,
-    /// The head before this transaction.
-    base: Position,
-    /// The versions of every stream that is named, this transaction's events included.
-    versions: HashMap<StreamId, Version>,
-    /// The rows that a condition is about or that were changed.
-    rows: HashMap<(Space, Bytes), Option<Bytes>>,
-    commands: HashMap<CommandId, (u64, Appended)>,
+/// What came of a batch.
+#[derive(Debug)]
+pub(super) struct Done {
+    pub(super) results: Vec<Result<Appended, AppendError>>,
+    /// The head afterwards.
+    pub(super) head: Position,
+    /// The events that were added.
+    pub(super) events: u64,
+    /// The last turn that the results tell of.
+    pub(super) turn: u64,
+    /// Whether it wrote, or only looked.
+    pub(super) wrote: bool,
+}
+
+/// A batch that failed.
+#[derive(Debug)]
+pub(super) struct Failed {
+    pub(super) fault: Fault,
+    /// Whether it may have been committed all the same, should the connection be lost.
     pub(super) written: Written,
 }
 
-/// What is written at the end.
-#[derive(Default)]
-pub(super) struct Written {
-    pub(super) events: Vec<Recorded>,
-    /// The last change of each row.
-    pub(super) rows: HashMap<(Space, Bytes), Option<Bytes>>,
-    pub(super) commands: Vec<(CommandId, u64, Appended)>,
+fn before(fault: impl Into<Fault>) -> Failed {
+    Failed { fault: fault.into(), written: Written::No }
 }
 
-/// Judges and writes the appends; the results in their order, and the head after the commit. The caller commits.
-pub(super) async fn run(
+fn unknown(fault: impl Into<Fault>) -> Failed {
+    Failed { fault: fault.into(), written: Written::Unknown }
+}
+
+/// Judges, writes and commits. `lazily` does not wait for the disk; then the results must, before anybody sees them.
+pub(super) async fn commit(
     conn: &mut PgConnection,
     appends: &[&Append],
+    (me, lazily): (i64, bool),
     now: WallTime,
-) -> Result<(Vec<Result<Appended, AppendError>>, Position), Fault> {
-    let base = lock(conn).await?;
-    let mut batch = Batch {
-        conn,
-        base,
-        versions: HashMap::new(),
-        rows: HashMap::new(),
-        commands: HashMap::new(),
-        written: Written::default(),
+) -> Result<Done, Failed> {
+    let how = How { me, guard: None, lazily: Some(lazily) };
+    let facts = match Draft::plan(appends, now) {
+        Some(draft) => {
+            let facts = call::append(conn, &draft, how).await.map_err(unknown)?;
+            if facts.written {
+                return Ok(planned(&draft, &facts));
+            }
+            facts
+        }
+        None => call::append(conn, &Draft::question(appends), how).await.map_err(before)?,
     };
-    batch.learn(appends).await?;
-    let mut results = Vec::with_capacity(appends.len());
-    for append in appends {
-        results.push(batch.append(append, now).await?);
+    if let Some(done) = judged(conn, appends, facts, how, now).await.map_err(unknown)? {
+        return Ok(done);
     }
-    let head = batch.head();
-    write::all(batch.conn, &batch.written, (base, head)).await?;
-    Ok((results, head))
+    // Somebody has written meanwhile.
+    let mut tx = conn.begin().await.map_err(before)?;
+    let how = How { lazily: lazily.then_some(true), ..how };
+    let done = within(&mut tx, appends, how, now).await.map_err(before)?;
+    tx.commit().await.map_err(unknown)?;
+    Ok(done)
 }
 
-/// The head, which nobody else can move until the transaction ends.
-async fn lock(conn: &mut PgConnection) -> Result<Position, Fault> {
-    let row = sqlx::query("SELECT position FROM log_head FOR UPDATE").fetch_optional(conn).await?;
-    let position = row.map(|row| row.try_get::<i64, _>(0)).transpose()?;
-    let position = position.ok_or_else(|| Corrupt::new("the log has no head"))?;
-    Ok(Position::new(position.unsigned_abs()))
+/// Judges and writes in the transaction that is open on this connection; the lock stays until its end.
+pub(super) async fn within(
+    conn: &mut PgConnection,
+    appends: &[&Append],
+    how: How,
+    now: WallTime,
+) -> Result<Done, Fault> {
+    let draft = Draft::plan(appends, now).unwrap_or_else(|| Draft::question(appends));
+    let facts = call::append(conn, &draft, how).await?;
+    if facts.written {
+        return Ok(planned(&draft, &facts));
+    }
+    let done = judged(conn, appends, facts, how, now).await?;
+    done.ok_or_else(|| Corrupt::new("the log moved under its lock").into())
 }
 
-impl Batch<'_> {
-    /// Asks for everything the appends name.
-    async fn learn(&mut self, appends: &[&Append]) -> Result<(), Fault> {
-        let streams: Vec<&StreamId> =
-            appends.iter().flat_map(|append| append.streams()).map(|part| &part.stream).collect();
-        if !streams.is_empty() {
-            let names: Vec<&str> = streams.iter().map(|stream| stream.as_str()).collect();
-            let select = sqlx::query(
-                "SELECT named, coalesce((SELECT version FROM log_event WHERE stream = named ORDER BY version DESC
-                 LIMIT 1), 0) FROM (SELECT DISTINCT unnest($1::text[]) COLLATE \"C\" AS named) AS names",
-            );
-            for row in select.bind(&names).fetch_all(&mut *self.conn).await? {
-                let version = Version::new(row.try_get::<i64, _>(1)?.unsigned_abs());
-                self.versions.insert(row.try_get::<&str, _>(0)?.into(), version);
-            }
-        }
-        let ids: Vec<&str> = appends.iter().filter_map(|append| Some(append.command()?.0.as_str())).collect();
-        if !ids.is_empty() {
-            for (id, committed) in read::commands(self.conn, &ids).await? {
-                self.commands.insert(id.into(), (committed.fingerprint, committed.appended));
-            }
-        }
-        self.learn_rows(appends).await
-    }
-
-    async fn learn_rows(&mut self, appends: &[&Append]) -> Result<(), Fault> {
-        let conditions = appends.iter().flat_map(|append| append.conditions());
-        let keys: Vec<(&Space, &Bytes)> = conditions
-            .filter_map(|condition| match condition {
-                Condition::Row { space, key, .. } => Some((space, key)),
-                Condition::NoMatch { .. } => None,
-            })
-            .collect();
-        if keys.is_empty() {
-            return Ok(());
-        }
-        let spaces: Vec<&str> = keys.iter().map(|(space, _)| space.as_str()).collect();
-        let bytes: Vec<&[u8]> = keys.iter().map(|(_, key)| &***key).collect();
-        let select = sqlx::query(
-            "SELECT space, key, value FROM log_row
-             JOIN unnest($1::text[], $2::bytea[]) AS wanted (s, k) ON space = s AND key = k
-             FOR UPDATE OF log_row", // Rows also change beside the log, without its lock.
-        );
-        for row in select.bind(&spaces).bind(&bytes).fetch_all(&mut *self.conn).await? {
-            let (space, key, value) =
-                (row.try_get::<&str, _>(0)?, row.try_get::<Vec<u8>, _>(1)?, row.try_get::<Vec<u8>, _>(2)?);
-            self.rows.insert((space.into(), key.into()), Some(value.into()));
-        }
-        Ok(())
-    }
-
-    /// The last position, including what this transaction writes.
-    fn head(&self) -> Position {
-        self.base.plus(self.written.events.len() as u64)
-    }
-
-    async fn append(&mut self, append: &Append, now: WallTime) -> Result<Result<Appended, AppendError>, Fault> {
-        let named = append.command();
-        if let Some((id, digest)) = named
-            && let Some((first, appended)) = self.commands.get(id)
-        {
-            return Ok(match *first == digest {
-                true => Ok(Appended { already_committed: true, ..appended.clone() }),
-                false => Err(AppendError::IdMisuse { id: id.clone() }),
-            });
-        }
-        let violations = self.violations(append).await?;
-        if !violations.is_empty() {
-            return Ok(Err(AppendError::Conflict(Conflict { violations })));
-        }
-        let first = self.head().next();
-        let versions = self.stage_events(append, now);
-        for change in append.row_changes() {
-            let (at, value) = match change {
-                RowChange::Put { space, key, value } => ((space.clone(), key.clone()), Some(value.clone())),
-                RowChange::Delete { space, key } => ((space.clone(), key.clone()), None),
-            };
-            self.rows.insert(at.clone(), value.clone());
-            self.written.rows.insert(at, value);
-        }
-        let appended = Appended { first, last: self.head(), versions, already_committed: false };
-        if let Some((id, digest)) = named {
-            self.commands.insert(id.clone(), (digest, appended.clone()));
-            self.written.commands.push((id.clone(), digest, appended.clone()));
-        }
-        Ok(Ok(appended))
-    }
-
-    fn stage_events(&mut self, append: &Append, now: WallTime) -> Vec<(StreamId, Version)> {
-        let mut versions = Vec::with_capacity(append.streams().len());
-        for part in append.streams() {
-            let mut version = self.version(&part.stream);
-            for event in &part.events {
-                version = version.next();
-                self.written.events.push(Recorded {
-                    position: self.head().next(),
-                    stream: part.stream.clone(),
-                    version,
-                    kind: event.kind.clone(),
-                    tags: event.tags.clone(),
-                    payload: event.payload.clone(),
-                    metadata: event.metadata.clone(),
-                    recorded_at: now,
-                });
-            }
-            self.versions.insert(part.stream.clone(), version);
-            versions.push((part.stream.clone(), version));
-        }
-        versions
-    }
-
-    fn version(&self, stream: &StreamId) -> Version {
-        self.versions.get(stream).copied().unwrap_or(Version::EMPTY)
-    }
-
-    async fn violations(&mut self, append: &Append) -> Result<Vec<Violation>, Fault> {
-        let mut violations = Vec::new();
-        for part in append.streams() {
-            let actual = self.version(&part.stream);
-            if !part.expected.admits(actual) {
-                let missed = self.missed_of_stream(&part.stream, part.expected).await?;
-                let (stream, expected) = (part.stream.clone(), part.expected);
-                violations.push(Violation::Stream { stream, expected, actual, missed });
-            }
-        }
-        for (nth, condition) in append.conditions().iter().enumerate() {
-            match condition {
-                Condition::NoMatch { query, after } => {
-                    let missed = self.missed_of_query(query, after.position()).await?;
-                    if !missed.events.is_empty() {
-                        violations.push(Violation::Matched { condition: nth, missed });
-                    }
-                }
-                Condition::Row { space, key, equals } => {
-                    let actual = self.rows.get(&(space.clone(), key.clone())).cloned().flatten();
-                    if actual != *equals {
-                        violations.push(Violation::Row { space: space.clone(), key: key.clone(), actual });
-                    }
-                }
-            }
-        }
-        Ok(violations)
-    }
-
-    async fn missed_of_stream(&mut self, stream: &StreamId, expected: Expected) -> Result<Missed, Fault> {
-        let known = expected.known();
-        let stored = read::stream(self.conn, stream.as_str(), known, MISSED_EVENTS + 1).await?;
-        let staged = self.written.events.iter().filter(|event| event.stream == *stream && event.version > known);
-        Ok(missed(stored, staged))
-    }
-
-    async fn missed_of_query(&mut self, query: &Query, after: Position) -> Result<Missed, Fault> {
-        let within = (after, self.base);
-        let stored = if after < self.base {
-            read::matching(self.conn, query, within, MISSED_EVENTS + 1, usize::MAX).await?.0
-        } else {
-            Vec::new()
-        };
-        let is_missed = |event: &&Recorded| event.position > after && query.matches(&event.kind, &event.tags);
-        Ok(missed(stored, self.written.events.iter().filter(is_missed)))
+fn planned(draft: &Draft<'_>, facts: &Facts) -> Done {
+    let events = draft.events.len() as u64;
+    Done {
+        results: draft.outcomes(facts.base, &facts.versions).into_iter().map(Ok).collect(),
+        head: facts.base.plus(events),
+        events,
+        turn: facts.turn,
+        wrote: true,
     }
 }
 
-/// The first of what was missed: what is stored, then what this transaction is about to store.
-fn missed<'e>(mut events: Vec<Recorded>, staged: impl Iterator<Item = &'e Recorded>) -> Missed {
-    events.extend(staged.take(MISSED_EVENTS + 1 - events.len().min(MISSED_EVENTS + 1)).cloned());
-    let more = events.len() > MISSED_EVENTS;
-    events.truncate(MISSED_EVENTS);
-    Missed { events, more }
-}
-
-/// A head as the database writes it.
-pub(super) fn position(head: Position) -> i64 {
-    to_sql(head.get())
+/// Judges each append by the facts and writes what is accepted; `None` if somebody else has written since.
+async fn judged(
+    conn: &mut PgConnection,
+    appends: &[&Append],
+    facts: Facts,
+    how: How,
+    now: WallTime,
+) -> Result<Option<Done>, Fault> {
+    let judgement = judge(conn, appends, &facts, now).await?;
+    let mut done = Done { results: judgement.results, head: facts.base, events: 0, turn: facts.turn, wrote: false };
+    if judgement.accepted.is_empty() {
+        return Ok(Some(done));
+    }
+    let draft = Draft::judged(&judgement.accepted, now)
+        .ok_or_else(|| Corrupt::new("what was accepted one by one does not go together"))?;
+    let written = call::append(conn, &draft, How { guard: Some(facts.turn), ..how }).await?;
+    done.events = draft.events.len() as u64;
+    done.head = facts.base.plus(done.events);
+    done.turn = written.turn;
+    done.wrote = true;
+    Ok(written.written.then_some(done))
 }

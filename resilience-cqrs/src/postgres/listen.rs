@@ -14,7 +14,7 @@ use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 
-use super::read;
+use super::durable::{Durable, Seen};
 use crate::log::Position;
 
 /// Commits within this time are one hint.
@@ -26,8 +26,8 @@ const CHANNEL: &str = "SELECT 'log_' || md5(current_schema())";
 pub(super) struct Listening {
     pub(super) pool: PgPool,
     pub(super) options: PgConnectOptions,
-    pub(super) head: Arc<watch::Sender<Position>>,
-    pub(super) committed: Arc<Notify>,
+    pub(super) durable: Arc<Durable>,
+    pub(super) moved: Arc<Notify>,
     pub(super) poll: Duration,
     pub(super) timer: SharedTimer,
     /// Closed when the last handle to the store is gone.
@@ -36,15 +36,15 @@ pub(super) struct Listening {
 
 impl Listening {
     pub(super) fn start(self, runtime: &Handle) {
-        let Self { pool, options, head, committed, poll, timer, is_open } = self;
+        let Self { pool, options, durable, moved, poll, timer, is_open } = self;
         let mut closing = is_open.clone();
-        let tell = tell(pool.clone(), committed, timer.clone());
+        let tell = tell(pool.clone(), durable.clone(), moved, timer.clone());
         runtime.spawn(async move {
             let closed = std::pin::pin!(closing.changed());
             select(closed, std::pin::pin!(tell)).await;
         });
         let mut closing = is_open;
-        let hear = hear(pool, options, head, poll, timer);
+        let hear = hear(pool, options, durable, poll, timer);
         runtime.spawn(async move {
             let closed = std::pin::pin!(closing.changed());
             select(closed, std::pin::pin!(hear)).await;
@@ -52,38 +52,50 @@ impl Listening {
     }
 }
 
-/// Passes on that something was committed here.
-async fn tell(pool: PgPool, committed: Arc<Notify>, timer: SharedTimer) {
+/// Passes on how far the log is durable, when that has moved here.
+async fn tell(pool: PgPool, durable: Arc<Durable>, moved: Arc<Notify>, timer: SharedTimer) {
     loop {
-        committed.notified().await;
+        moved.notified().await;
+        let (head, turn) = durable.known();
+        let notify = sqlx::query(
+            "SELECT set_config('synchronous_commit', 'off', true), pg_notify('log_' || md5(current_schema()), $1)",
+        );
         // Lost if it fails: the others look by themselves.
-        let _ = sqlx::query("SELECT pg_notify('log_' || md5(current_schema()), '')").execute(&pool).await;
+        let _ = notify.bind(format!("{head} {turn}")).execute(&pool).await;
         timer.sleep(DEBOUNCE).await;
     }
 }
 
-/// Brings the head up to what the database says, when it may have moved.
-async fn hear(
-    pool: PgPool,
-    options: PgConnectOptions,
-    head: Arc<watch::Sender<Position>>,
-    poll: Duration,
-    timer: SharedTimer,
-) {
+/// Brings the head up to what other stores say, and to what the database says now and then.
+async fn hear(pool: PgPool, options: PgConnectOptions, durable: Arc<Durable>, poll: Duration, timer: SharedTimer) {
     loop {
         if let Ok(mut listener) = listener(&options).await {
+            let mut due = timer.now();
             loop {
-                look(&pool, &head).await;
                 let heard = std::pin::pin!(listener.recv());
-                match select(heard, timer.sleep(poll)).await {
+                match select(heard, timer.sleep_until(due)).await {
                     Either::Left((Err(_), _)) => break, // The connection is gone: make another.
-                    Either::Left((Ok(_), _)) | Either::Right(_) => {}
+                    Either::Left((Ok(said), _)) => {
+                        if let Some((head, turn)) = parse(said.payload()) {
+                            durable.advance(head, turn);
+                        }
+                    }
+                    Either::Right(_) => {
+                        look(&pool, &durable).await;
+                        due = timer.now() + poll;
+                    }
                 }
             }
         }
-        look(&pool, &head).await;
+        look(&pool, &durable).await;
         timer.sleep(poll).await;
     }
+}
+
+/// What another store has said to be durable.
+fn parse(said: &str) -> Option<(Position, u64)> {
+    let (head, turn) = said.split_once(' ')?;
+    Some((Position::new(head.parse().ok()?), turn.parse().ok()?))
 }
 
 async fn listener(options: &PgConnectOptions) -> Result<PgListener, sqlx::Error> {
@@ -94,20 +106,10 @@ async fn listener(options: &PgConnectOptions) -> Result<PgListener, sqlx::Error>
     Ok(listener)
 }
 
-async fn look(pool: &PgPool, head: &watch::Sender<Position>) {
+async fn look(pool: &PgPool, durable: &Durable) {
     let Ok(mut conn) = pool.acquire().await else { return };
-    if let Ok(now) = read::head(&mut conn).await {
-        advance(head, now);
+    if let Ok(seen) = Seen::ask(&mut conn).await {
+        // If it cannot be told now, it is asked again.
+        let _ = durable.bound(&mut conn, seen).await;
     }
-}
-
-/// Publishes a head, unless a later one is known already.
-pub(super) fn advance(head: &watch::Sender<Position>, to: Position) {
-    head.send_if_modified(|published| {
-        let is_later = to > *published;
-        if is_later {
-            *published = to;
-        }
-        is_later
-    });
 }

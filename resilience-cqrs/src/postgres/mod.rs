@@ -5,13 +5,14 @@
 //! events, a few in a hundred under load. Here an append locks the row that holds the last position, and keeps it until
 //! its commit: positions have no gaps, become visible in their order, and every reader is `position > last seen`.
 //!
-//! - **Group commit.** Each store has one writer. It takes everything that waits, judges it under the lock, and writes it
-//!   with a statement a table; so many appends share one round trip of each kind, one lock and one flush, and the lock is
-//!   held for the time of that, never while a caller thinks.
+//! - **Group commit.** Each store has one writer. It takes everything that waits and makes one call of a function in the
+//!   database, which locks the head, looks at all that the appends name, writes, and commits: one round trip for as many
+//!   appends as there are, conditions on queries included. Only if one of them cannot be accepted is there more to ask.
+//!   The lock is held for that long, never while a caller thinks and, under load, never while the disk works.
 //! - **Many stores.** Any number of processes may open the same log. They take turns at the lock; conflicts are found
 //!   whoever wrote.
-//! - **Durable.** The commit is the server's: with its `synchronous_commit` as it comes, what is acknowledged survives a
-//!   power cut of the server.
+//! - **Durable.** What is acknowledged survives a power cut of the server, as far as its `synchronous_commit` goes by
+//!   itself; see [below](#ahead-of-the-disk).
 //! - **A server that goes away** costs the appends in flight: those that nobody can know the fate of say so
 //!   ([`Written::Unknown`](crate::Written)), and their [command id](crate::Append::command_id) tells on the next attempt.
 //!   The store connects again by itself.
@@ -28,27 +29,59 @@
 //! # Ok(()) }
 //! ```
 //!
+//! # Ahead of the disk
+//!
+//! With the lock held until the commit is on disk, a log has as many transactions a second as the disk has flushes, one
+//! after the other. But the log of the server reaches the disk in order: if a commit does not wait for it, the next
+//! durable commit of anything covers it. So under load a batch is committed with `synchronous_commit = off`, which gives
+//! the lock back at once; a second connection then commits an empty message durably, which is the *barrier*, and only
+//! after that are the batch's appends answered, its conflicts included. All batches that were committed before a barrier
+//! began share it. With little to do, the batch's own commit waits for the disk, and there is no second round trip.
+//!
+//! So the tables hold, for a moment, what a crash may take back. Nobody may act on that, and these are the alternatives:
+//! readers could wait for a barrier each time (under load, always), or be kept at what their own process knows to be
+//! durable (then they miss what another has acknowledged). Here the head's row says who wrote last, and since when alone:
+//! if that is this very store, what is not known to be durable was told to nobody, and the reader gets the log up to
+//! where it is durable, without waiting. If it is somebody else, the reader passes a barrier of its own, on its own
+//! connection, unless the server says that it has flushed everything. The same goes for rows, by the turn in which they
+//! were written. [`head`](EventStore::head) and [`wait_past`](EventStore::wait_past) only know of what is durable, and
+//! so do the hints that stores give each other.
+//!
+//! A barrier proves something about a commit only if the server did not crash between them. Crashes end connections: a
+//! barrier counts only for commits that were sent after its connection was open. If that is lost, the appends are
+//! [`Unknown`](crate::Written). Hence no pool that changes servers behind a connection (pgbouncer in transaction mode)
+//! may stand between, which `LISTEN` would not survive either.
+//!
+//! A query of your own over [`connection`](PostgresStore::connection) sees the tables as they are. What it writes in the
+//! same database commits after what it has seen, in the same log: a read model and its checkpoint can never be durable
+//! without the events they were made from. What leaves the database must come from the store's own reads.
+//!
 //! # Layout
 //!
 //! In the schema of the store: `log_event` is the log; `log_head` its last position; `log_tag` finds events by tag;
-//! `log_row` holds the keyed rows; `log_command` the results by command id; `log_meta` the version of this layout. Names
-//! that begin with `log_` are the store's.
+//! `log_row` holds the keyed rows; `log_command` the results by command id; `log_meta` the version of this layout;
+//! `log_append` is the function that appends. Names that begin with `log_` are the store's.
 //!
 //! # Limits
 //!
 //! PostgreSQL 15 or newer. One log has one order, so its appends do not scale with the server's cores; logs in schemas
 //! of their own do. A transaction of yours that has appended holds the lock until it ends: append last.
 
+mod answer;
 mod batch;
 pub(crate) mod beside;
+mod call;
 mod config;
+mod draft;
+mod durable;
 mod error;
 mod event;
+mod flush;
+mod judge;
 mod listen;
 mod open;
 mod read;
 pub(crate) mod schema;
-mod write;
 mod writer;
 
 use std::fmt;
@@ -67,6 +100,8 @@ pub use self::config::PostgresStoreBuilder;
 pub use self::error::OpenError;
 pub use self::event::Event;
 
+use self::call::How;
+use self::durable::{Durable, Seen};
 use self::error::Fault;
 use self::writer::{AppendJob, Job};
 use crate::log::{
@@ -85,12 +120,14 @@ pub struct PostgresStore {
 
 struct Shared {
     jobs: mpsc::Sender<Job>,
-    head: Arc<watch::Sender<Position>>,
+    durable: Arc<Durable>,
     pool: PgPool,
     /// Where connections live; callers may come from any other executor.
     runtime: Handle,
     name: Name,
     timer: SharedTimer,
+    /// How many connections for reads there may be.
+    readers: u32,
     given_up: watch::Receiver<()>,
     /// Ends the listening when dropped.
     _open: watch::Sender<()>,
@@ -120,9 +157,13 @@ impl PostgresStore {
     /// See [`AppendError`].
     pub async fn append_in(&self, tx: &mut Transaction<'_, Postgres>, append: Append) -> Result<Appended, AppendError> {
         append.validate().map_err(AppendError::Invalid)?;
-        let ran = batch::run(tx, &[&append], self.shared.timer.wall()).await;
-        let (mut results, _) = ran.map_err(|fault| fault.into_append_error(Written::No))?;
-        results.pop().unwrap_or(Err(AppendError::Closed))
+        let how = How { me: 0, guard: None, lazily: None };
+        let done = batch::within(tx, &[&append], how, self.shared.timer.wall()).await;
+        let mut done = done.map_err(|fault| fault.into_append_error(Written::No))?;
+        if !done.wrote && !self.shared.durable.covers(done.turn) {
+            self.settle_beside(tx).await.map_err(|fault| fault.into_append_error(Written::No))?;
+        }
+        done.results.pop().unwrap_or(Err(AppendError::Closed))
     }
 
     /// A connection for queries of the caller's, in the log's schema. Read models written through it become visible when
@@ -152,19 +193,40 @@ impl PostgresStore {
         &self.shared.name
     }
 
-    /// Runs a read on the store's runtime, whatever executor asks.
-    async fn reading<T, F>(&self, read: impl FnOnce(PoolConnection<Postgres>) -> F) -> Result<T, ReadError>
+    /// Makes durable what a transaction has seen of others, over another connection: this one is in the transaction.
+    async fn settle_beside(&self, tx: &mut Transaction<'_, Postgres>) -> Result<(), Fault> {
+        let mut beside = self.connection().await?;
+        let durable = self.shared.durable.clone();
+        let settling = self.shared.runtime.spawn(async move {
+            let seen = Seen::ask(&mut beside).await?;
+            durable.settle(&mut beside, seen).await
+        });
+        settling.await.map_err(|_| sqlx::Error::PoolClosed)??;
+        // Had the server crashed since the transaction saw it, the transaction would be gone.
+        sqlx::query("SELECT").execute(&mut **tx).await?;
+        Ok(())
+    }
+
+    /// Runs a read on the store's runtime, whatever executor asks; over another connection, if the first was gone.
+    async fn reading<T, F>(&self, read: impl Fn(PoolConnection<Postgres>, Arc<Durable>) -> F) -> Result<T, ReadError>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, Fault>> + Send + 'static,
     {
-        let connection = self.connection().await.map_err(|error| match error {
-            sqlx::Error::PoolClosed => ReadError::Closed,
-            error => Fault::from(error).into(),
-        })?;
-        match self.shared.runtime.spawn(read(connection)).await {
-            Ok(result) => Ok(result?),
-            Err(_) => Err(ReadError::Closed),
+        let mut attempt = 1;
+        loop {
+            let connection = self.connection().await.map_err(|error| match error {
+                sqlx::Error::PoolClosed => ReadError::Closed,
+                error => Fault::from(error).into(),
+            })?;
+            let durable = self.shared.durable.clone();
+            match self.shared.runtime.spawn(read(connection, durable)).await {
+                Ok(Ok(result)) => return Ok(result),
+                // Each of the pool's connections may have gone with a server that is back by now.
+                Ok(Err(fault)) if fault.loses_connection() && attempt <= self.shared.readers => attempt += 1,
+                Ok(Err(fault)) => return Err(fault.into()),
+                Err(_) => return Err(ReadError::Closed),
+            }
         }
     }
 }
@@ -187,47 +249,79 @@ impl EventStore for PostgresStore {
     }
 
     async fn committed(&self, command: &CommandId) -> Result<Option<Committed>, ReadError> {
-        let command = command.clone();
-        self.reading(async move |mut conn| {
-            let found = read::commands(&mut conn, &[command.as_str()]).await?;
-            Ok(found.into_iter().next().map(|(_, committed)| committed))
+        let command = Arc::new(command.clone());
+        self.reading(move |mut conn, durable| {
+            let command = command.clone();
+            async move {
+                let (seen, found) = read::command(&mut conn, command.as_str()).await?;
+                if found.is_some() {
+                    durable.settle_turn(&mut conn, seen, seen.turn).await?;
+                }
+                Ok(found)
+            }
         })
         .await
     }
 
     async fn read(&self, after: Position, query: &Query, limit: usize) -> Result<Page, ReadError> {
-        let query = query.clone();
-        let head = self.shared.head.clone();
-        self.reading(async move |mut conn| {
-            // What other processes have committed is there before anybody has told us.
-            let now = read::head(&mut conn).await?;
-            listen::advance(&head, now);
-            read::page(&mut conn, after, &query, limit, now).await
+        let query = Arc::new(query.clone());
+        self.reading(move |mut conn, durable| {
+            let query = query.clone();
+            async move {
+                let draw = read::draw(&mut conn, after, &query, limit).await?;
+                let bound = durable.bound(&mut conn, draw.seen).await?;
+                Ok(draw.page(after, bound))
+            }
         })
         .await
     }
 
     async fn read_stream(&self, stream: &StreamId, after: Version, limit: usize) -> Result<Vec<Recorded>, ReadError> {
         let stream = stream.clone();
-        self.reading(async move |mut conn| read::stream(&mut conn, stream.as_str(), after, limit).await).await
+        self.reading(move |mut conn, durable| {
+            let stream = stream.clone();
+            async move {
+                let (seen, mut events) = read::stream(&mut conn, stream.as_str(), after, limit).await?;
+                let bound = durable.bound(&mut conn, seen).await?;
+                events.retain(|event| event.position <= bound);
+                Ok(events)
+            }
+        })
+        .await
     }
 
     async fn row(&self, space: &str, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
-        let (space, key) = (space.to_owned(), key.to_owned());
-        self.reading(async move |mut conn| read::row(&mut conn, &space, &key).await).await
+        let named: Arc<(String, Vec<u8>)> = Arc::new((space.to_owned(), key.to_owned()));
+        self.reading(move |mut conn, durable| {
+            let named = named.clone();
+            async move {
+                let (seen, turn, value) = read::row(&mut conn, &named.0, &named.1).await?;
+                durable.settle_turn(&mut conn, seen, turn).await?;
+                Ok(value)
+            }
+        })
+        .await
     }
 
     async fn rows(&self, space: &str, after: Option<&[u8]>, limit: usize) -> Result<Vec<(Bytes, Bytes)>, ReadError> {
-        let (space, after) = (space.to_owned(), after.map(<[u8]>::to_owned));
-        self.reading(async move |mut conn| read::rows(&mut conn, &space, after.as_deref(), limit).await).await
+        let named = Arc::new((space.to_owned(), after.map(<[u8]>::to_owned)));
+        self.reading(move |mut conn, durable| {
+            let named = named.clone();
+            async move {
+                let (seen, turn, rows) = read::rows(&mut conn, &named.0, named.1.as_deref(), limit).await?;
+                durable.settle_turn(&mut conn, seen, turn).await?;
+                Ok(rows)
+            }
+        })
+        .await
     }
 
     fn head(&self) -> Position {
-        *self.shared.head.borrow()
+        self.shared.durable.head()
     }
 
     async fn wait_past(&self, position: Position) -> Position {
-        crate::store::wait_past(&self.shared.head, position).await
+        crate::store::wait_past(&self.shared.durable.head, position).await
     }
 }
 

@@ -2,17 +2,25 @@
 
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use sqlx::ConnectOptions;
+use resilience_core::rng::Rng;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{ConnectOptions, Connection};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, watch};
 
+use super::answer::Answers;
 use super::config::PostgresStoreBuilder;
+use super::durable::{Durable, Seen};
 use super::error::{Fault, OpenError};
+use super::flush::Flush;
 use super::listen::Listening;
 use super::writer::{QUEUE, Writer};
-use super::{PostgresStore, Shared, read, schema};
+use super::{PostgresStore, Shared, schema};
+
+/// A reader's connection that was idle for so long is asked whether it is there before it is used.
+const IDLE: Duration = Duration::from_secs(1);
 
 const SCHEMES: [&str; 2] = ["postgres://", "postgresql://"];
 
@@ -29,40 +37,73 @@ pub(super) async fn open(config: PostgresStoreBuilder, url: &str) -> Result<Post
     }
     let mut conn = options.connect().await?;
     schema::prepare(&mut conn).await?;
-    let head = read::head(&mut conn).await.map_err(|fault| match fault {
+    let durable = Arc::new(Durable::new(Rng::from_entropy().next_u64().cast_signed()));
+    let seen = async {
+        let seen = Seen::ask(&mut conn).await?;
+        durable.settle(&mut conn, seen).await?;
+        Ok(seen)
+    };
+    let seen = seen.await.map_err(|fault: Fault| match fault {
         Fault::Database(error) => OpenError::Database(error),
         Fault::Corrupt(_) => OpenError::Schema { found: None, supported: schema::VERSION },
     })?;
-    let pool = PgPoolOptions::new().max_connections(config.readers.get()).connect_lazy_with(options.clone());
-    let head = Arc::new(watch::Sender::new(head));
+    // A connection that was in use a moment ago is there; one that idled may not be.
+    let pool = PgPoolOptions::new().max_connections(config.readers.get()).test_before_acquire(false).before_acquire(
+        |conn, about| {
+            Box::pin(async move {
+                if about.idle_for < IDLE {
+                    return Ok(true);
+                }
+                Ok(conn.ping().await.is_ok())
+            })
+        },
+    );
+    let pool = pool.connect_lazy_with(options.clone());
     let (sender, jobs) = mpsc::channel(QUEUE);
     let (open, is_open) = watch::channel(());
     let (given_up, gone) = watch::channel(());
-    let committed = Arc::new(Notify::new());
+    let answers = Answers {
+        durable: durable.clone(),
+        moved: Arc::new(Notify::new()),
+        timer: config.timer.clone(),
+        name: config.name.clone(),
+        listeners: config.listeners,
+    };
     let runtime = Handle::current();
     let listening = Listening {
         pool: pool.clone(),
         options: options.clone(),
-        head: head.clone(),
-        committed: committed.clone(),
+        durable: durable.clone(),
+        moved: answers.moved.clone(),
         poll: config.poll,
         timer: config.timer.clone(),
         is_open,
     };
     listening.start(&runtime);
+    // What is judged under the lock must be what is committed by then, whatever the database's default is.
+    let options = options.options([("default_transaction_isolation", "read committed")]);
     let writer = Writer {
         jobs,
+        flush: Flush::start(options.clone(), answers.clone()),
         options,
-        conn: Some(conn),
-        head: head.clone(),
-        committed,
-        timer: config.timer.clone(),
-        name: config.name.clone(),
-        listeners: config.listeners,
+        conn: None,
+        heard: answers.timer.now(),
+        answers,
+        turn: seen.turn,
+        is_alone: true,
         given_up,
     };
     runtime.spawn(writer.run());
-    let timer = config.timer;
-    let shared = Shared { jobs: sender, head, pool, runtime, timer, name: config.name, given_up: gone, _open: open };
+    let shared = Shared {
+        jobs: sender,
+        durable,
+        pool,
+        runtime,
+        name: config.name,
+        timer: config.timer,
+        readers: config.readers.get(),
+        given_up: gone,
+        _open: open,
+    };
     Ok(PostgresStore { shared: Arc::new(shared) })
 }

@@ -6,6 +6,7 @@ use resilience_core::time::WallTime;
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Postgres, QueryBuilder, Row};
 
+use super::durable::{Seen, head_columns};
 use super::error::Fault;
 use crate::log::limits::{PAGE_BYTES, PAGE_EVENTS};
 use crate::log::text::{split_tags, split_versions, to_sql};
@@ -21,9 +22,14 @@ macro_rules! event_columns {
     };
 }
 
-fn event(row: &PgRow) -> Result<Recorded, Fault> {
-    let number = |column: usize| row.try_get::<i64, _>(column).map(i64::unsigned_abs);
-    let field = |column: usize| row.try_get::<Option<&str>, _>(column);
+/// How many columns the head has.
+const HEAD: usize = 5;
+
+/// The event in the columns from `at` on.
+fn event_at(row: &PgRow, at: usize) -> Result<Recorded, Fault> {
+    let number = |column: usize| row.try_get::<i64, _>(at + column).map(i64::unsigned_abs);
+    let text = |column: usize| row.try_get::<&str, _>(at + column);
+    let field = |column: usize| row.try_get::<Option<&str>, _>(at + column);
     let mut metadata = Metadata::new();
     if let Some(id) = field(6)? {
         metadata = metadata.with_correlation(id);
@@ -42,81 +48,98 @@ fn event(row: &PgRow) -> Result<Recorded, Fault> {
     }
     Ok(Recorded {
         position: Position::new(number(0)?),
-        stream: StreamId::from(row.try_get::<&str, _>(1)?),
+        stream: StreamId::from(text(1)?),
         version: Version::new(number(2)?),
-        kind: EventType::from(row.try_get::<&str, _>(3)?),
+        kind: EventType::from(text(3)?),
         tags: field(5)?.map_or_else(Vec::new, split_tags),
-        payload: Bytes::copy_from_slice(row.try_get::<&[u8], _>(11)?),
+        payload: Bytes::copy_from_slice(row.try_get::<&[u8], _>(at + 11)?),
         metadata,
         recorded_at: WallTime::from_unix_millis(number(4)?),
     })
 }
 
-/// The last position, as the database knows it.
-pub(super) async fn head(conn: &mut PgConnection) -> Result<Position, Fault> {
-    let row = sqlx::query("SELECT position FROM log_head").fetch_optional(conn).await?;
-    let position = row.map(|row| row.try_get::<i64, _>(0)).transpose()?;
-    let position = position.ok_or_else(|| Corrupt::new("the log has no head"))?;
-    Ok(Position::new(position.unsigned_abs()))
+fn event(row: &PgRow) -> Result<Recorded, Fault> {
+    event_at(row, 0)
 }
 
-/// The events of a stream after a version, at most `limit`.
+/// The event beside a head; none, if the head is alone.
+fn event_beside(row: &PgRow) -> Result<Option<Recorded>, Fault> {
+    match row.try_get::<Option<i64>, _>(HEAD)? {
+        Some(_) => event_at(row, HEAD).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// The events of a stream after a version, at most `limit`, and the head in the same snapshot.
 pub(super) async fn stream(
     conn: &mut PgConnection,
     stream: &str,
     after: Version,
     limit: usize,
+) -> Result<(Seen, Vec<Recorded>), Fault> {
+    // Joined to one row, and by a loop, the events come in their order.
+    let select = sqlx::query(concat!(
+        "SELECT ",
+        head_columns!(),
+        ", e.* FROM log_head AS h LEFT JOIN (SELECT ",
+        event_columns!(),
+        " FROM log_event WHERE stream = $1 AND version > $2 ORDER BY version LIMIT $3) AS e ON true"
+    ));
+    let rows = select.bind(stream).bind(to_sql(after.get())).bind(limit_sql(limit)).fetch_all(conn).await?;
+    let events = rows.iter().filter_map(|row| event_beside(row).transpose());
+    Ok((Seen::read(rows.first())?, events.collect::<Result<_, _>>()?))
+}
+
+/// The events of a stream after a version, up to a position, at most `limit`.
+pub(super) async fn missed(
+    conn: &mut PgConnection,
+    stream: &str,
+    after: Version,
+    through: Position,
+    limit: usize,
 ) -> Result<Vec<Recorded>, Fault> {
     let select = sqlx::query(concat!(
         "SELECT ",
         event_columns!(),
-        " FROM log_event WHERE stream = $1 AND version > $2 ORDER BY version LIMIT $3"
+        " FROM log_event WHERE stream = $1 AND version > $2 AND position <= $3 ORDER BY version LIMIT $4"
     ));
-    let rows = select.bind(stream).bind(to_sql(after.get())).bind(limit_sql(limit)).fetch_all(conn).await?;
-    rows.iter().map(event).collect()
+    let select = select.bind(stream).bind(to_sql(after.get())).bind(to_sql(through.get())).bind(limit_sql(limit));
+    select.fetch_all(conn).await?.iter().map(event).collect()
 }
 
-/// The first events after `after`, up to `through`, that match; at most `limit`, and about `bytes` of payload. True if
-/// there were no more.
+/// The first events after `after`, up to `through`, that match; at most `limit`.
 pub(super) async fn matching(
     conn: &mut PgConnection,
     query: &Query,
-    (after, through): (Position, Position),
+    within: (Position, Position),
     limit: usize,
-    bytes: usize,
-) -> Result<(Vec<Recorded>, bool), Fault> {
-    // A query of no items matches nothing.
-    if query.items().is_empty() && !query.is_all() {
-        return Ok((Vec::new(), true));
-    }
-    let mut select = QueryBuilder::<Postgres>::new(concat!("SELECT ", event_columns!(), " FROM log_event WHERE "));
+) -> Result<Vec<Recorded>, Fault> {
+    let mut select = QueryBuilder::<Postgres>::new("");
+    events_of(&mut select, query, within, limit);
+    select.build().fetch_all(conn).await?.iter().map(event).collect()
+}
+
+/// The statement for the first events after `after`, up to `through`, that match.
+fn events_of(select: &mut QueryBuilder<Postgres>, query: &Query, (after, through): (Position, Position), limit: usize) {
+    select.push(concat!("SELECT ", event_columns!(), " FROM log_event WHERE "));
     let bounds = |select: &mut QueryBuilder<Postgres>| {
         select.push("position > ").push_bind(to_sql(after.get()));
         select.push(" AND position <= ").push_bind(to_sql(through.get()));
     };
     if query.is_all() {
-        bounds(&mut select);
+        bounds(select);
+    } else if query.items().is_empty() {
+        select.push("false"); // A query of no items matches nothing.
     } else {
         select.push("position IN (SELECT position FROM (");
         for (nth, item) in query.items().iter().enumerate() {
             select.push(if nth == 0 { "(" } else { " UNION (" });
-            one_item(&mut select, item, &bounds);
+            one_item(select, item, &bounds);
             select.push(" ORDER BY position LIMIT ").push_bind(limit_sql(limit)).push(")");
         }
         select.push(") AS found)");
     }
     select.push(" ORDER BY position LIMIT ").push_bind(limit_sql(limit));
-    let (mut events, mut size) = (Vec::new(), 0);
-    let mut rows = select.build().fetch(conn);
-    while let Some(row) = rows.try_next().await? {
-        let event = event(&row)?;
-        size += event.payload.len();
-        events.push(event);
-        if events.len() == limit || size >= bytes {
-            return Ok((events, false));
-        }
-    }
-    Ok((events, true))
 }
 
 /// The positions of one item: driven by its first tag, or by its types.
@@ -142,61 +165,119 @@ fn one_item(select: &mut QueryBuilder<Postgres>, item: &QueryItem, bounds: &impl
     }
 }
 
-/// A page of the log, as [`EventStore::read`](crate::EventStore::read) promises it.
-pub(super) async fn page(
-    conn: &mut PgConnection,
-    after: Position,
-    query: &Query,
-    limit: usize,
-    head: Position,
-) -> Result<Page, Fault> {
+/// What a page is made of: the events as they are, and the head in the same snapshot.
+pub(super) struct Draw {
+    pub(super) seen: Seen,
+    events: Vec<Recorded>,
+    /// Whether there were no more.
+    is_all: bool,
+}
+
+impl Draw {
+    /// The page that ends at `bound`, as [`EventStore::read`](crate::EventStore::read) promises it.
+    pub(super) fn page(mut self, after: Position, bound: Position) -> Page {
+        let count = self.events.len();
+        self.events.retain(|event| event.position <= bound);
+        let is_all = self.is_all || self.events.len() < count;
+        let next = match self.events.last() {
+            Some(last) if !is_all => last.position,
+            _ => bound.max(after),
+        };
+        Page { events: self.events, marker: Marker::seen_through(next), next, head: bound }
+    }
+}
+
+/// Draws a page: at most `limit` events, and about as much payload as a page may have.
+pub(super) async fn draw(conn: &mut PgConnection, after: Position, query: &Query, limit: usize) -> Result<Draw, Fault> {
     let limit = limit.clamp(1, PAGE_EVENTS);
-    let (events, is_all) = matching(conn, query, (after, head), limit, PAGE_BYTES).await?;
-    let next = match events.last() {
-        Some(last) if !is_all => last.position,
-        _ => head.max(after),
-    };
-    Ok(Page { events, marker: Marker::seen_through(next), next, head })
+    let mut select =
+        QueryBuilder::<Postgres>::new(concat!("SELECT ", head_columns!(), ", e.* FROM log_head AS h LEFT JOIN ("));
+    events_of(&mut select, query, (after, Position::new(u64::MAX)), limit);
+    select.push(") AS e ON true");
+    let (mut seen, mut events, mut size) = (None, Vec::new(), 0);
+    let mut rows = select.build().fetch(conn);
+    while let Some(row) = rows.try_next().await? {
+        let seen = *seen.insert(match seen {
+            None => Seen::read(Some(&row))?,
+            Some(seen) => seen,
+        });
+        let Some(event) = event_beside(&row)? else { continue };
+        size += event.payload.len();
+        events.push(event);
+        if events.len() == limit || size >= PAGE_BYTES {
+            return Ok(Draw { seen, events, is_all: false });
+        }
+    }
+    Ok(Draw { seen: seen.map_or_else(|| Seen::read(None), Ok)?, events, is_all: true })
 }
 
-pub(super) async fn row(conn: &mut PgConnection, space: &str, key: &[u8]) -> Result<Option<Bytes>, Fault> {
-    let select = sqlx::query("SELECT value FROM log_row WHERE space = $1 AND key = $2").bind(space).bind(key);
-    let row = select.fetch_optional(conn).await?;
-    Ok(row.map(|row| row.try_get::<Vec<u8>, _>(0)).transpose()?.map(Bytes::from))
+/// A row, with the head in the same snapshot, and the turn that made it so.
+pub(super) async fn row(conn: &mut PgConnection, space: &str, key: &[u8]) -> Result<(Seen, u64, Option<Bytes>), Fault> {
+    let select = sqlx::query(concat!(
+        "SELECT ",
+        head_columns!(),
+        ", r.turn, r.value FROM log_head AS h LEFT JOIN log_row AS r ON r.space = $1 AND r.key = $2"
+    ));
+    let found = select.bind(space).bind(key).fetch_optional(conn).await?;
+    let seen = Seen::read(found.as_ref())?;
+    let Some(found) = found else { return Ok((seen, seen.gone, None)) };
+    match found.try_get::<Option<i64>, _>(HEAD)? {
+        Some(turn) => Ok((seen, turn.unsigned_abs(), Some(found.try_get::<Vec<u8>, _>(HEAD + 1)?.into()))),
+        None => Ok((seen, seen.gone, None)),
+    }
 }
 
+/// The rows of a space, with the head in the same snapshot, and the last turn that made them so.
 pub(super) async fn rows(
     conn: &mut PgConnection,
     space: &str,
     after: Option<&[u8]>,
     limit: usize,
-) -> Result<Vec<(Bytes, Bytes)>, Fault> {
-    let select = sqlx::query(
-        "SELECT key, value FROM log_row WHERE space = $1 AND ($2::bytea IS NULL OR key > $2) ORDER BY key LIMIT $3",
-    );
-    let rows = select.bind(space).bind(after).bind(limit_sql(limit)).fetch_all(conn).await?;
-    let pair = |row: &PgRow| Ok((row.try_get::<Vec<u8>, _>(0)?.into(), row.try_get::<Vec<u8>, _>(1)?.into()));
-    rows.iter().map(pair).collect()
+) -> Result<(Seen, u64, Vec<(Bytes, Bytes)>), Fault> {
+    let select = sqlx::query(concat!(
+        "SELECT ",
+        head_columns!(),
+        ", r.turn, r.key, r.value FROM log_head AS h LEFT JOIN (SELECT turn, key, value FROM log_row
+         WHERE space = $1 AND ($2::bytea IS NULL OR key > $2) ORDER BY key LIMIT $3) AS r ON true"
+    ));
+    let found = select.bind(space).bind(after).bind(limit_sql(limit)).fetch_all(conn).await?;
+    let seen = Seen::read(found.first())?;
+    let (mut turn, mut rows) = (seen.gone, Vec::new());
+    for row in &found {
+        let Some(its) = row.try_get::<Option<i64>, _>(HEAD)? else { continue };
+        turn = turn.max(its.unsigned_abs());
+        rows.push((row.try_get::<Vec<u8>, _>(HEAD + 1)?.into(), row.try_get::<Vec<u8>, _>(HEAD + 2)?.into()));
+    }
+    Ok((seen, turn, rows))
 }
 
-/// What the log remembers of some commands, with their ids.
-pub(super) async fn commands(conn: &mut PgConnection, ids: &[&str]) -> Result<Vec<(String, Committed)>, Fault> {
-    let select = sqlx::query("SELECT id, digest, first, last, versions FROM log_command WHERE id = ANY($1)");
-    let rows = select.bind(ids).fetch_all(conn).await?;
-    rows.iter().map(command).collect()
+/// What the log remembers of a command, with the head in the same snapshot.
+pub(super) async fn command(conn: &mut PgConnection, id: &str) -> Result<(Seen, Option<Committed>), Fault> {
+    let select = sqlx::query(concat!(
+        "SELECT ",
+        head_columns!(),
+        ", c.digest, c.first, c.last, c.versions FROM log_head AS h LEFT JOIN log_command AS c ON c.id = $1"
+    ));
+    let found = select.bind(id).fetch_optional(conn).await?;
+    let seen = Seen::read(found.as_ref())?;
+    let Some(found) = found else { return Ok((seen, None)) };
+    let number = |column: usize| found.try_get::<Option<i64>, _>(HEAD + column);
+    let (Some(digest), Some(first), Some(last)) = (number(0)?, number(1)?, number(2)?) else {
+        return Ok((seen, None));
+    };
+    Ok((seen, Some(committed(id, (digest, first, last), found.try_get(HEAD + 3)?)?)))
 }
 
-fn command(row: &PgRow) -> Result<(String, Committed), Fault> {
-    let number = |column: usize| row.try_get::<i64, _>(column).map(i64::unsigned_abs);
-    let id: String = row.try_get(0)?;
-    let versions = split_versions(row.try_get(4)?);
+/// A row of the table of commands.
+pub(super) fn committed(id: &str, (digest, first, last): (i64, i64, i64), versions: &str) -> Result<Committed, Fault> {
+    let versions = split_versions(versions);
     let appended = Appended {
-        first: Position::new(number(2)?),
-        last: Position::new(number(3)?),
+        first: Position::new(first.unsigned_abs()),
+        last: Position::new(last.unsigned_abs()),
         versions: versions.ok_or_else(|| Corrupt::new(format!("the result of command {id} cannot be read")))?,
         already_committed: true,
     };
-    Ok((id, Committed { fingerprint: row.try_get::<i64, _>(1)?.cast_unsigned(), appended }))
+    Ok(Committed { fingerprint: digest.cast_unsigned(), appended })
 }
 
 fn limit_sql(limit: usize) -> i64 {

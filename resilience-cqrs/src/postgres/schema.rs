@@ -6,7 +6,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, Row};
 use super::error::OpenError;
 
 /// The version of the layout below. A database of another version is refused, not guessed at.
-pub(super) const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 2;
 
 /// The oldest server whose behaviour the engine was tested on.
 const OLDEST_SERVER: i32 = 150_000;
@@ -19,61 +19,7 @@ const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtextextended('resilience_lo
 const SCHEMA_LOCK: &str = "SELECT pg_advisory_xact_lock(hashtextextended('resilience_schema', 0))";
 
 /// Names compare by bytes: the order of a log must not depend on a server's locale.
-const TABLES: &str = r#"
-CREATE TABLE log_meta (
-    name text PRIMARY KEY,
-    value bigint NOT NULL
-);
-
--- One row: the last position. Whoever appends locks it until the commit, so positions have no gaps and no reader can
--- see one before those below it.
-CREATE TABLE log_head (
-    one boolean PRIMARY KEY DEFAULT true CHECK (one),
-    position bigint NOT NULL
-);
-
-CREATE TABLE log_event (
-    position bigint PRIMARY KEY,
-    stream text COLLATE "C" NOT NULL,
-    version bigint NOT NULL,
-    kind text COLLATE "C" NOT NULL,
-    recorded_at bigint NOT NULL, -- milliseconds since 1970, for people
-    tags text,                   -- one a line
-    correlation text,
-    causation text,
-    actor text,
-    tenant text,
-    trace text,
-    payload bytea NOT NULL
-);
-CREATE UNIQUE INDEX log_event_stream ON log_event (stream, version);
-CREATE INDEX log_event_kind ON log_event (kind, position);
-
-CREATE TABLE log_tag (
-    tag text COLLATE "C" NOT NULL,
-    position bigint NOT NULL,
-    kind text COLLATE "C" NOT NULL,
-    PRIMARY KEY (tag, position)
-);
-
-CREATE TABLE log_row (
-    space text COLLATE "C" NOT NULL,
-    key bytea NOT NULL,
-    value bytea NOT NULL,
-    PRIMARY KEY (space, key)
-);
-
-CREATE TABLE log_command (
-    id text COLLATE "C" PRIMARY KEY,
-    digest bigint NOT NULL,
-    first bigint NOT NULL,
-    last bigint NOT NULL,
-    versions text NOT NULL       -- version, space, stream; one a line
-);
-
-INSERT INTO log_head (position) VALUES (0);
-INSERT INTO log_meta (name, value) VALUES ('version', 1);
-"#;
+const TABLES: &str = concat!(include_str!("tables.sql"), include_str!("append.sql"));
 
 /// The same connection, for tables in this schema; made if it is not there.
 pub(crate) async fn of_its_own(options: PgConnectOptions, schema: &str) -> Result<PgConnectOptions, sqlx::Error> {

@@ -1,19 +1,22 @@
-//! The writer: one task, one connection, one durable commit for everybody who is waiting.
+//! The writer: one task, one connection, one round trip for everybody who is waiting.
+//!
+//! With little to do, a batch is committed durably and answered, which is one wait for the disk. When appends come faster
+//! than that, the batch is committed without the wait and handed to the [flush](super::flush), which makes it durable
+//! and answers while the next batch is judged: the log's lock is never held while the disk works.
 
-use std::sync::Arc;
+use std::time::Duration;
 
-use resilience_core::Name;
-use resilience_core::event::Listeners;
-use resilience_core::time::{SharedTimer, Timestamp};
+use resilience_core::time::Timestamp;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, PgConnection};
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
-use super::batch;
+use super::answer::{Answers, Committed};
+use super::batch::{self, Done, Failed};
+use super::durable;
 use super::error::Fault;
-use super::event::Event;
-use super::listen::advance;
-use crate::log::{Append, AppendError, Appended, Position, Written};
+use super::flush::{Epoch, Flush};
+use crate::log::{Append, AppendError, Appended, RowChange, Written};
 
 /// Appends that may wait; beyond that, callers wait to be let in.
 pub(super) const QUEUE: usize = 4096;
@@ -21,20 +24,24 @@ pub(super) const QUEUE: usize = 4096;
 /// The most appends in one transaction. More are not faster, and all wait for the slowest.
 const BATCH: usize = 512;
 
+/// The most payload in one transaction, so that no message grows beyond what the server takes. One append may have more.
+const BATCH_BYTES: usize = 32 << 20;
+
 /// How often a transaction that fell victim to another is tried again.
 const ATTEMPTS: u32 = 4;
+
+/// A connection that was idle for so long is asked whether it is there before anything depends on it: then what is sent
+/// over a connection that has gone is not "perhaps written".
+const IDLE: Duration = Duration::from_millis(1);
 
 pub(super) enum Job {
     Append(AppendJob),
     Close,
 }
 
-type Answer = oneshot::Sender<Result<Appended, AppendError>>;
-type Results = (Vec<Result<Appended, AppendError>>, Position);
-
 pub(super) struct AppendJob {
     pub(super) append: Append,
-    pub(super) answer: Answer,
+    pub(super) answer: oneshot::Sender<Result<Appended, AppendError>>,
 }
 
 pub(super) struct Writer {
@@ -42,31 +49,41 @@ pub(super) struct Writer {
     pub(super) options: PgConnectOptions,
     /// None after it was lost, until the next append.
     pub(super) conn: Option<PgConnection>,
-    pub(super) head: Arc<watch::Sender<Position>>,
-    pub(super) committed: Arc<Notify>,
-    pub(super) timer: SharedTimer,
-    pub(super) name: Name,
-    pub(super) listeners: Listeners,
+    pub(super) flush: Flush,
+    pub(super) answers: Answers,
+    /// When the connection was last heard of.
+    pub(super) heard: Timestamp,
+    /// The last turn this store saw.
+    pub(super) turn: u64,
+    /// Whether nobody else wrote before its last batch.
+    pub(super) is_alone: bool,
     /// Dropped when the writer has ended.
     pub(super) given_up: watch::Sender<()>,
 }
 
-/// A transaction that failed.
-struct Failed {
-    fault: Fault,
-    /// Whether it may have been committed all the same.
-    written: Written,
+/// A batch that was committed: lazily, if there is a connection that can make it durable.
+struct Attempt {
+    done: Done,
+    epoch: Option<Epoch>,
 }
 
 impl Writer {
     pub(super) async fn run(mut self) {
         let mut queue = Vec::with_capacity(BATCH);
         while self.jobs.recv_many(&mut queue, BATCH).await > 0 {
-            let mut batch = Vec::with_capacity(queue.len());
+            let (mut batch, mut bytes) = (Vec::with_capacity(queue.len()), 0);
             for job in queue.drain(..) {
                 match job {
                     Job::Append(job) if job.answer.is_closed() => {} // Given up while it waited: not written.
-                    Job::Append(job) => batch.push(job),
+                    Job::Append(job) => {
+                        let size = size(&job.append);
+                        if bytes + size > BATCH_BYTES && !batch.is_empty() {
+                            self.commit(std::mem::take(&mut batch)).await;
+                            bytes = 0;
+                        }
+                        bytes += size;
+                        batch.push(job);
+                    }
                     Job::Close => self.jobs.close(), // Nobody queues behind; what is queued is still received.
                 }
             }
@@ -76,6 +93,7 @@ impl Writer {
             // Everything is committed; the server notices an unfriendly end as well.
             let _ = conn.close().await;
         }
+        self.flush.end().await;
         drop(self.given_up); // Tells whoever waits for the end.
     }
 
@@ -84,33 +102,53 @@ impl Writer {
         if batch.is_empty() {
             return;
         }
-        let began = (!self.listeners.is_empty()).then(|| self.timer.now());
+        let began = self.answers.now_if_heard();
         let appends: Vec<&Append> = batch.iter().map(|job| &job.append).collect();
         match self.attempt(&appends).await {
-            Ok(results) => self.acknowledge(batch, results, began),
+            Ok(attempt) => self.hand_over(batch, attempt, began).await,
             Err(Failed { fault, .. }) if fault.is_about_data() && batch.len() > 1 => {
                 for job in batch {
                     match self.attempt(&[&job.append]).await {
-                        Ok(results) => self.acknowledge(vec![job], results, began),
-                        Err(failed) => self.refuse(vec![job], failed),
+                        Ok(attempt) => self.hand_over(vec![job], attempt, began).await,
+                        Err(Failed { fault, written }) => self.answers.refuse(vec![job], fault, written),
                     }
                 }
             }
-            Err(failed) => self.refuse(batch, failed),
+            Err(Failed { fault, written }) => self.answers.refuse(batch, fault, written),
+        }
+    }
+
+    /// Answers, if what there is to say is durable; otherwise leaves that to the flush.
+    async fn hand_over(&mut self, batch: Vec<AppendJob>, attempt: Attempt, began: Option<Timestamp>) {
+        let Attempt { done, epoch } = attempt;
+        let is_durable = if done.wrote { epoch.is_none() } else { self.answers.durable.covers(done.turn) };
+        let committed = Committed { batch, done, began };
+        if is_durable {
+            self.answers.acknowledge(committed);
+        } else if let Some(epoch) = epoch {
+            self.flush.add(epoch, committed).await;
+        } else if let Some(conn) = &mut self.conn {
+            // It only looked, and saw what somebody else has written. Had the server crashed since, so would this.
+            match durable::barrier(conn).await {
+                Ok(()) => self.answers.acknowledge(committed),
+                Err(fault) => {
+                    self.lose(&fault);
+                    self.answers.refuse(committed.batch, fault, Written::No);
+                }
+            }
         }
     }
 
     /// One transaction, again if it was another's victim.
-    async fn attempt(&mut self, appends: &[&Append]) -> Result<Results, Failed> {
+    async fn attempt(&mut self, appends: &[&Append]) -> Result<Attempt, Failed> {
         let mut attempt = 1;
         loop {
             let failed = match self.transact(appends).await {
-                Ok(results) => return Ok(results),
+                Ok(done) => return Ok(done),
                 Err(failed) => failed,
             };
             if failed.fault.loses_connection() {
-                self.conn = None;
-                self.emit(|| Event::Disconnected { reason: format!("{:?}", failed.fault) });
+                self.lose(&failed.fault);
                 // Nothing was sent yet over a connection that had gone stale since the last append => a new one.
                 let is_known = matches!(failed.written, Written::No);
                 if !is_known || attempt > 1 {
@@ -123,64 +161,47 @@ impl Writer {
         }
     }
 
-    async fn transact(&mut self, appends: &[&Append]) -> Result<Results, Failed> {
-        let before = |fault: Fault| Failed { fault, written: Written::No };
+    async fn transact(&mut self, appends: &[&Append]) -> Result<Attempt, Failed> {
+        let before = |error: sqlx::Error| Failed { fault: error.into(), written: Written::No };
+        // Ahead of the disk when there is more to do, here or in another store; and with a connection to make it durable
+        // that was open before, or a crash in between would go unnoticed.
+        let epoch = if self.is_busy() { self.flush.epoch() } else { None };
         let conn = match &mut self.conn {
-            Some(conn) => conn,
+            Some(conn) => {
+                if self.answers.timer.now().since(self.heard) >= IDLE {
+                    conn.ping().await.map_err(before)?;
+                }
+                conn
+            }
             None => {
-                let conn = self.options.connect().await.map_err(|error| before(error.into()))?;
+                let conn = self.options.connect().await.map_err(before)?;
                 self.conn.insert(conn)
             }
         };
-        let mut tx = conn.begin().await.map_err(|error| before(error.into()))?;
-        let results = batch::run(&mut tx, appends, self.timer.wall()).await.map_err(before)?;
-        // From here on a lost connection leaves open whether the server got to it.
-        tx.commit().await.map_err(|error| Failed { fault: error.into(), written: Written::Unknown })?;
-        Ok(results)
+        let me = self.answers.durable.me;
+        let done = batch::commit(conn, appends, (me, epoch.is_some()), self.answers.timer.wall()).await?;
+        self.heard = self.answers.timer.now();
+        self.is_alone = done.turn <= self.turn + u64::from(done.wrote);
+        self.turn = done.turn;
+        Ok(Attempt { done, epoch })
     }
 
-    fn acknowledge(&self, batch: Vec<AppendJob>, (results, head): Results, began: Option<Timestamp>) {
-        let before = *self.head.borrow();
-        // Before the answers: whoever has one can already read what it is about.
-        advance(&self.head, head);
-        let total = batch.len();
-        let mut appends = 0;
-        for (job, result) in batch.into_iter().zip(results) {
-            appends += usize::from(result.is_ok());
-            let _ = job.answer.send(result);
-        }
-        if head > before {
-            self.committed.notify_one();
-        }
-        self.emit(|| {
-            let took = began.map(|began| self.timer.now().since(began)).unwrap_or_default();
-            Event::Committed { appends, refused: total - appends, events: head.since(before), took }
-        });
+    fn is_busy(&self) -> bool {
+        self.flush.is_working() || !self.jobs.is_empty() || !self.is_alone
     }
 
-    fn refuse(&self, batch: Vec<AppendJob>, Failed { fault, written }: Failed) {
-        let error = fault.into_append_error(written);
-        self.emit(|| Event::Undone { appends: batch.len(), reason: error.to_string() });
-        let mut rest = batch.into_iter();
-        if let Some(first) = rest.next() {
-            for job in rest {
-                let _ = job.answer.send(Err(again(&error)));
-            }
-            let _ = first.answer.send(Err(error));
-        }
-    }
-
-    fn emit(&self, event: impl FnOnce() -> Event) {
-        self.listeners.emit(&self.name, || self.timer.now(), event);
+    fn lose(&mut self, fault: &Fault) {
+        self.conn = None;
+        self.answers.disconnected(fault);
     }
 }
 
-/// The same error for another append of the batch.
-fn again(error: &AppendError) -> AppendError {
-    match error {
-        AppendError::Unavailable(unavailable) => AppendError::Unavailable(unavailable.clone()),
-        AppendError::Corrupt(corrupt) => AppendError::Corrupt(corrupt.clone()),
-        AppendError::Full => AppendError::Full,
-        other => AppendError::Refused(other.to_string().into()),
-    }
+/// The payload of an append.
+fn size(append: &Append) -> usize {
+    let events = append.streams().iter().flat_map(|part| &part.events).map(|event| event.payload.len());
+    let rows = append.row_changes().iter().map(|change| match change {
+        RowChange::Put { value, .. } => value.len(),
+        RowChange::Delete { .. } => 0,
+    });
+    events.sum::<usize>() + rows.sum::<usize>()
 }

@@ -1,0 +1,202 @@
+//! Makes durable what the writer has committed ahead of the disk, and answers.
+//!
+//! The log of the server is flushed in order: one durable commit of nothing, on a second connection, covers every commit
+//! before it. While that waits for the disk, the writer goes on with the next batch; all batches that have come in
+//! meanwhile share the next wait.
+//!
+//! It proves something only if the server has not crashed between the commit and it: a crash would take the commit, and
+//! leave a barrier on a new connection to succeed all the same. A crash ends every connection. So a commit is made durable
+//! only over a connection that was open before the commit was sent, and if that is lost, nobody knows.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use resilience_core::time::{SharedTimer, Timestamp};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions, Connection, PgConnection};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::answer::{Answers, Committed};
+use super::durable;
+use super::error::Fault;
+use crate::log::Written;
+
+/// Batches on their way to the disk; then the writer waits, and the next batch is larger.
+const AHEAD: usize = 8;
+
+/// A connection that was not used for so long is asked whether it is there before a commit depends on it.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// A connection, by number.
+pub(super) type Epoch = u64;
+
+/// No connection.
+const NONE: Epoch = 0;
+
+enum Order {
+    Connect,
+    Check,
+    Make(Epoch, Committed),
+}
+
+/// The writer's end.
+pub(super) struct Flush {
+    orders: Option<mpsc::Sender<Order>>,
+    task: JoinHandle<()>,
+    state: Arc<State>,
+    timer: SharedTimer,
+    /// When it was last asked for a connection.
+    used: Timestamp,
+}
+
+#[derive(Default)]
+struct State {
+    /// The connection that is open, or `NONE`.
+    open: AtomicU64,
+    /// Batches that are not answered.
+    waiting: AtomicUsize,
+}
+
+impl Flush {
+    pub(super) fn start(options: PgConnectOptions, answers: Answers) -> Self {
+        let (sender, orders) = mpsc::channel(AHEAD);
+        let state = Arc::new(State::default());
+        let timer = answers.timer.clone();
+        let running = Running { orders, options, conn: None, epoch: NONE, answers, state: state.clone() };
+        let used = timer.now();
+        Self { orders: Some(sender), task: tokio::spawn(running.run()), state, timer, used }
+    }
+
+    /// A connection that is open now, over which a commit sent from now on can be made durable. `None` if there is none
+    /// yet: then the commit has to wait for the disk by itself, this time.
+    pub(super) fn epoch(&mut self) -> Option<Epoch> {
+        // Acquire pairs with the Release of `Running::connect`: the connection was open before it could be seen here, and
+        // the commit is sent after.
+        let open = self.state.open.load(Ordering::Acquire);
+        let now = self.timer.now();
+        let idle = now.since(self.used);
+        self.used = now;
+        let orders = self.orders.as_ref()?;
+        if open == NONE {
+            // An order that finds no room is not needed: others are there.
+            let _ = orders.try_send(Order::Connect);
+            return None;
+        }
+        if idle >= IDLE {
+            let _ = orders.try_send(Order::Check);
+            return None;
+        }
+        Some(open)
+    }
+
+    /// Whether there are batches that are not durable yet.
+    pub(super) fn is_working(&self) -> bool {
+        // Relaxed: a hint. A batch too many waits for the disk by itself.
+        self.state.waiting.load(Ordering::Relaxed) > 0
+    }
+
+    /// Takes over a batch that was committed over the writer's connection after `epoch` was open.
+    pub(super) async fn add(&self, epoch: Epoch, committed: Committed) {
+        self.state.waiting.fetch_add(1, Ordering::Relaxed); // A hint, as in `is_working`.
+        if let Some(orders) = &self.orders {
+            // It goes on for as long as this handle is there.
+            let _ = orders.send(Order::Make(epoch, committed)).await;
+        }
+    }
+
+    /// Ends when everything is answered.
+    pub(super) async fn end(mut self) {
+        self.orders = None;
+        let _ = self.task.await;
+    }
+}
+
+struct Running {
+    orders: mpsc::Receiver<Order>,
+    options: PgConnectOptions,
+    conn: Option<PgConnection>,
+    /// The number of the connection, or of the last.
+    epoch: Epoch,
+    answers: Answers,
+    state: Arc<State>,
+}
+
+impl Running {
+    async fn run(mut self) {
+        let mut orders = Vec::with_capacity(AHEAD);
+        while self.orders.recv_many(&mut orders, AHEAD).await > 0 {
+            let mut batches = Vec::new();
+            for order in orders.drain(..) {
+                match order {
+                    Order::Connect => self.connect().await,
+                    Order::Check => self.check().await,
+                    Order::Make(epoch, committed) => batches.push((epoch, committed)),
+                }
+            }
+            self.flush(batches).await;
+        }
+        if let Some(conn) = self.conn.take() {
+            let _ = conn.close().await;
+        }
+    }
+
+    async fn connect(&mut self) {
+        if self.conn.is_none()
+            && let Ok(conn) = self.options.connect().await
+        {
+            self.conn = Some(conn);
+            self.epoch += 1;
+            // Release pairs with the Acquire of `Flush::epoch`.
+            self.state.open.store(self.epoch, Ordering::Release);
+        }
+    }
+
+    async fn check(&mut self) {
+        if let Some(conn) = &mut self.conn
+            && let Err(error) = conn.ping().await
+        {
+            self.lose(&error.into());
+        }
+    }
+
+    async fn flush(&mut self, batches: Vec<(Epoch, Committed)>) {
+        if batches.is_empty() {
+            return;
+        }
+        let count = batches.len();
+        let made = match &mut self.conn {
+            Some(conn) => durable::barrier(conn).await,
+            None => Err(lost()),
+        };
+        if let Err(fault) = &made {
+            self.lose(fault);
+        }
+        for (epoch, committed) in batches {
+            match &made {
+                Ok(()) if epoch == self.epoch => self.answers.acknowledge(committed),
+                _ => {
+                    let written = if committed.done.wrote { Written::Unknown } else { Written::No };
+                    self.answers.refuse(committed.batch, lost(), written);
+                }
+            }
+        }
+        self.state.waiting.fetch_sub(count, Ordering::Relaxed); // As in `Flush::is_working`.
+    }
+
+    fn lose(&mut self, fault: &Fault) {
+        // Release, for the order of this and the next `connect`. Whoever has seen it open finds its number outdated.
+        self.state.open.store(NONE, Ordering::Release);
+        if self.conn.take().is_some() {
+            self.answers.disconnected(fault);
+        }
+    }
+}
+
+fn lost() -> Fault {
+    Fault::Database(sqlx::Error::Io(std::io::Error::new(
+        std::io::ErrorKind::ConnectionReset,
+        "the connection that was to make it durable is gone",
+    )))
+}
