@@ -2,6 +2,7 @@
 
 use std::io::{self, Error};
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -20,8 +21,19 @@ pub struct Postgres {
     server: Running,
     address: SocketAddr,
     bin: PathBuf,
+    settings: Vec<(String, String)>,
+    user: Option<User>,
     // Dropped, and so removed, after the server.
-    _directory: TempDir,
+    directory: TempDir,
+}
+
+/// A copy of a server's data, as `pg_basebackup` makes it while the server goes on.
+#[derive(Debug)]
+pub struct Backup {
+    bin: PathBuf,
+    settings: Vec<(String, String)>,
+    user: Option<User>,
+    directory: TempDir,
 }
 
 /// The address of a server that all tests of a program share. It lives on a thread of its own, because it dies with its
@@ -65,43 +77,71 @@ impl Postgres {
     pub fn start_with(settings: &[(&str, &str)]) -> io::Result<Self> {
         let bin = binaries()?;
         let user = User::instead_of_root(&["postgres", "nobody"])?;
-        let directory = scratch_dir()?;
-        let data = directory.path().join("data");
-        for made in [directory.path(), &data] {
-            std::fs::create_dir_all(made)?;
-            if let Some(user) = user {
-                user.own(made)?;
-            }
-        }
-        let address = free_address(5432)?;
-        let mut init = Process::new(bin.join("initdb"), directory.path().join("initdb.log"))
-            .args(["-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C.UTF-8", "-D"])
-            .args([&data])
-            .user(user)
+        let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let fresh = Backup { bin, settings, user, directory: own_directory(user)? };
+        let arguments = ["-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C.UTF-8", "-D"];
+        fresh.fill("initdb", &arguments.map(String::from))?;
+        fresh.restore()
+    }
+
+    /// Copies its data while it runs; what is committed before this is called is in the copy.
+    ///
+    /// # Errors
+    ///
+    /// When `pg_basebackup` fails.
+    pub fn backup(&self) -> io::Result<Backup> {
+        self.copy(&[])
+    }
+
+    /// A second server that follows this one: it has everything a moment later, and can be read from.
+    ///
+    /// # Errors
+    ///
+    /// As for [`start`](Self::start), and when `pg_basebackup` fails.
+    pub fn standby(&self) -> io::Result<Self> {
+        self.copy(&["-R"])?.restore()
+    }
+
+    fn copy(&self, more: &[&str]) -> io::Result<Backup> {
+        let copy = Backup {
+            bin: self.bin.clone(),
+            settings: self.settings.clone(),
+            user: self.user,
+            directory: own_directory(self.user)?,
+        };
+        let (host, port) = (self.address.ip().to_string(), self.address.port().to_string());
+        let from = ["-h", &host, "-p", &port, "-U", "postgres", "-X", "stream", "-c", "fast", "--no-sync"];
+        let arguments: Vec<String> = from.iter().chain(more).chain(&["-D"]).map(|part| (*part).to_owned()).collect();
+        copy.fill("pg_basebackup", &arguments)?;
+        Ok(copy)
+    }
+
+    /// Makes a standby a server of its own that can be written to, and waits until it is.
+    ///
+    /// # Errors
+    ///
+    /// When it is no standby, or does not get there.
+    pub fn promote(&self) -> io::Result<()> {
+        let log = self.directory.path().join("promote.log");
+        let mut promotes = Process::new(self.bin.join("pg_ctl"), log)
+            .args(["promote", "-w", "-D"])
+            .args([self.directory.path().join("data")])
+            .user(self.user)
             .start()?;
-        if !init.wait()?.success() {
-            return Err(Error::other(format!("initdb failed:\n{}", init.log()?)));
-        }
-        let setting = |name: &str, value: &str| ["-c".to_owned(), format!("{name}={value}")];
-        let sockets = directory.path().display().to_string();
-        let server = Process::new(bin.join("postgres"), directory.path().join("postgres.log"))
-            .args([Path::new("-D"), &data])
-            .args(setting("listen_addresses", &address.ip().to_string()))
-            .args(setting("port", &address.port().to_string()))
-            .args(setting("unix_socket_directories", &sockets))
-            .args(setting("shared_buffers", "32MB"))
-            .args(setting("max_connections", "60"))
-            .args(settings.iter().flat_map(|(name, value)| setting(name, value)))
-            .user(user)
-            .start()?;
-        let mut postgres = Self { server, address, bin, _directory: directory };
-        postgres.wait_until_ready()?;
-        Ok(postgres)
+        succeed(&mut promotes, "pg_ctl promote")
     }
 
     /// Where the database `postgres` is, for its superuser.
     pub fn url(&self) -> String {
         format!("postgres://postgres@{}:{}/postgres", self.address.ip(), self.address.port())
+    }
+
+    /// One of PostgreSQL's own client programs (`pg_dump`, `psql`), about to connect to this server.
+    pub fn client(&self, program: &str) -> Command {
+        let mut command = Command::new(self.bin.join(program));
+        let (host, port) = (self.address.ip().to_string(), self.address.port().to_string());
+        command.args(["-h", &host, "-p", &port, "-U", "postgres"]);
+        command
     }
 
     /// Kills it with all its children, as the system does when memory is out.
@@ -110,7 +150,11 @@ impl Postgres {
     ///
     /// When the system refuses.
     pub fn kill(&mut self) -> io::Result<()> {
-        self.server.kill().map(drop)
+        let backends = self.backends().unwrap_or_default();
+        self.server.kill()?;
+        // Each has a process group of its own and would notice a moment later; until then it goes on answering.
+        Command::new("kill").arg("-KILL").args(&backends).output()?;
+        poll(PATIENCE, || Ok(backends.iter().all(|id| is_gone(id))))
     }
 
     /// Starts it again at the same address with the same data; kills it first if it runs.
@@ -137,7 +181,8 @@ impl Postgres {
     ///
     /// When the system refuses.
     pub fn pause(&mut self) -> io::Result<()> {
-        self.server.pause()
+        self.server.pause()?;
+        self.signal_backends("-STOP")
     }
 
     /// Lets it go on.
@@ -146,7 +191,21 @@ impl Postgres {
     ///
     /// When the system refuses.
     pub fn resume(&mut self) -> io::Result<()> {
+        self.signal_backends("-CONT")?;
         self.server.resume()
+    }
+
+    /// A signal to the server's process group does not reach its backends: each has one of its own.
+    fn signal_backends(&self, signal: &str) -> io::Result<()> {
+        // One may have ended meanwhile: what `kill` thinks of that does not matter.
+        Command::new("kill").arg(signal).args(self.backends()?).output().map(drop)
+    }
+
+    /// The ids of its child processes.
+    fn backends(&self) -> io::Result<Vec<String>> {
+        let id = self.server.id();
+        let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children"))?;
+        Ok(children.split_whitespace().map(str::to_owned).collect())
     }
 
     fn wait_until_ready(&mut self) -> io::Result<()> {
@@ -156,6 +215,74 @@ impl Postgres {
             asks.args(["-q", "-h", &address.ip().to_string(), "-p", &address.port().to_string()]);
             asks.status().is_ok_and(|status| status.success())
         })
+    }
+}
+
+impl Backup {
+    /// Where it is, for `pg_verifybackup`.
+    pub fn data(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+
+    /// Starts a server on it, at an address of its own. Call it from the test's own thread, as [`Postgres::start`].
+    ///
+    /// # Errors
+    ///
+    /// When it does not start; the error says why.
+    pub fn restore(self) -> io::Result<Postgres> {
+        let address = free_address(5432)?;
+        let Self { bin, settings, user, directory } = self;
+        let setting = |name: &str, value: &str| ["-c".to_owned(), format!("{name}={value}")];
+        let server = Process::new(bin.join("postgres"), directory.path().join("postgres.log"))
+            .args([Path::new("-D"), &directory.path().join("data")])
+            .args(setting("listen_addresses", &address.ip().to_string()))
+            .args(setting("port", &address.port().to_string()))
+            .args(setting("unix_socket_directories", &directory.path().display().to_string()))
+            .args(setting("shared_buffers", "32MB"))
+            .args(setting("max_connections", "60"))
+            .args(settings.iter().flat_map(|(name, value)| setting(name, value)))
+            .user(user)
+            .start()?;
+        let mut postgres = Postgres { server, address, bin, settings, user, directory };
+        postgres.wait_until_ready()?;
+        Ok(postgres)
+    }
+
+    /// Runs a program that makes the data; its last argument is where.
+    fn fill(&self, program: &str, arguments: &[String]) -> io::Result<()> {
+        let data = self.data();
+        std::fs::create_dir_all(&data)?;
+        std::fs::set_permissions(&data, std::fs::Permissions::from_mode(0o700))?;
+        if let Some(user) = self.user {
+            user.own(&data)?;
+        }
+        let mut running = Process::new(self.bin.join(program), self.directory.path().join(format!("{program}.log")))
+            .args(arguments)
+            .args([&data])
+            .user(self.user)
+            .start()?;
+        succeed(&mut running, program)
+    }
+}
+
+fn own_directory(user: Option<User>) -> io::Result<TempDir> {
+    let directory = scratch_dir()?;
+    if let Some(user) = user {
+        user.own(directory.path())?;
+    }
+    Ok(directory)
+}
+
+/// Whether a process has ended, be it that nobody has taken note of it yet.
+fn is_gone(id: &str) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+    stat.rsplit(") ").next().is_none_or(|rest| rest.is_empty() || rest.starts_with('Z'))
+}
+
+fn succeed(running: &mut Running, what: &str) -> io::Result<()> {
+    match running.wait()?.success() {
+        true => Ok(()),
+        false => Err(Error::other(format!("{what} failed:\n{}", running.log()?))),
     }
 }
 

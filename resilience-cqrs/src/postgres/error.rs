@@ -71,10 +71,11 @@ impl Fault {
         }
     }
 
-    /// Whether the same transaction may well succeed at once: it was the victim of a deadlock or of a serialization
-    /// failure (by state, never by text; it may come from any statement, and from the commit).
+    /// Whether the same transaction may well succeed at once, or find a conflict that can be told of: it was the victim
+    /// of a deadlock or of a serialization failure, or somebody who does not take the lock was faster with a key (by
+    /// state, never by text; it may come from any statement, and from the commit).
     pub(super) fn is_transient(&self) -> bool {
-        self.state().is_some_and(|state| matches!(&*state, "40001" | "40P01" | "55P03"))
+        self.state().is_some_and(|state| matches!(&*state, "23505" | "40001" | "40P01" | "55P03"))
     }
 
     /// Whether the server refused a value, so that the fault is one append's and not the log's.

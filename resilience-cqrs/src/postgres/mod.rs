@@ -81,6 +81,7 @@ mod judge;
 mod listen;
 mod open;
 mod read;
+mod replica;
 pub(crate) mod schema;
 mod writer;
 
@@ -99,6 +100,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub use self::config::PostgresStoreBuilder;
 pub use self::error::OpenError;
 pub use self::event::Event;
+pub use self::replica::{Replica, ReplicaBuilder, ReplicaCounts};
 
 use self::call::How;
 use self::durable::{Durable, Seen};
@@ -125,6 +127,7 @@ struct Shared {
     /// Where connections live; callers may come from any other executor.
     runtime: Handle,
     name: Name,
+    schema: Option<String>,
     timer: SharedTimer,
     /// How many connections for reads there may be.
     readers: u32,
@@ -186,6 +189,11 @@ impl PostgresStore {
         let _ = self.shared.given_up.clone().changed().await;
         let pool = self.shared.pool.clone();
         let _ = self.shared.runtime.spawn(async move { pool.close().await }).await;
+    }
+
+    /// Starts to set up reads from a streaming standby of this server; see [`Replica`].
+    pub fn replica(&self) -> ReplicaBuilder {
+        ReplicaBuilder::new(self.clone())
     }
 
     /// The name it goes by in events and logs.

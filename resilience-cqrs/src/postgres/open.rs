@@ -25,12 +25,7 @@ const IDLE: Duration = Duration::from_secs(1);
 const SCHEMES: [&str; 2] = ["postgres://", "postgresql://"];
 
 pub(super) async fn open(config: PostgresStoreBuilder, url: &str) -> Result<PostgresStore, OpenError> {
-    // Of another scheme, the parser would take what it can and try the server on this host.
-    if !SCHEMES.iter().any(|scheme| url.starts_with(scheme)) {
-        return Err(OpenError::Url(sqlx::Error::Configuration(
-            format!("must begin with {}", SCHEMES.join(" or ")).into(),
-        )));
-    }
+    check_scheme(url)?;
     let mut options = PgConnectOptions::from_str(url).map_err(OpenError::Url)?;
     if let Some(name) = &config.schema {
         options = schema::of_its_own(options, name).await?;
@@ -100,10 +95,21 @@ pub(super) async fn open(config: PostgresStoreBuilder, url: &str) -> Result<Post
         pool,
         runtime,
         name: config.name,
+        schema: config.schema,
         timer: config.timer,
         readers: config.readers.get(),
         given_up: gone,
         _open: open,
     };
     Ok(PostgresStore { shared: Arc::new(shared) })
+}
+
+/// Of another scheme, the parser would take what it can and try the server on this host.
+pub(super) fn check_scheme(url: &str) -> Result<(), OpenError> {
+    match SCHEMES.iter().any(|scheme| url.starts_with(scheme)) {
+        true => Ok(()),
+        false => {
+            Err(OpenError::Url(sqlx::Error::Configuration(format!("must begin with {}", SCHEMES.join(" or ")).into())))
+        }
+    }
 }

@@ -23,7 +23,7 @@ const TABLES: &str = concat!(include_str!("tables.sql"), include_str!("append.sq
 
 /// The same connection, for tables in this schema; made if it is not there.
 pub(crate) async fn of_its_own(options: PgConnectOptions, schema: &str) -> Result<PgConnectOptions, sqlx::Error> {
-    let quoted = format!("\"{}\"", schema.replace('"', "\"\""));
+    let quoted = quote(schema);
     let mut conn = options.connect().await?;
     let mut tx = conn.begin().await?;
     sqlx::query(SCHEMA_LOCK).execute(&mut *tx).await?;
@@ -31,7 +31,16 @@ pub(crate) async fn of_its_own(options: PgConnectOptions, schema: &str) -> Resul
     sqlx::query(AssertSqlSafe(format!("CREATE SCHEMA IF NOT EXISTS {quoted}"))).execute(&mut *tx).await?;
     tx.commit().await?;
     conn.close().await?;
-    Ok(options.options([("search_path", quoted)]))
+    Ok(within(options, schema))
+}
+
+/// The same connection, for tables in this schema, which is there.
+pub(super) fn within(options: PgConnectOptions, schema: &str) -> PgConnectOptions {
+    options.options([("search_path", quote(schema))])
+}
+
+fn quote(schema: &str) -> String {
+    format!("\"{}\"", schema.replace('"', "\"\""))
 }
 
 /// Brings the layout, or checks the one that is there. May be run by any number of programs at once.

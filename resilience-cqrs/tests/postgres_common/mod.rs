@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use resilience_cqrs::{Append, EventStore, Expected, NewEvent, Position, PostgresStore, Query, Recorded};
-pub(crate) use testkit::postgres::shared as shared_server;
 use tokio::runtime::Runtime;
 
 /// The runtime of the stores; the laws themselves run on none.
@@ -15,6 +14,11 @@ pub(crate) fn runtime() -> &'static Runtime {
     RUNTIME.get_or_init(|| {
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime starts")
     })
+}
+
+/// The address of the server all tests share.
+pub(crate) fn shared_server() -> &'static str {
+    testkit::postgres::shared()
 }
 
 pub(crate) fn new_schema() -> String {

@@ -1,0 +1,258 @@
+//! The order of the log, whatever else happens on the server. The scenarios are those of `docs/scenarios.md`'s source; each
+//! is named by its number.
+#![cfg(all(feature = "postgres", unix))]
+
+mod postgres_common;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use resilience_core::time::Timer;
+use resilience_core::time::TokioTimer;
+use resilience_cqrs::{AppendError, EventStore, Expected, Position, PostgresStore, Query, Version, Written};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use testkit::postgres::Postgres;
+use testkit::process::poll;
+
+use self::postgres_common::{everything, new_schema, open, payload, runtime, shared_server, to};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+async fn run(store: &PostgresStore, statements: &str) {
+    let mut conn = store.connection().await.unwrap();
+    sqlx::raw_sql(AssertSqlSafe(statements.to_owned())).execute(&mut *conn).await.unwrap();
+}
+
+/// Makes the log's own statements fail with `state` as often as `times` says: at the statement, or at the commit.
+async fn fail(store: &PostgresStore, state: &str, at_commit: bool, times: u32) {
+    let (kind, when) = match at_commit {
+        true => ("CONSTRAINT TRIGGER", "AFTER INSERT ON log_event DEFERRABLE INITIALLY DEFERRED"),
+        false => ("TRIGGER", "BEFORE INSERT ON log_event"),
+    };
+    // A sequence counts what is rolled back, too.
+    run(
+        store,
+        &format!(
+            "DROP TRIGGER IF EXISTS failing ON log_event; CREATE SEQUENCE IF NOT EXISTS failures; ALTER SEQUENCE failures RESTART;
+             CREATE OR REPLACE FUNCTION failing() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                 IF nextval('failures') <= {times} THEN RAISE EXCEPTION 'made to' USING ERRCODE = '{state}'; END IF;
+                 RETURN NEW;
+             END $$;
+             CREATE {kind} failing {when} FOR EACH ROW EXECUTE FUNCTION failing();"
+        ),
+    )
+    .await;
+}
+
+/// Scenario 10: a conflict that the database finds, by whichever state and wherever, is one that can be tried again, and
+/// is, with a fresh look at the log; never a failure of the inside.
+#[test]
+fn what_the_database_undoes_for_a_conflict_is_judged_again() {
+    let store = open(shared_server(), &new_schema());
+    runtime().block_on(async {
+        let mut appended = 0;
+        for state in ["23505", "40001", "40P01", "55P03"] {
+            for at_commit in [false, true] {
+                fail(&store, state, at_commit, 2).await;
+                store.append(to("a", Expected::Exact(Version::new(appended)), state)).await.unwrap();
+                appended += 1;
+                // Not this one's turn, and the loser is told of what it missed as by any conflict.
+                let stale = store.append(to("a", Expected::Exact(Version::new(0)), "stale")).await.unwrap_err();
+                assert!(stale.as_conflict().is_some(), "{stale:?}");
+            }
+        }
+        for at_commit in [false, true] {
+            fail(&store, "40001", at_commit, 1_000).await;
+            let endless = store.append(to("a", Expected::Any, "never")).await.unwrap_err();
+            assert!(endless.is_retryable() && !endless.may_have_committed(), "{endless:?}");
+        }
+        assert_eq!(everything(&store).await.len() as u64, appended, "and nothing was written by half");
+    });
+}
+
+/// Scenario 12: a transaction has taken a position and stalls. Nobody is shown what comes after; when it gives up, its
+/// position is the next one's, and the reader goes on at once, without any setting of how long to wait for gaps.
+#[test]
+fn a_transaction_that_stalls_lets_nobody_pass_and_leaves_no_hole() {
+    let store = open(shared_server(), &new_schema());
+    runtime().block_on(async {
+        for nth in 1..=4 {
+            store.append(to("a", Expected::Any, nth)).await.unwrap();
+        }
+        for commits in [false, true] {
+            let head = store.head();
+            let mut conn = store.connection().await.unwrap();
+            let mut tx = conn.begin().await.unwrap();
+            let taken = store.append_in(&mut tx, to("b", Expected::Any, "stalls")).await.unwrap();
+            assert_eq!(taken.last, head.next());
+            let next = tokio::spawn({
+                let store = store.clone();
+                async move { store.append(to("c", Expected::Any, "next")).await.unwrap() }
+            });
+            tokio::task::yield_now().await;
+            let page = store.read(head, &Query::all(), 10).await.unwrap();
+            assert_eq!((page.events.len(), page.head, next.is_finished()), (0, head, false));
+            if commits {
+                tx.commit().await.unwrap()
+            } else {
+                tx.rollback().await.unwrap()
+            }
+            let next = next.await.unwrap().last;
+            assert_eq!(next, if commits { taken.last.next() } else { taken.last });
+            assert_eq!(store.wait_past(head).await, next);
+        }
+        assert_eq!(everything(&store).await, ["1", "2", "3", "4", "next", "stalls", "next"]);
+    });
+}
+
+/// Scenario 13: eight writers in two processes, and a reader in a third that looks every 2 ms and goes by position. What it
+/// is delivered is what was acknowledged, once each and in order. `POSTGRES_SECONDS` says for how long: 60 for a release.
+#[test]
+fn a_reader_that_polls_under_load_is_delivered_what_was_acknowledged() {
+    let seconds = std::env::var("POSTGRES_SECONDS").ok().and_then(|seconds| seconds.parse().ok()).unwrap_or(2);
+    let schema = new_schema();
+    let stores: Vec<PostgresStore> = (0..3).map(|_| open(shared_server(), &schema)).collect();
+    let stop = AtomicBool::new(false);
+    let (acknowledged, delivered) = std::thread::scope(|scope| {
+        let (stop, stores) = (&stop, &stores);
+        let writers: Vec<_> = (0..8_usize)
+            .map(|writer| scope.spawn(move || runtime().block_on(write(&stores[writer % 2], writer, stop))))
+            .collect();
+        let reader = scope.spawn(move || runtime().block_on(deliver(&stores[2], stop)));
+        runtime().block_on(TokioTimer::new().sleep(Duration::from_secs(seconds)));
+        stop.store(true, Ordering::SeqCst);
+        let acknowledged: Vec<_> = writers.into_iter().flat_map(|writer| writer.join().unwrap()).collect();
+        (acknowledged, reader.join().unwrap())
+    });
+    let mut acknowledged = acknowledged;
+    acknowledged.sort();
+    println!("{} appends in {seconds} s", acknowledged.len());
+    assert_eq!(delivered.len(), acknowledged.len());
+    assert!(delivered == acknowledged, "what was delivered is not what was acknowledged");
+}
+
+async fn write(store: &PostgresStore, writer: usize, stop: &AtomicBool) -> Vec<(u64, String)> {
+    let mut acknowledged = Vec::new();
+    while !stop.load(Ordering::SeqCst) {
+        let payload = format!("{writer}-{}", acknowledged.len());
+        let done = store.append(to(&format!("s{writer}"), Expected::Any, &payload)).await.unwrap();
+        acknowledged.push((done.last.get(), payload));
+    }
+    acknowledged
+}
+
+/// Looks until it has found nothing new after the end.
+async fn deliver(store: &PostgresStore, stop: &AtomicBool) -> Vec<(u64, String)> {
+    let (mut at, mut delivered) = (Position::ORIGIN, Vec::new());
+    loop {
+        let has_ended = stop.load(Ordering::SeqCst);
+        let page = store.read(at, &Query::all(), 500).await.unwrap();
+        at = page.next;
+        delivered.extend(page.events.iter().map(|event| (event.position.get(), payload(event))));
+        if has_ended
+            && page.is_last()
+            && delivered.len() as u64 == store.append(to("end", Expected::Any, "")).await.unwrap().first.get() - 1
+        {
+            return delivered;
+        }
+        TokioTimer::new().sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// Scenario 14: a caller's transaction that was begun, and wrote, long before it appends. Others append in the meantime,
+/// and it comes after them: the order is that of the commits, and not that of transactions' ids.
+#[test]
+fn a_transaction_that_began_earlier_and_appends_later_comes_later() {
+    let store = open(shared_server(), &new_schema());
+    runtime().block_on(async {
+        run(&store, "CREATE TABLE balance (cents bigint)").await;
+        let mut conn = store.connection().await.unwrap();
+        let mut tx = conn.begin().await.unwrap();
+        sqlx::raw_sql("INSERT INTO balance VALUES (1)").execute(&mut *tx).await.unwrap();
+        // It has an id now, and thinks; that holds nobody up.
+        for nth in 1..=3 {
+            store.append(to("s", Expected::Exact(Version::new(nth - 1)), nth)).await.unwrap();
+        }
+        store.append_in(&mut tx, to("s", Expected::Exact(Version::new(3)), "late")).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(everything(&store).await, ["1", "2", "3", "late"]);
+    });
+}
+
+/// Scenario 15: somebody leaves a transaction open in another database of the server. Readers that go by transaction ids
+/// would stand still; here nobody notices.
+#[test]
+fn a_transaction_left_open_in_another_database_holds_nobody_up() {
+    let store = open(shared_server(), &new_schema());
+    runtime().block_on(async {
+        run(&store, "CREATE DATABASE elsewhere").await;
+        let elsewhere = shared_server().replace("/postgres", "/elsewhere");
+        let mut conn = PgConnection::connect(&elsewhere).await.unwrap();
+        let mut tx = conn.begin().await.unwrap();
+        sqlx::raw_sql("CREATE TABLE t (n int); INSERT INTO t VALUES (1)").execute(&mut *tx).await.unwrap();
+        let mut at = Position::ORIGIN;
+        for nth in 1..=20 {
+            let done = store.append(to("a", Expected::Any, nth)).await.unwrap();
+            assert_eq!(store.wait_past(at).await, done.last);
+            let page = store.read(at, &Query::all(), 10).await.unwrap();
+            assert_eq!(page.events.iter().map(payload).collect::<Vec<_>>(), [nth.to_string()]);
+            at = page.next;
+        }
+        tx.rollback().await.unwrap();
+    });
+}
+
+/// Scenario 17: the connection that listens dies, again and again. Whoever waits for the head hears of the next append all
+/// the same, by looking, and by a new connection after that.
+#[test]
+fn a_listener_that_dies_is_replaced_and_nobody_waits_for_ever() {
+    let schema = new_schema();
+    let (writes, waits) = (open(shared_server(), &schema), open(shared_server(), &schema));
+    runtime().block_on(async {
+        let mut head = Position::ORIGIN;
+        for nth in 0..5 {
+            run(
+                &writes,
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'
+                 AND query LIKE '%' || md5(current_schema()) || '%'",
+            )
+            .await;
+            let done = writes.append(to("a", Expected::Any, nth)).await.unwrap().last;
+            assert_eq!(waits.wait_past(head).await, done);
+            head = done;
+        }
+    });
+    let listening = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'
+                     AND query LIKE '%' || md5(current_schema()) || '%'";
+    poll(PATIENCE, || {
+        let count: i64 = runtime().block_on(async {
+            let mut conn = writes.connection().await.unwrap();
+            sqlx::query_scalar(listening).fetch_one(&mut *conn).await.unwrap()
+        });
+        Ok(count == 2)
+    })
+    .expect("both listen again");
+}
+
+/// What is certain about an append whose connection was taken away is said, and what is not is said as well.
+#[test]
+fn a_writer_whose_connection_is_taken_away_makes_another() {
+    let server = Postgres::start().expect("a private server starts");
+    let store = open(&server.url(), "log");
+    runtime().block_on(async {
+        for nth in 0..5 {
+            let take_away = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%log_append%'
+                             AND pid <> pg_backend_pid() AND query NOT LIKE '%pg_terminate%'";
+            run(&store, take_away).await;
+            match store.append(to("a", Expected::Any, nth).command_id(format!("c{nth}"))).await {
+                Ok(_) => {}
+                Err(AppendError::Unavailable(unavailable)) => {
+                    assert!(unavailable.retryable && unavailable.written == Written::Unknown);
+                    store.append(to("a", Expected::Any, nth).command_id(format!("c{nth}"))).await.unwrap();
+                }
+                Err(other) => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(everything(&store).await, ["0", "1", "2", "3", "4"]);
+    });
+}

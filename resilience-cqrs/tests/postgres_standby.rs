@@ -1,0 +1,206 @@
+//! Reads from a standby, and what is left when it takes over.
+#![cfg(all(feature = "postgres", unix))]
+
+mod postgres_common;
+
+use std::time::Duration;
+
+use resilience_cqrs::postgres::Replica;
+use resilience_cqrs::projection::{Projection, ProjectionRunner, Rows};
+use resilience_cqrs::{
+    AppendError, BoxError, EventStore, Expected, Position, PostgresStore, Query, Recorded, RowChange, Version,
+};
+use sqlx::{Connection, PgConnection};
+use testkit::postgres::Postgres;
+use testkit::process::poll;
+
+use self::postgres_common::{all_events, everything, open, payload, runtime, to};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn servers() -> (Postgres, Postgres) {
+    let primary = Postgres::start().expect("a private server starts");
+    let standby = primary.standby().expect("a standby starts");
+    (primary, standby)
+}
+
+/// Runs a statement on a server.
+fn tell(server: &Postgres, statement: &'static str) {
+    runtime().block_on(async {
+        let mut conn = PgConnection::connect(&server.url()).await.unwrap();
+        sqlx::raw_sql(statement).execute(&mut conn).await.unwrap();
+    });
+}
+
+fn ask<T>(server: &Postgres, question: &'static str) -> T
+where
+    T: Send + Unpin + for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
+{
+    runtime().block_on(async {
+        let mut conn = PgConnection::connect(&server.url()).await.unwrap();
+        sqlx::query_scalar(question).fetch_one(&mut conn).await.unwrap()
+    })
+}
+
+/// Waits until the standby can answer as the primary would.
+fn catch_up(replica: &Replica) {
+    poll(PATIENCE, || {
+        let before = replica.counts().by_standby;
+        runtime().block_on(replica.read_stream(&"a".into(), Version::EMPTY, 1)).unwrap();
+        Ok(replica.counts().by_standby > before)
+    })
+    .expect("the standby catches up");
+}
+
+/// By whom the next reads were answered: the standby, the primary.
+fn answered<T>(replica: &Replica, read: impl Future<Output = T>) -> (T, (u64, u64)) {
+    let before = replica.counts();
+    let shown = runtime().block_on(read);
+    let after = replica.counts();
+    (shown, (after.by_standby - before.by_standby, after.by_primary - before.by_primary))
+}
+
+const STANDBY: (u64, u64) = (1, 0);
+const PRIMARY: (u64, u64) = (0, 1);
+
+fn append(store: &PostgresStore, payloads: std::ops::RangeInclusive<u32>) {
+    runtime().block_on(async {
+        for nth in payloads {
+            let row = RowChange::put("last", "n", nth.to_string());
+            store.append(to("a", Expected::Any, nth).row(row)).await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_standby_that_is_behind_answers_what_may_be_old_and_nothing_else() {
+    let (primary, standby) = servers();
+    let store = open(&primary.url(), "log");
+    let replica = store.replica().patience(PATIENCE).open(&standby.url()).unwrap();
+    append(&store, 1..=10);
+    catch_up(&replica);
+    tell(&standby, "SELECT pg_wal_replay_pause()");
+    poll(PATIENCE, || Ok(ask::<String>(&standby, "SELECT pg_get_wal_replay_pause_state()") == "paused")).unwrap();
+    append(&store, 11..=15);
+
+    let stream = "a".into();
+    let (events, by) = answered(&replica, replica.read_stream(&stream, Version::EMPTY, 100));
+    assert_eq!((events.unwrap().len(), by), (15, PRIMARY), "it reads its own writes");
+    let old = replica.at_least(Position::new(10));
+    let (events, by) = answered(&old, old.read_stream(&stream, Version::EMPTY, 100));
+    assert_eq!((events.unwrap().len(), by), (10, STANDBY), "that is new enough for who asks for it");
+
+    let (page, by) = answered(&replica, replica.read(Position::ORIGIN, &Query::all(), 100));
+    let page = page.unwrap();
+    assert_eq!((page.events.len(), page.next, page.head, by), (10, Position::new(10), Position::new(15), STANDBY));
+    assert!(!page.is_last(), "the page says that the log goes on");
+    let (rest, by) = answered(&replica, replica.read(page.next, &Query::all(), 100));
+    assert_eq!((rest.unwrap().events.len(), by), (5, PRIMARY), "where the standby ends, the primary goes on");
+
+    let (value, by) = answered(&replica, replica.row("last", b"n"));
+    assert_eq!((value.unwrap().as_deref(), by), (Some(&b"15"[..]), PRIMARY));
+    let (value, by) = answered(&old, old.row("last", b"n"));
+    assert_eq!((value.unwrap().as_deref(), by), (Some(&b"10"[..]), STANDBY));
+
+    tell(&standby, "SELECT pg_wal_replay_resume()");
+    catch_up(&replica);
+    let (events, by) = answered(&replica, all_events(&replica));
+    assert_eq!((events.len(), by), (15, STANDBY));
+}
+
+#[test]
+fn a_standby_that_hangs_or_is_gone_is_not_asked_by_everybody() {
+    let (primary, mut standby) = servers();
+    let store = open(&primary.url(), "log");
+    // It hangs for ever: the first read waits for its patience, the others do not.
+    let replica = store.replica().pause(PATIENCE * 1_000).open(&standby.url()).unwrap();
+    append(&store, 1..=3);
+    catch_up(&replica);
+    standby.pause().unwrap();
+    for _ in 0..50 {
+        let (events, by) = answered(&replica, everything(&replica));
+        assert_eq!((events.len(), by), (3, PRIMARY));
+    }
+    standby.kill().unwrap();
+    let replica = store.replica().open(&standby.url()).unwrap();
+    let (events, by) = answered(&replica, everything(&replica));
+    assert_eq!((events.len(), by), (3, PRIMARY), "it was never there, for this one");
+}
+
+/// How many events there are, as a read model.
+struct Census;
+
+impl Projection for Census {
+    fn name(&self) -> &str {
+        "census@1"
+    }
+
+    fn query(&self) -> Query {
+        Query::all()
+    }
+
+    async fn apply(&self, _: &Recorded, rows: &mut Rows<'_>) -> Result<(), BoxError> {
+        let count = rows.get("census", "n").await?.map_or(0, |n| String::from_utf8_lossy(&n).parse().unwrap_or(0));
+        rows.put("census", "n", (count + 1_u64).to_string());
+        Ok(())
+    }
+}
+
+/// The primary is lost under load. The standby was synchronous, so an acknowledgement waited for it as well, those of
+/// batches that went ahead of the disk included.
+#[test]
+fn a_promoted_standby_has_everything_that_was_acknowledged_and_projections_go_on() {
+    let (mut primary, standby) = servers();
+    let store = open(&primary.url(), "log");
+    tell(&primary, "ALTER SYSTEM SET synchronous_standby_names = '*'");
+    tell(&primary, "SELECT pg_reload_conf()");
+    poll(PATIENCE, || {
+        Ok(ask::<i64>(&primary, "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'") == 1)
+    })
+    .unwrap();
+    let replica = store.replica().open(&standby.url()).unwrap();
+    let acknowledged: Vec<(u64, String)> = std::thread::scope(|scope| {
+        let running = runtime().block_on(async { ProjectionRunner::builder(replica.clone(), Census).start() });
+        let writers: Vec<_> = (0..8)
+            .map(|writer| {
+                scope.spawn({
+                    let store = &store;
+                    move || runtime().block_on(write(store, writer))
+                })
+            })
+            .collect();
+        runtime().block_on(store.wait_past(Position::new(500)));
+        primary.kill().unwrap();
+        drop(running);
+        writers.into_iter().flat_map(|writer| writer.join().unwrap()).collect()
+    });
+    assert!(acknowledged.len() > 400);
+
+    standby.promote().unwrap();
+    let again = open(&standby.url(), "log");
+    runtime().block_on(async {
+        let events = all_events(&again).await;
+        for (position, said) in acknowledged {
+            assert_eq!(events.get(position as usize - 1).map(payload), Some(said), "position {position}");
+        }
+        let running = ProjectionRunner::builder(again.clone(), Census).start();
+        let done = again.append(to("a", Expected::Any, "after")).await.unwrap();
+        assert_eq!(done.last, Position::new(events.len() as u64 + 1), "without a hole");
+        running.at_least(done.last, PATIENCE).await.unwrap();
+        let count = again.row("census", b"n").await.unwrap();
+        assert_eq!(count.as_deref(), Some(done.last.to_string().as_bytes()), "each event was counted once");
+    });
+}
+
+async fn write(store: &PostgresStore, writer: u32) -> Vec<(u64, String)> {
+    let mut acknowledged = Vec::new();
+    for nth in 0_u64.. {
+        let payload = format!("{writer}-{nth}");
+        match store.append(to("a", Expected::Any, &payload)).await {
+            Ok(appended) => acknowledged.push((appended.last.get(), payload)),
+            Err(AppendError::Unavailable(_)) => break,
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+    acknowledged
+}

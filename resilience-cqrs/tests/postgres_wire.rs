@@ -1,0 +1,277 @@
+//! What goes over the wire: how often, and what happens while it is held up.
+#![cfg(all(feature = "postgres", unix))]
+
+mod postgres_common;
+
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use resilience_core::event::{Event as Told, Sink};
+use resilience_core::time::ManualTimer;
+use resilience_cqrs::postgres::Event;
+use resilience_cqrs::{
+    Append, AppendError, Condition, EventStore, Expected, Marker, Position, PostgresStore, Query, RowChange, Version,
+    Written,
+};
+use testkit::postgres::Postgres;
+use testkit::process::poll;
+
+use self::postgres_common::{all_events, event, everything, new_schema, open, payload, runtime, shared_server, to};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What a connection is for, as its statements say.
+#[derive(Clone, Copy, PartialEq)]
+enum Role {
+    Other,
+    Writes,
+    Flushes,
+}
+
+/// Stands between a store and its server: counts round trips, and can hold the flush up.
+#[derive(Default)]
+struct Proxy {
+    writes: AtomicU64,
+    flushes: AtomicU64,
+    held: Mutex<bool>,
+    released: Condvar,
+}
+
+impl Proxy {
+    /// Stands before the server at `url`; where it stands itself.
+    fn start(url: &str) -> (Arc<Self>, String) {
+        let (before, rest) = url.split_once('@').unwrap();
+        let (server, after) = rest.split_once('/').unwrap();
+        let server: SocketAddr = server.parse().unwrap();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let own = format!("{before}@{}/{after}", listener.local_addr().unwrap());
+        let proxy = Arc::new(Self::default());
+        let serving = proxy.clone();
+        std::thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                let Ok(server) = TcpStream::connect(server) else { continue };
+                let (serving, ends) = (serving.clone(), (client.try_clone().unwrap(), server.try_clone().unwrap()));
+                std::thread::spawn(move || {
+                    let _ = serving.questions(&client, &server);
+                    let _ = (client.shutdown(Shutdown::Both), server.shutdown(Shutdown::Both));
+                });
+                std::thread::spawn(move || {
+                    let (client, server) = ends;
+                    let _ = io::copy(&mut &server, &mut &client);
+                    let _ = (client.shutdown(Shutdown::Both), server.shutdown(Shutdown::Both));
+                });
+            }
+        });
+        (proxy, own)
+    }
+
+    /// Passes on what the client says, message by message: a type and a length, but for the first.
+    fn questions(&self, mut client: &TcpStream, mut server: &TcpStream) -> io::Result<()> {
+        let (mut role, mut is_first) = (Role::Other, true);
+        loop {
+            let mut head = vec![0; if is_first { 4 } else { 5 }];
+            client.read_exact(&mut head)?;
+            let length = u32::from_be_bytes(*head.last_chunk().unwrap());
+            let mut body = vec![0; length as usize - 4];
+            client.read_exact(&mut body)?;
+            if !is_first {
+                let has = |text: &str| body.windows(text.len()).any(|part| part == text.as_bytes());
+                match head[0] {
+                    b'P' if has("FROM log_append(") => role = Role::Writes,
+                    b'P' if has("SELECT pg_logical_emit_message") => role = Role::Flushes,
+                    // Sync, or a simple query: the client waits for the answer.
+                    b'S' | b'Q' => self.count(role),
+                    _ => {}
+                }
+            }
+            if role == Role::Flushes {
+                let held = self.held.lock().unwrap();
+                drop(self.released.wait_while(held, |held| *held).unwrap());
+            }
+            server.write_all(&head)?;
+            server.write_all(&body)?;
+            // A request for encryption is followed by another beginning.
+            is_first = is_first && body.starts_with(&80_877_103_u32.to_be_bytes());
+        }
+    }
+
+    fn count(&self, role: Role) {
+        match role {
+            Role::Writes => self.writes.fetch_add(1, Ordering::SeqCst),
+            Role::Flushes => self.flushes.fetch_add(1, Ordering::SeqCst),
+            Role::Other => 0,
+        };
+    }
+
+    fn counts(&self) -> (u64, u64) {
+        (self.writes.load(Ordering::SeqCst), self.flushes.load(Ordering::SeqCst))
+    }
+
+    fn hold(&self, hold: bool) {
+        *self.held.lock().unwrap() = hold;
+        self.released.notify_all();
+    }
+}
+
+/// Counts commits.
+#[derive(Clone, Default)]
+struct Commits(Arc<AtomicU64>);
+
+impl Sink for Commits {
+    fn on_event(&self, told: &Told<'_>) {
+        if let Some(Event::Committed { .. }) = told.fact() {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+}
+
+/// Everything an append can name.
+fn rich(nth: u64) -> Append {
+    let (before, stream) = (if nth == 0 { None } else { Some((nth - 1).to_string()) }, "account");
+    let fence = match before {
+        None => Condition::row_absent("last", "n"),
+        Some(before) => Condition::row_is("last", "n", before),
+    };
+    Append::new()
+        .events(stream, Expected::Exact(Version::new(nth)), [event(nth).tag(format!("n:{nth}"))])
+        .events(format!("note-{nth}"), Expected::NoStream, [event("noted")])
+        .require(fence)
+        .require(Condition::no_match(Query::tags([format!("n:{nth}")]), Marker::START))
+        .row(RowChange::put("last", "n", nth.to_string()))
+        .command_id(format!("command-{nth}"))
+}
+
+#[test]
+fn a_batch_is_one_round_trip_whatever_is_in_it() {
+    let (proxy, url) = Proxy::start(shared_server());
+    let commits = Commits::default();
+    // Time stands still: no connection idles, and nobody looks by themselves.
+    let builder = PostgresStore::builder().schema(new_schema()).timer(ManualTimer::new()).listener(commits.clone());
+    runtime().block_on(async {
+        let store = builder.open(&url).await.unwrap();
+        store.append(rich(0)).await.unwrap(); // The connection is made, and the statement prepared.
+        let before = proxy.counts();
+        for nth in 1..=20 {
+            store.append(rich(nth)).await.unwrap();
+        }
+        let after = proxy.counts();
+        assert_eq!(
+            (after.0 - before.0, after.1 - before.1),
+            (20, 0),
+            "with little to do, the commit waits for the disk"
+        );
+
+        let conflict = store.append(rich(5)).await.unwrap();
+        assert!(conflict.already_committed);
+        let stale = to("account", Expected::Exact(Version::new(20)), "stale");
+        assert!(store.append(stale).await.unwrap_err().as_conflict().is_some());
+        // One that looks and finds the command; one that looks, and one that reads what was missed.
+        assert_eq!(proxy.counts().0 - after.0, 3);
+        let (before, batches) = (proxy.counts(), commits.0.load(Ordering::SeqCst));
+        for _ in 0..10 {
+            let many = (0..64).map(|nth| store.append(to(&format!("stream-{nth}"), Expected::Any, nth)));
+            futures::future::try_join_all(many).await.unwrap();
+        }
+        let (after, batches) = (proxy.counts(), commits.0.load(Ordering::SeqCst) - batches);
+        assert_eq!(after.0 - before.0, batches, "a round trip a batch");
+        assert!(batches < 640 / 4, "appends that wait share one: {batches}");
+        assert!(after.1 - before.1 <= batches + 1, "and a barrier is shared, too");
+    });
+}
+
+/// A server that writes its log to the disk only when it is asked to, a store behind a proxy, and one that is not.
+fn half_durable(
+    proxy: &Proxy,
+    store: &PostgresStore,
+    other: &PostgresStore,
+) -> tokio::task::JoinHandle<Result<resilience_cqrs::Appended, AppendError>> {
+    // While others write, a store does not keep the lock for the disk.
+    poll(PATIENCE, || {
+        runtime().block_on(async {
+            other.append(to("a", Expected::Any, "other")).await.unwrap();
+            store.append(to("a", Expected::Any, "own")).await.unwrap();
+        });
+        Ok(proxy.counts().1 > 2)
+    })
+    .expect("it goes ahead of the disk");
+    proxy.hold(true);
+    let waiting = {
+        let store = store.clone();
+        runtime().spawn(async move { store.append(to("a", Expected::Any, "in between")).await })
+    };
+    poll(PATIENCE, || Ok(runtime().block_on(is_committed(other)))).expect("it is committed");
+    assert!(!waiting.is_finished(), "and not acknowledged");
+    waiting
+}
+
+/// Whether the tables have it, durable or not.
+async fn is_committed(store: &PostgresStore) -> bool {
+    let mut conn = store.connection().await.unwrap();
+    let select = sqlx::query_scalar("SELECT EXISTS (SELECT FROM log_event WHERE payload = 'in between'::bytea)");
+    select.fetch_one(&mut *conn).await.unwrap()
+}
+
+fn reluctant_server() -> Postgres {
+    Postgres::start_with(&[("wal_writer_delay", "10s"), ("autovacuum", "off")]).expect("a private server starts")
+}
+
+/// Neither store looks by itself: that alone would make everything durable.
+fn still(url: &str) -> PostgresStore {
+    runtime().block_on(PostgresStore::builder().schema("log").poll(PATIENCE * 100).open(url)).unwrap()
+}
+
+/// The window between a commit and its barrier, held open: the store shows nothing of it, and when the server crashes in
+/// it, it is as if it had not been.
+#[test]
+fn what_was_committed_and_not_flushed_is_not_shown_by_its_own_store_and_may_be_lost() {
+    let mut was_lost = false;
+    // The server might have woken up by itself just then; hardly ever twice.
+    for _ in 0..5 {
+        let mut server = reluctant_server();
+        let (proxy, url) = Proxy::start(&server.url());
+        let (store, other) = (still(&url), still(&server.url()));
+        let waiting = half_durable(&proxy, &store, &other);
+        let head = store.head();
+        runtime().block_on(async {
+            let shown = all_events(&store).await;
+            assert_eq!(shown.len() as u64, head.get());
+            assert!(shown.iter().all(|event| payload(event) != "in between"));
+            let stream = store.read_stream(&"a".into(), Version::EMPTY, 10_000).await.unwrap();
+            assert_eq!(stream.len(), shown.len());
+        });
+        server.kill().unwrap();
+        proxy.hold(false);
+        match runtime().block_on(waiting).unwrap() {
+            Err(AppendError::Unavailable(unavailable)) => assert_eq!(unavailable.written, Written::Unknown),
+            other => panic!("{other:?}"),
+        }
+        server.restart().unwrap();
+        let stored = runtime().block_on(everything(&open(&server.url(), "log")));
+        assert!(stored.len() as u64 >= head.get());
+        was_lost = !stored.contains(&"in between".to_owned());
+        if was_lost {
+            break;
+        }
+    }
+    assert!(was_lost, "a crash takes it back");
+}
+
+/// Another store cannot know whether the append was acknowledged. It shows it, and makes it durable first.
+#[test]
+fn what_another_store_shows_survives_a_crash_although_it_was_not_acknowledged() {
+    let mut server = reluctant_server();
+    let (proxy, url) = Proxy::start(&server.url());
+    let (store, other) = (still(&url), still(&server.url()));
+    let waiting = half_durable(&proxy, &store, &other);
+    let shown = runtime().block_on(everything(&other));
+    assert_eq!(shown.last().map(String::as_str), Some("in between"));
+    assert_eq!(other.head(), Position::new(shown.len() as u64));
+    server.kill().unwrap();
+    proxy.hold(false);
+    assert!(runtime().block_on(waiting).unwrap().is_err());
+    server.restart().unwrap();
+    assert_eq!(runtime().block_on(everything(&open(&server.url(), "log"))), shown);
+}
