@@ -7,8 +7,7 @@ mod postgres_common;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use resilience_core::time::Timer;
-use resilience_core::time::TokioTimer;
+use resilience_core::time::SharedTimer;
 use resilience_cqrs::{AppendError, EventStore, Expected, Position, PostgresStore, Query, Version, Written};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use testkit::postgres::Postgres;
@@ -92,11 +91,7 @@ fn a_transaction_that_stalls_lets_nobody_pass_and_leaves_no_hole() {
             tokio::task::yield_now().await;
             let page = store.read(head, &Query::all(), 10).await.unwrap();
             assert_eq!((page.events.len(), page.head, next.is_finished()), (0, head, false));
-            if commits {
-                tx.commit().await.unwrap()
-            } else {
-                tx.rollback().await.unwrap()
-            }
+            if commits { tx.commit().await } else { tx.rollback().await }.unwrap();
             let next = next.await.unwrap().last;
             assert_eq!(next, if commits { taken.last.next() } else { taken.last });
             assert_eq!(store.wait_past(head).await, next);
@@ -119,7 +114,7 @@ fn a_reader_that_polls_under_load_is_delivered_what_was_acknowledged() {
             .map(|writer| scope.spawn(move || runtime().block_on(write(&stores[writer % 2], writer, stop))))
             .collect();
         let reader = scope.spawn(move || runtime().block_on(deliver(&stores[2], stop)));
-        runtime().block_on(TokioTimer::new().sleep(Duration::from_secs(seconds)));
+        runtime().block_on(async { SharedTimer::default().sleep(Duration::from_secs(seconds)).await });
         stop.store(true, Ordering::SeqCst);
         let acknowledged: Vec<_> = writers.into_iter().flat_map(|writer| writer.join().unwrap()).collect();
         (acknowledged, reader.join().unwrap())
@@ -155,7 +150,7 @@ async fn deliver(store: &PostgresStore, stop: &AtomicBool) -> Vec<(u64, String)>
         {
             return delivered;
         }
-        TokioTimer::new().sleep(Duration::from_millis(2)).await;
+        SharedTimer::default().sleep(Duration::from_millis(2)).await;
     }
 }
 
@@ -186,7 +181,7 @@ fn a_transaction_left_open_in_another_database_holds_nobody_up() {
     let store = open(shared_server(), &new_schema());
     runtime().block_on(async {
         run(&store, "CREATE DATABASE elsewhere").await;
-        let elsewhere = shared_server().replace("/postgres", "/elsewhere");
+        let elsewhere = format!("{}/elsewhere", shared_server().rsplit_once('/').unwrap().0);
         let mut conn = PgConnection::connect(&elsewhere).await.unwrap();
         let mut tx = conn.begin().await.unwrap();
         sqlx::raw_sql("CREATE TABLE t (n int); INSERT INTO t VALUES (1)").execute(&mut *tx).await.unwrap();

@@ -152,7 +152,9 @@ fn a_batch_is_one_round_trip_whatever_is_in_it() {
     let builder = PostgresStore::builder().schema(new_schema()).timer(ManualTimer::new()).listener(commits.clone());
     runtime().block_on(async {
         let store = builder.open(&url).await.unwrap();
-        store.append(rich(0)).await.unwrap(); // The connection is made, and the statement prepared.
+        // The connection is made, and its statements prepared.
+        store.append(rich(0)).await.unwrap();
+        store.append(to("account", Expected::NoStream, "stale")).await.unwrap_err();
         let before = proxy.counts();
         for nth in 1..=20 {
             store.append(rich(nth)).await.unwrap();

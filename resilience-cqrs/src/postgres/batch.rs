@@ -100,7 +100,8 @@ fn planned(draft: &Draft<'_>, facts: &Facts) -> Done {
     }
 }
 
-/// Judges each append by the facts and writes what is accepted; `None` if somebody else has written since.
+/// Judges each append by the facts and writes what is accepted; `None` if somebody else has written since, or changed a
+/// row.
 async fn judged(
     conn: &mut PgConnection,
     appends: &[&Append],

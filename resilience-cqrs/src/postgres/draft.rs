@@ -33,7 +33,7 @@ pub(super) struct Draft<'a> {
     pub(super) changes: HashMap<(&'a str, &'a [u8]), Option<&'a [u8]>>,
     pub(super) commands: Vec<Command<'a>>,
     outcomes: Vec<Outcome<'a>>,
-    /// Whether all is known to be accepted, so that nothing has to hold.
+    /// Whether all is known to be accepted, so that nothing has to hold that the last turn stands for.
     is_judged: bool,
     seen_ids: HashSet<&'a str>,
     /// Where a stream is among `streams`, and how many events it gets.
@@ -105,10 +105,11 @@ impl<'a> Draft<'a> {
         Some(draft)
     }
 
-    /// Appends that were accepted by what the head was at a turn, to be written if that is still the last.
+    /// Appends that were accepted by what was there at a turn, to be written if that is still the last.
     pub(super) fn judged(appends: &[&'a Append], now: WallTime) -> Option<Self> {
         let mut draft = Self { now, is_judged: true, ..Self::default() };
         for append in appends {
+            draft.fences(append);
             draft.stage(append)?;
         }
         Some(draft)
@@ -209,13 +210,23 @@ impl<'a> Draft<'a> {
         self.events.iter().any(|staged| query.matches(&staged.event.kind, &staged.event.tags))
     }
 
+    /// The conditions on rows, but for those that this batch has changed: rows also change beside the log, and so without
+    /// a turn.
+    fn fences(&mut self, append: &'a Append) {
+        for condition in append.conditions() {
+            if let Condition::Row { space, key, equals } = condition
+                && !self.changes.contains_key(&(space.as_str(), &**key))
+            {
+                self.rows.add(space.as_str(), key, equals.as_deref());
+            }
+        }
+    }
+
     fn conditions(&mut self, append: &'a Append) {
         for condition in append.conditions() {
             match condition {
                 Condition::Row { space, key, equals } => {
-                    self.rows.spaces.push(space.as_str());
-                    self.rows.keys.push(key);
-                    self.rows.values.push(equals.as_deref());
+                    self.rows.add(space.as_str(), key, equals.as_deref());
                 }
                 Condition::NoMatch { query, after } => self.queries.add(query, after.position()),
             }
@@ -238,6 +249,14 @@ impl<'a> Draft<'a> {
             already_committed: false,
         };
         self.outcomes.iter().map(appended).collect()
+    }
+}
+
+impl<'a> RowConditions<'a> {
+    fn add(&mut self, space: &'a str, key: &'a [u8], value: Option<&'a [u8]>) {
+        self.spaces.push(space);
+        self.keys.push(key);
+        self.values.push(value);
     }
 }
 
