@@ -16,6 +16,7 @@ use super::handle::{Health, ProjectionHandle, Status};
 use super::postgres::{Postgres, PostgresProjection};
 use super::reaction::{Reacting, Reaction};
 use super::runner::ProjectionRunner;
+use super::share::Share;
 #[cfg(feature = "sqlite")]
 use super::sql::{Sql, SqlProjection};
 use crate::log::Position;
@@ -24,13 +25,13 @@ use crate::store::EventStore;
 /// Sets up a [`ProjectionRunner`].
 #[derive(Debug)]
 pub struct ProjectionRunnerBuilder<S, A> {
-    store: S,
-    apply: A,
+    pub(super) store: S,
+    pub(super) apply: A,
     batch: usize,
     max_parked: u64,
-    timer: SharedTimer,
-    listeners: Listeners,
-    rng: Rng,
+    pub(super) timer: SharedTimer,
+    pub(super) listeners: Listeners,
+    pub(super) rng: Rng,
 }
 
 impl<S: EventStore, P: Projection> ProjectionRunner<S, Keyed<P>> {
@@ -124,6 +125,26 @@ impl<S: EventStore, A: Apply<S>> ProjectionRunnerBuilder<S, A> {
 
     /// The runner, and what others hold of it. [`run`](ProjectionRunner::run) it on whatever executor there is.
     pub fn build(self) -> (ProjectionRunner<S, A>, ProjectionHandle) {
+        self.of_share(None)
+    }
+
+    /// One of several, for some of the keys.
+    pub(super) fn for_share(&mut self, share: Option<Share>) -> (ProjectionRunner<S, A>, ProjectionHandle)
+    where
+        A: Clone,
+    {
+        let one = Self {
+            store: self.store.clone(),
+            apply: self.apply.clone(),
+            timer: self.timer.clone(),
+            listeners: self.listeners.clone(),
+            rng: self.rng.fork(),
+            ..*self
+        };
+        one.of_share(share)
+    }
+
+    fn of_share(self, share: Option<Share>) -> (ProjectionRunner<S, A>, ProjectionHandle) {
         let name = Name::from(self.apply.name().to_owned());
         let start = Status { position: Position::ORIGIN, parked: BTreeMap::new(), health: Health::Good };
         let (status, seen) = watch::channel(start);
@@ -136,7 +157,7 @@ impl<S: EventStore, A: Apply<S>> ProjectionRunnerBuilder<S, A> {
             store: self.store,
             apply: self.apply,
             name,
-            share: None,
+            share,
             until: None,
             batch: self.batch,
             max_parked: self.max_parked,

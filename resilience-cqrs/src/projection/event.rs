@@ -45,6 +45,28 @@ pub enum Event {
     Fenced,
     /// The runner has ended.
     Stopped,
+    /// A free partition is ours.
+    Taken {
+        /// Which.
+        partition: u32,
+    },
+    /// A partition was given to others, who had too few.
+    HandedOver {
+        /// Which.
+        partition: u32,
+    },
+    /// The lease of a partition was over before it was renewed.
+    Lost {
+        /// Which.
+        partition: u32,
+    },
+    /// Readers are served by this version from now on.
+    Serving {
+        /// The version that served them before.
+        instead_of: Option<String>,
+        /// What it has taken in.
+        position: Position,
+    },
 }
 
 impl Fact for Event {
@@ -61,14 +83,22 @@ impl Fact for Event {
             Self::Blocked { .. } => "blocked",
             Self::Fenced => "fenced",
             Self::Stopped => "stopped",
+            Self::Taken { .. } => "taken",
+            Self::HandedOver { .. } => "handed_over",
+            Self::Lost { .. } => "lost",
+            Self::Serving { .. } => "serving",
         }
     }
 
     fn severity(&self) -> Severity {
         match self {
             Self::Applied { .. } => Severity::Debug,
-            Self::Replayed { .. } | Self::Stopped => Severity::Info,
-            Self::Retrying { .. } | Self::Fenced => Severity::Warn,
+            Self::Replayed { .. }
+            | Self::Stopped
+            | Self::Taken { .. }
+            | Self::HandedOver { .. }
+            | Self::Serving { .. } => Severity::Info,
+            Self::Retrying { .. } | Self::Fenced | Self::Lost { .. } => Severity::Warn,
             Self::Parked { .. } | Self::Blocked { .. } => Severity::Error,
         }
     }

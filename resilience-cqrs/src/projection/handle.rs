@@ -93,14 +93,18 @@ pub(super) enum Request {
         answer: oneshot::Sender<Result<Replayed, ReplayError>>,
     },
     /// To end as soon as it is there, and not beyond.
-    #[allow(dead_code)]
     Until(Position),
+    /// To save how far it is.
+    Save {
+        answer: oneshot::Sender<()>,
+    },
 }
 
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Replay { key, .. } => f.debug_struct("Replay").field("key", key).finish_non_exhaustive(),
+            Self::Save { .. } => f.write_str("Save"),
             Self::Until(position) => f.debug_tuple("Until").field(position).finish(),
         }
     }
@@ -298,6 +302,9 @@ pub enum ReplayError {
     /// The projection has ended.
     #[error("the projection has ended")]
     Stopped,
+    /// The key's partition is run by another member, or by none at the moment.
+    #[error("the key's partition is run elsewhere")]
+    Elsewhere,
 }
 
 /// The read model does not show what was asked for yet.

@@ -65,6 +65,22 @@
 //!
 //! A store that cannot be reached is not the event's fault: the runner tries again, with growing pauses, for ever.
 //!
+//! # Many runners for one projection
+//!
+//! [`partitions`](ProjectionRunnerBuilder::partitions) divides a projection by key among any number of processes. Who runs
+//! what is said by [leases](resilience_core::lease); that nobody else commits, by the checkpoint: who takes a partition
+//! over moves its row, and a process that was stopped and wakes up finds that it has moved.
+//!
+//! ```text
+//! node-1  #0 #1 #2 #3 ━━━━━━ batch ▒▒▒▒▒▒▒▒ stopped ▒▒▒▒▒▒▒▒▒▒▒▒▒ commit: refused, the checkpoint has another owner
+//! node-2  #4 #5 #6 #7 ━━━━━━━━━━━━━━━━━━━━━┤ leases over ├ + #0 #1 #2 #3 ━━━━━━━━━━━━ + node-1 is back: gives two away
+//! ```
+//!
+//! # A new version beside the old
+//!
+//! [`rebuild`](ProjectionRunnerBuilder::rebuild) takes in the log as `orders@3` while `orders@2` serves, and changes the row
+//! that says [who serves](Versions) once it has caught up. Nobody waits for that: neither version is held.
+//!
 //! # Defaults
 //!
 //! | setting | default | why |
@@ -73,16 +89,24 @@
 //! | attempts of a reaction | 5, 100 ms to 5 s apart, drawn | a service that is restarted is back by then |
 //! | parked events | 10,000 | a projection that parks everything is broken as a whole, and stops instead |
 //! | pause after a failed commit | 100 ms to 10 s, drawn | |
+//! | [lease of a partition](PartitionedBuilder::ttl) | 10 s, renewed at a third | how long a partition may stand still after a kill |
+//! | [a rebuild takes over](RebuildBuilder::threshold) | 1,000 events behind the head | it is there before anybody notices |
 
 mod apply;
+mod building;
 mod checkpoint;
 mod config;
 mod event;
 mod handle;
+mod member;
+mod members;
+mod meter;
 mod park;
+mod partitioned;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod reaction;
+mod rebuild;
 mod replay;
 mod rows;
 mod runner;
@@ -92,15 +116,19 @@ mod sql;
 mod take;
 #[cfg(test)]
 mod tests;
+mod versions;
 
 pub use self::apply::{Apply, Keyed, Projection};
 pub use self::config::ProjectionRunnerBuilder;
 pub use self::event::Event;
 pub use self::handle::{Health, Progress, ProjectionHandle, ReplayError, Replayed, StaleRead, Status};
+pub use self::partitioned::{PartitionedBuilder, PartitionedHandle, PartitionedStatus};
 #[cfg(feature = "postgres")]
 pub use self::postgres::{Postgres, PostgresProjection};
 pub use self::reaction::{IdempotencyKey, Reacting, Reaction};
+pub use self::rebuild::{Phase, RebuildBuilder, RebuildError, RebuildHandle, RebuildStatus, Rebuilt};
 pub use self::rows::Rows;
 pub use self::runner::{ProjectionRunner, RunnerError};
 #[cfg(feature = "sqlite")]
 pub use self::sql::{Sql, SqlProjection};
+pub use self::versions::Versions;

@@ -17,6 +17,11 @@ impl<S: EventStore, A: Apply<S>> ProjectionRunner<S, A> {
                 place.ahead = None;
                 return Ok(());
             }
+            Request::Save { answer } => {
+                self.save(place).await?;
+                let _ = answer.send(());
+                return Ok(());
+            }
         };
         let mut events = 0;
         let result = self.replay(&key, place, &mut events).await;

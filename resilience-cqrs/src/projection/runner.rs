@@ -245,6 +245,7 @@ impl<S: EventStore, A: Apply<S>> ProjectionRunner<S, A> {
                     let _ = answer.send(Err(ReplayError::Store { error }));
                 }
                 Either::Left((Some(Request::Until(until)), _)) => self.until = Some(until),
+                Either::Left((Some(Request::Save { .. }), _)) => {} // The one who asks learns that it was not.
                 Either::Right(_) => return false,
             }
         }

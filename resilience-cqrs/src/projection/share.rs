@@ -16,7 +16,6 @@ pub(super) struct Share {
     of: NonZeroU32,
 }
 
-#[allow(dead_code)]
 impl Share {
     /// All shares there are of so many.
     pub(super) fn all(of: NonZeroU32) -> impl Iterator<Item = Self> {

@@ -1,5 +1,7 @@
 //! What a runner does to its checkpoint: take it over, move it with a batch, find it again.
 
+use std::num::NonZeroU32;
+
 use bytes::Bytes;
 use futures::future::join;
 
@@ -34,13 +36,8 @@ impl<S: EventStore, A: Apply<S>> ProjectionRunner<S, A> {
     /// Whether the projection is divided as this runner believes; the first one says how.
     async fn divide(&self) -> Result<(), Stumble> {
         let wanted = self.share.map_or(1, |share| share.of().get());
-        let row = self.store.row(DIVISION.as_str(), self.name.as_bytes()).await?;
-        let found = match row {
-            Some(row) => {
-                let corrupt =
-                    || ReadError::Corrupt(Corrupt::new("the number of a projection's partitions cannot be read"));
-                u32::from_be_bytes(<[u8; 4]>::try_from(&*row).map_err(|_| corrupt())?)
-            }
+        let found = match division(&self.store, &self.name).await? {
+            Some(found) => found.get(),
             None if wanted == 1 => return Ok(()),
             None if Checkpoint::load(&self.store, &checkpoint::key(&self.name, None)).await?.is_some() => 1,
             None => {
@@ -149,4 +146,12 @@ impl<S: EventStore, A: Apply<S>> ProjectionRunner<S, A> {
         }
         Ok(parked)
     }
+}
+
+/// In how many partitions a projection is run, if it is divided.
+pub(super) async fn division<S: EventStore>(store: &S, name: &str) -> Result<Option<NonZeroU32>, ReadError> {
+    let row = store.row(DIVISION.as_str(), name.as_bytes()).await?;
+    let number = |row: Bytes| NonZeroU32::new(u32::from_be_bytes(<[u8; 4]>::try_from(&*row).ok()?));
+    let corrupt = || ReadError::Corrupt(Corrupt::new("the number of a projection's partitions cannot be read"));
+    row.map(|row| number(row).ok_or_else(corrupt)).transpose()
 }

@@ -1,4 +1,6 @@
+mod partitions;
 mod reactions;
+mod rebuilds;
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};

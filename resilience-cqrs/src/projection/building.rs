@@ -1,0 +1,241 @@
+//! The work of a rebuild: build in parts, join them, catch up, take over.
+
+use std::num::NonZeroU32;
+use std::pin::pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::{Either, select, select_all};
+use resilience_core::lease::{Acquired, Leases, Ownership};
+use resilience_core::time::SharedTimer;
+use tokio::sync::{oneshot, watch};
+
+use super::apply::Apply;
+use super::checkpoint::{self, Checkpoint};
+use super::config::ProjectionRunnerBuilder;
+use super::event::Event;
+use super::handle::{Health, ProjectionHandle, Request};
+use super::meter::{Meter, eta};
+use super::rebuild::{Phase, RebuildError, RebuildStatus, Rebuilt};
+use super::runner::RunnerError;
+use super::share::Share;
+use super::take::{self, DIVISION};
+use super::versions::{Versions, model};
+use crate::log::{Append, BoxError, Condition, Corrupt, Position, ReadError, RowChange};
+use crate::store::EventStore;
+
+/// How often the rebuild looks whether its lease is still its own.
+const LOOK: Duration = Duration::from_millis(20);
+
+pub(super) struct Building<S, A> {
+    runner: ProjectionRunnerBuilder<S, A>,
+    name: String,
+    parallel: NonZeroU32,
+    threshold: u64,
+    timer: SharedTimer,
+    publish: watch::Sender<RebuildStatus>,
+    built: Meter,
+    appended: Meter,
+}
+
+impl<S: EventStore, A: Apply<S> + Clone> Building<S, A> {
+    pub(super) fn new(
+        runner: ProjectionRunnerBuilder<S, A>,
+        (parallel, threshold): (NonZeroU32, u64),
+        publish: watch::Sender<RebuildStatus>,
+    ) -> Self {
+        let (now, head) = (runner.timer.now(), runner.store.head());
+        Self {
+            name: runner.apply.name().to_owned(),
+            timer: runner.timer.clone(),
+            built: Meter::new(now, 0.0),
+            appended: Meter::new(now, head.get() as f64),
+            runner,
+            parallel,
+            threshold,
+            publish,
+        }
+    }
+
+    pub(super) async fn run<L: Leases>(self, leases: &L, owner: &str, ttl: Duration) -> Result<Rebuilt, RebuildError> {
+        let resource = format!("rebuild/{}", self.name);
+        let lease = match leases.acquire(&resource, owner, ttl).await {
+            Ok(Acquired::Granted(lease)) => lease,
+            Ok(Acquired::Held { owner, .. }) => {
+                let named = |owner: &str| owner.rsplit_once('~').map_or(owner, |(named, _)| named).to_owned();
+                return Err(RebuildError::AlreadyRunning { owner: owner.map(|owner| named(&owner)) });
+            }
+            Err(error) => return Err(RebuildError::Lease(Some(BoxError::from(error)))),
+        };
+        let ownership = Ownership::builder().name("rebuild").timer(self.timer.clone()).build();
+        let ownership = ownership.map_err(|error| RebuildError::Lease(Some(error.into())))?;
+        ownership.grant(lease);
+        let (result, lease) =
+            match select(pin!(self.work(&ownership)), pin!(ownership.keep(leases, &resource, owner, ttl))).await {
+                // Asked for before `keep` is dropped, which forgets it.
+                Either::Left((result, _)) => (result, ownership.lease()),
+                Either::Right((never, _)) => match never {},
+            };
+        if let Some(lease) = lease {
+            let _ = leases.release(&lease).await; // If it fails, the lease runs out.
+        }
+        result
+    }
+
+    async fn work(mut self, ownership: &Ownership) -> Result<Rebuilt, RebuildError> {
+        let store = self.runner.store.clone();
+        let versions = Versions::new(store.clone());
+        let before = versions.serving(model(&self.name)).await?;
+        // It has taken over already, and only its answer was lost.
+        let replaced = before.clone().filter(|before| *before != self.name);
+        if let Some(parts) = self.parts().await? {
+            self.build_in(parts, ownership).await?;
+        }
+        let (runner, handle) = self.runner.for_share(None);
+        tokio::spawn(runner.run());
+        let mut running = [handle];
+        self.until_near(&mut running, Phase::Building, ownership).await?;
+        let [mut running] = running;
+        self.tell(Phase::TakingOver, &[&running]);
+        let position = self.catch_up(&mut running).await?;
+        if ownership.token().is_none() {
+            return Err(RebuildError::Lease(None));
+        }
+        if before.as_ref() != Some(&self.name) {
+            versions.replace(before.as_deref(), &self.name).await?;
+        }
+        self.tell(Phase::Serving, &[&running]);
+        let name = resilience_core::Name::from(self.name.clone());
+        let listeners = self.runner.listeners.bound("projection", &name);
+        listeners.emit(&name, || self.timer.now(), || Event::Serving { instead_of: replaced.clone(), position });
+        Ok(Rebuilt { running, replaced })
+    }
+
+    /// In how many parts it is to be built, or was begun; none if they have been joined, or there are none.
+    async fn parts(&self) -> Result<Option<NonZeroU32>, RebuildError> {
+        let store = &self.runner.store;
+        if Checkpoint::load(store, &checkpoint::key(&self.name, None)).await?.is_some() {
+            return Ok(None);
+        }
+        let begun = take::division(store, &self.name).await?;
+        Ok(Some(begun.unwrap_or(self.parallel)).filter(|parts| parts.get() > 1))
+    }
+
+    /// Builds in parts that end at one position, and makes one of them.
+    async fn build_in(&mut self, parts: NonZeroU32, ownership: &Ownership) -> Result<(), RebuildError> {
+        let mut running = Vec::new();
+        for share in Share::all(parts) {
+            let (runner, handle) = self.runner.for_share(Some(share));
+            tokio::spawn(runner.run());
+            running.push(handle);
+        }
+        self.until_near(&mut running, Phase::Building, ownership).await?;
+        // What a runner has seen is known to the store, so none is past this.
+        let barrier = self.runner.store.head();
+        for handle in &running {
+            let _ = handle.requests.send(Request::Until(barrier)).await; // Has it ended? Then it says why below.
+        }
+        self.tell(Phase::Joining, &running.iter().collect::<Vec<_>>());
+        for handle in &mut running {
+            parked(handle)?;
+            handle.ended().await?;
+            parked(handle)?;
+        }
+        self.join(parts, barrier).await
+    }
+
+    /// Many checkpoints at one position are one checkpoint.
+    async fn join(&self, parts: NonZeroU32, barrier: Position) -> Result<(), RebuildError> {
+        let one = Checkpoint { position: barrier, owner: 1 };
+        let key = checkpoint::key(&self.name, None);
+        let mut append = Append::new()
+            .require(checkpoint::condition(key.clone(), None))
+            .row(RowChange::put(checkpoint::SPACE, key, one.encode()))
+            .row(RowChange::delete(DIVISION, Bytes::copy_from_slice(self.name.as_bytes())));
+        for share in Share::all(parts) {
+            let key = checkpoint::key(&self.name, Some(share));
+            let found = Checkpoint::load(&self.runner.store, &key).await?;
+            if found.is_none_or(|found| found.position != barrier) {
+                return Err(ReadError::Corrupt(Corrupt::new("a part of a version is not where it has ended")).into());
+            }
+            let still: Condition = checkpoint::condition(key.clone(), found);
+            append = append.require(still).row(RowChange::delete(checkpoint::SPACE, key));
+        }
+        self.runner.store.append(append).await?;
+        Ok(())
+    }
+
+    /// Waits until all parts are near the head.
+    async fn until_near(
+        &mut self,
+        running: &mut [ProjectionHandle],
+        phase: Phase,
+        ownership: &Ownership,
+    ) -> Result<(), RebuildError> {
+        loop {
+            for handle in running.iter_mut() {
+                if handle.status().health == Health::Stopped {
+                    handle.ended().await?;
+                    return Err(RunnerError::Aborted.into());
+                }
+                if handle.status().health == Health::Blocked {
+                    parked(handle)?;
+                }
+            }
+            if ownership.token().is_none() {
+                return Err(RebuildError::Lease(None));
+            }
+            let lag = self.tell(phase, &running.iter().collect::<Vec<_>>());
+            if lag < self.threshold {
+                return Ok(());
+            }
+            // A part that has ended is a change as well; a lease that is lost is not.
+            let changes = running.iter_mut().map(|handle| Box::pin(handle.status.changed()));
+            select(select_all(changes), self.timer.sleep(LOOK)).await;
+        }
+    }
+
+    /// Brings the version up to the head of this moment, and its checkpoint as well.
+    async fn catch_up(&self, running: &mut ProjectionHandle) -> Result<Position, RebuildError> {
+        loop {
+            let head = self.runner.store.head();
+            if running.at_least(head, Duration::from_secs(1)).await.is_ok() {
+                parked(running)?;
+                let (answer, answered) = oneshot::channel();
+                let _ = running.requests.send(Request::Save { answer }).await;
+                if answered.await.is_ok() {
+                    return Ok(head);
+                }
+            }
+            if running.status().health == Health::Stopped {
+                running.ended().await?;
+                return Err(RunnerError::Aborted.into());
+            }
+            parked(running)?;
+            self.timer.sleep(LOOK).await;
+        }
+    }
+
+    /// Says how far it is; how far the last part is behind.
+    fn tell(&mut self, phase: Phase, running: &[&ProjectionHandle]) -> u64 {
+        let head = self.runner.store.head();
+        let positions: Vec<Position> = running.iter().map(|handle| handle.status.borrow().position).collect();
+        let position = positions.iter().min().copied().unwrap_or(Position::ORIGIN);
+        let mean = positions.iter().map(|at| at.get() as f64).sum::<f64>() / positions.len().max(1) as f64;
+        let now = self.timer.now();
+        self.built.observe(now, mean);
+        self.appended.observe(now, head.get() as f64);
+        let (rate, behind) = (self.built.rate(), head.get() as f64 - mean);
+        let eta = eta(behind, rate, self.appended.rate());
+        self.publish.send_replace(RebuildStatus { phase, position, head, rate, eta });
+        head.since(position)
+    }
+}
+
+/// A version with holes must not take over by itself.
+fn parked(handle: &ProjectionHandle) -> Result<(), RebuildError> {
+    match handle.status.borrow().parked.values().sum() {
+        0 => Ok(()),
+        events => Err(RebuildError::Parked { events }),
+    }
+}

@@ -1,0 +1,206 @@
+//! A new version beside the old one: it takes over when it has caught up, once, wherever it was killed before.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use resilience_core::lease::MemoryLeases;
+use resilience_core::time::SharedTimer;
+
+use super::*;
+
+/// Sums up deposits by stream in rows of its own version; counts how many it has taken in.
+#[derive(Clone)]
+struct Orders {
+    version: &'static str,
+    applied: Arc<AtomicU64>,
+}
+
+fn orders(version: &'static str) -> Orders {
+    Orders { version, applied: Arc::default() }
+}
+
+impl Projection for Orders {
+    fn name(&self) -> &str {
+        self.version
+    }
+
+    fn query(&self) -> Query {
+        Query::types(["Deposited"])
+    }
+
+    async fn apply(&self, event: &Recorded, rows: &mut Rows<'_>) -> Result<(), BoxError> {
+        // Ten events a millisecond, in time that otherwise stands still.
+        if self.applied.fetch_add(1, Ordering::Relaxed) % 10 == 9 {
+            SharedTimer::default().sleep(Duration::from_millis(1)).await;
+        }
+        let key = event.stream.as_str().to_owned();
+        let sum = rows.get(self.version, &key).await?.map_or(Ok(0), |sum| number(&sum))?;
+        rows.put(self.version, key, (sum + number(&event.payload)?).to_string());
+        // The last event seen, for those who measure.
+        rows.put(self.version, "last", event.position.get().to_string());
+        Ok(())
+    }
+}
+
+async fn fill(store: &MemoryStore, events: u64) {
+    for n in 0..events {
+        deposit(store, &format!("a{}", n % 20), &n.to_string()).await;
+    }
+}
+
+async fn equals_the_log(store: &MemoryStore, version: &str) {
+    let mut sums = std::collections::BTreeMap::new();
+    let mut at = Position::ORIGIN;
+    while at < store.head() {
+        let page = store.read(at, &Query::types(["Deposited"]), 8192).await.unwrap();
+        for event in page.events {
+            *sums.entry(event.stream.as_str().to_owned()).or_insert(0) += number(&event.payload).unwrap();
+        }
+        at = page.next;
+    }
+    for (account, sum) in sums {
+        assert_eq!(row(store, version, &account).await, Some(sum), "{account}");
+    }
+}
+
+fn four() -> NonZeroU32 {
+    NonZeroU32::new(4).unwrap()
+}
+
+/// Scenario 25, in time that stands still while programs run: what is measured is what the change of versions itself
+/// makes readers wait for.
+#[tokio::test(start_paused = true)]
+async fn readers_are_served_all_the_time_and_hardly_see_the_change_of_versions() {
+    for parts in [NonZeroU32::MIN, four()] {
+        let (store, leases) = (MemoryStore::new(), MemoryLeases::default());
+        let versions = Versions::new(store.clone());
+        fill(&store, 5_000).await;
+        let old = ProjectionRunner::builder(store.clone(), orders("orders@2")).start();
+        caught_up(&store, &old).await;
+        versions.serve("orders@2").await.unwrap();
+        let runner = ProjectionRunner::builder(store.clone(), orders("orders@3"));
+        let rebuild =
+            runner.batch(std::num::NonZeroUsize::new(50).unwrap()).rebuild(leases.clone(), "node").parallel(parts);
+        let rebuild = rebuild.threshold(100).start().finish();
+        // A thousand events a second; after each, a reader asks, and sees how old what it is shown is.
+        let (mut oldest, mut before, mut after) = (0, 0, 0);
+        while after < 500 {
+            let last = deposit(&store, "live", "1").await.get();
+            SharedTimer::default().sleep(Duration::from_millis(1)).await;
+            let serving = versions.serving("orders").await.unwrap().unwrap();
+            let shown = row(&store, &serving, "last").await.unwrap() as u64;
+            oldest = oldest.max(last - shown);
+            match serving.as_str() {
+                "orders@2" if after == 0 => before += 1,
+                "orders@3" => after += 1,
+                other => panic!("{other} serves"),
+            }
+        }
+        assert!(before > 0 && oldest < 100, "what a reader saw was {oldest} ms old");
+        let Rebuilt { running, replaced } = rebuild.await.unwrap();
+        assert_eq!(replaced.as_deref(), Some("orders@2"));
+        caught_up(&store, &running).await;
+        equals_the_log(&store, "orders@3").await;
+        // The old one was not held, and can serve again.
+        caught_up(&store, &old).await;
+        equals_the_log(&store, "orders@2").await;
+        running.stop().await.unwrap();
+        // Restarted by itself, it goes on as one, whatever it was built in.
+        let running = ProjectionRunner::builder(store.clone(), orders("orders@3")).start();
+        deposit(&store, "a1", "7").await;
+        caught_up(&store, &running).await;
+        equals_the_log(&store, "orders@3").await;
+    }
+}
+
+/// Scenario 25: killed, it goes on where it was.
+#[tokio::test(start_paused = true)]
+async fn a_rebuild_that_is_killed_goes_on_and_does_not_begin_again() {
+    for parts in [NonZeroU32::MIN, four()] {
+        let (store, leases) = (MemoryStore::new(), MemoryLeases::default());
+        fill(&store, 4_000).await;
+        let new = orders("orders@3");
+        let start = |parts| {
+            let runner = ProjectionRunner::builder(store.clone(), new.clone());
+            let runner = runner.batch(std::num::NonZeroUsize::new(20).unwrap());
+            runner.rebuild(leases.clone(), "node").parallel(parts).threshold(10).start()
+        };
+        let mut kills = 0;
+        loop {
+            let mut rebuild = start(parts);
+            let mut status = rebuild.status();
+            while status.position.get() < 700 * (kills + 1) && status.phase != Phase::Serving {
+                status = rebuild.changed().await;
+            }
+            assert!(status.head == store.head() && status.rate >= 0.0);
+            if status.phase == Phase::Serving {
+                rebuild.finish().await.unwrap();
+                break;
+            }
+            kills += 1;
+            drop(rebuild);
+            // Its lease runs out, and the runner it had ends with its batch.
+            SharedTimer::default().sleep(Duration::from_secs(11)).await;
+        }
+        assert!(kills >= 3, "{kills}");
+        let applied = new.applied.load(Ordering::Relaxed);
+        assert!((4_000..4_000 + kills * 4 * 20).contains(&applied), "{applied} were taken in, {kills} kills");
+        equals_the_log(&store, "orders@3").await;
+        assert_eq!(Versions::new(store.clone()).serving("orders").await.unwrap().as_deref(), Some("orders@3"));
+        assert!(store.row("projection.partitions", b"orders@3").await.unwrap().is_none());
+    }
+}
+
+/// Scenario 26.
+#[tokio::test(start_paused = true)]
+async fn of_two_who_rebuild_at_once_one_does_and_the_other_is_told() {
+    let (store, leases) = (MemoryStore::new(), MemoryLeases::default());
+    fill(&store, 2_000).await;
+    let start = |owner: &str| {
+        ProjectionRunner::builder(store.clone(), orders("orders@3"))
+            .rebuild(leases.clone(), owner)
+            .threshold(10)
+            .start()
+    };
+    let mut first = start("node-1");
+    while first.changed().await.phase != Phase::Building {}
+    match start("node-2").finish().await {
+        Err(RebuildError::AlreadyRunning { owner }) => assert_eq!(owner.as_deref(), Some("node-1")),
+        other => panic!("{other:?}"),
+    }
+    first.finish().await.unwrap().running.stop().await.unwrap();
+    // It serves already: nothing is to be done, and nothing is done twice.
+    let again = start("node-2").finish().await.unwrap();
+    assert_eq!(again.replaced, None);
+    equals_the_log(&store, "orders@3").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_version_with_parked_events_does_not_take_over_by_itself() {
+    for parts in [NonZeroU32::MIN, four()] {
+        let (store, leases) = (MemoryStore::new(), MemoryLeases::default());
+        let versions = Versions::new(store.clone());
+        versions.serve("orders@2").await.unwrap();
+        fill(&store, 100).await;
+        deposit(&store, "a1", "poison").await;
+        let runner = ProjectionRunner::builder(store.clone(), orders("orders@3"));
+        let ended = runner.rebuild(leases, "node").parallel(parts).start().finish().await;
+        assert!(matches!(ended, Err(RebuildError::Parked { events: 1 })), "{ended:?}");
+        assert_eq!(versions.serving("orders").await.unwrap().as_deref(), Some("orders@2"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rebuild_does_not_undo_what_somebody_else_has_decided_meanwhile() {
+    let (store, leases) = (MemoryStore::new(), MemoryLeases::default());
+    let versions = Versions::new(store.clone());
+    versions.serve("orders@2").await.unwrap();
+    fill(&store, 3_000).await;
+    let runner = ProjectionRunner::builder(store.clone(), orders("orders@3"));
+    let mut rebuild = runner.rebuild(leases, "node").threshold(10).start();
+    while rebuild.changed().await.phase != Phase::Building {}
+    versions.serve("orders@4").await.unwrap();
+    assert!(matches!(rebuild.finish().await, Err(RebuildError::Overtaken)));
+    assert_eq!(versions.serving("orders").await.unwrap().as_deref(), Some("orders@4"));
+}
