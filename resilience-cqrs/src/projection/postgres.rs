@@ -12,7 +12,7 @@ use thiserror::Error;
 use super::apply::{Step, StepError, describe, sealed};
 use super::checkpoint::{self, Advance, Claim};
 use super::park::{Parking, set_apart, storable};
-use crate::log::{Append, AppendError, BoxError, Query, Recorded, RowChange};
+use crate::log::{Append, AppendError, BoxError, Query, Recorded, RowChange, digest_of};
 use crate::postgres::PostgresStore;
 use crate::postgres::beside::{self, is_the_servers};
 use crate::store::EventStore;
@@ -74,7 +74,8 @@ pub trait PostgresProjection: Send + Sync + 'static {
         event.stream.as_str().to_owned()
     }
 
-    /// Makes its tables, if they are not there. Run at the start of each runner, in a transaction of its own.
+    /// Makes its tables, if they are not there. Run at the start of each runner, in a transaction of its own, one runner
+    /// after the other.
     ///
     /// # Errors
     /// Any: the runner tries again later.
@@ -139,7 +140,14 @@ impl<P: PostgresProjection> sealed::Sealed<PostgresStore> for Postgres<P> {
 
     async fn prepare(&self, store: &PostgresStore) -> Result<(), AppendError> {
         let projection = self.0.clone();
-        store.beside(Box::new(move |tx| Box::pin(async move { projection.prepare(tx).await }))).await
+        let work = async move |tx: &mut PgConnection| {
+            // Members begin at once, and `CREATE TABLE IF NOT EXISTS` lets two see that there is none.
+            let lock = sqlx::query("SELECT pg_advisory_xact_lock($1)");
+            let key = digest_of(projection.name().as_bytes()).cast_signed();
+            lock.bind(key).execute(&mut *tx).await?;
+            projection.prepare(tx).await
+        };
+        store.beside(Box::new(move |tx| Box::pin(async move { work(tx).await }))).await
     }
 
     async fn claim(&self, store: &PostgresStore, claim: Claim) -> Result<(), AppendError> {

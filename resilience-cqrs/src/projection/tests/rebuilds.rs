@@ -148,7 +148,10 @@ async fn a_rebuild_that_is_killed_goes_on_and_does_not_begin_again() {
         assert!((4_000..4_000 + kills * 4 * 20).contains(&applied), "{applied} were taken in, {kills} kills");
         equals_the_log(&store, "orders@3").await;
         assert_eq!(Versions::new(store.clone()).serving("orders").await.unwrap().as_deref(), Some("orders@3"));
+        // Nothing is left of the parts.
         assert!(store.row("projection.partitions", b"orders@3").await.unwrap().is_none());
+        let checkpoints = store.rows("projection", None, 10).await.unwrap();
+        assert!(matches!(&checkpoints[..], [(name, _)] if &name[..] == b"orders@3"), "{checkpoints:?}");
     }
 }
 
