@@ -178,7 +178,8 @@ fn a_batch_is_one_round_trip_whatever_is_in_it() {
             futures::future::try_join_all(many).await.unwrap();
         }
         let (after, batches) = (proxy.counts(), commits.0.load(Ordering::SeqCst) - batches);
-        assert_eq!(after.0 - before.0, batches, "a round trip a batch");
+        // A batch is told of after it was answered, so one may be counted with those before, and another not yet.
+        assert!(batches.abs_diff(after.0 - before.0) <= 1, "a round trip a batch");
         assert!(batches < 640 / 4, "appends that wait share one: {batches}");
         assert!(after.1 - before.1 <= batches + 1, "and a barrier is shared, too");
     });
