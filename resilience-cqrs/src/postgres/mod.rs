@@ -93,7 +93,7 @@ use bytes::Bytes;
 use resilience_core::Name;
 use resilience_core::time::SharedTimer;
 use sqlx::pool::PoolConnection;
-use sqlx::{PgPool, Postgres, Transaction};
+use sqlx::{Connection, PgConnection, PgPool, Postgres, Transaction};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -203,11 +203,14 @@ impl PostgresStore {
 
     /// Makes durable what a transaction has seen of others, over another connection: this one is in the transaction.
     async fn settle_beside(&self, tx: &mut Transaction<'_, Postgres>) -> Result<(), Fault> {
-        let mut beside = self.connection().await?;
+        // Not one of the pool's: the caller may have them all.
+        let options = self.shared.pool.connect_options();
         let durable = self.shared.durable.clone();
         let settling = self.shared.runtime.spawn(async move {
+            let mut beside = PgConnection::connect_with(&options).await?;
             let seen = Seen::ask(&mut beside).await?;
-            durable.settle(&mut beside, seen).await
+            durable.settle(&mut beside, seen).await?;
+            Ok::<(), Fault>(beside.close().await?)
         });
         settling.await.map_err(|_| sqlx::Error::PoolClosed)??;
         // Had the server crashed since the transaction saw it, the transaction would be gone.
