@@ -48,6 +48,22 @@ impl Name {
     }
 }
 
+impl Name {
+    /// Gives up a share in a name made at run time; a literal is nobody's, and may stay.
+    #[inline(always)]
+    pub(crate) fn forget(&mut self) {
+        if let Repr::Shared(_) = self.0 {
+            self.replace(&Self::from_static(""));
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn replace(&mut self, other: &Self) {
+        *self = other.clone();
+    }
+}
+
 impl Clone for Name {
     #[inline]
     fn clone(&self) -> Self {
@@ -58,11 +74,11 @@ impl Clone for Name {
     }
 
     /// Writes a literal's place over another's, with nothing between that could be in the way: what a refusal does.
-    #[inline]
+    #[inline(always)]
     fn clone_from(&mut self, other: &Self) {
         match (&mut self.0, &other.0) {
             (Repr::Static(place), Repr::Static(name)) => *place = name,
-            _ => *self = other.clone(),
+            _ => self.replace(other),
         }
     }
 }

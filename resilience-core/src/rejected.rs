@@ -36,11 +36,17 @@ struct Refusal {
     spare: u32,
 }
 
-/// Pieces of memory a thread keeps: 5 KiB at most.
+/// Pieces of memory a thread keeps beside the last: 5 KiB at most.
 const SPARE: u32 = 64;
 
 thread_local! {
-    static SPARES: Cell<Option<Box<Refusal>>> = const { Cell::new(None) };
+    static SPARES: Spares = const { Spares { last: Cell::new(None), more: Cell::new(None) } };
+}
+
+/// The memory that came back last, where it is found in one look, and the rest behind it.
+struct Spares {
+    last: Cell<Option<Box<Refusal>>>,
+    more: Cell<Option<Box<Refusal>>>,
 }
 
 /// A wait, or none, in one word.
@@ -72,33 +78,32 @@ impl Rejected {
     }
 
     /// The same for a name that stays where it is.
+    #[inline(always)]
     pub(crate) fn by(policy: &Name, reason: Reason) -> Self {
         Self::copy(policy, reason, Wait::NONE)
     }
 
+    /// Where the name may be moved in: it would be read in one piece a moment after it was written in two.
+    #[cold]
+    #[inline(never)]
     fn make(policy: Name, reason: Reason, retry_after: Wait) -> Self {
-        match spare() {
-            Some(mut spare) => {
-                (spare.policy, spare.reason, spare.retry_after) = (policy, reason, retry_after);
-                Self(Some(spare))
-            }
-            None => Self(Some(Box::new(Refusal { policy, reason, retry_after, next: None, spare: 0 }))),
-        }
+        let mut spare = spare();
+        (spare.policy, spare.reason, spare.retry_after) = (policy, reason, retry_after);
+        Self(Some(spare))
     }
 
-    /// The name is written once, where it stays: it would be moved in one piece a moment after it was written in two.
+    /// Always inlined, and with one way through: each part is written once, where it stays. A reason handed over in memory
+    /// would be written in three pieces and read in two, for which a processor waits.
+    #[inline(always)]
     fn copy(policy: &Name, reason: Reason, retry_after: Wait) -> Self {
-        match spare() {
-            Some(mut spare) => {
-                spare.policy.clone_from(policy);
-                (spare.reason, spare.retry_after) = (reason, retry_after);
-                Self(Some(spare))
-            }
-            None => Self::make(policy.clone(), reason, retry_after),
-        }
+        let mut spare = spare();
+        spare.policy.clone_from(policy);
+        (spare.reason, spare.retry_after) = (reason, retry_after);
+        Self(Some(spare))
     }
 
     /// The refusal out of a future that ends with it.
+    #[inline(always)]
     pub(crate) fn taken(&mut self) -> Self {
         assert!(self.0.is_some(), "a future is not polled after it is done");
         Self(self.0.take())
@@ -147,6 +152,7 @@ impl Rejected {
 }
 
 impl Drop for Rejected {
+    #[inline(always)]
     fn drop(&mut self) {
         if let Some(refusal) = self.0.take() {
             keep(refusal);
@@ -154,32 +160,55 @@ impl Drop for Rejected {
     }
 }
 
-/// Memory that was kept; `None` also while the thread is being torn down.
+/// Memory for a refusal that is to be written: what was kept, if there is some.
+#[inline(always)]
+fn spare() -> Box<Refusal> {
+    match SPARES.try_with(|spares| spares.last.take()) {
+        Ok(Some(spare)) => spare,
+        _ => another(),
+    }
+}
+
+/// Allocates where nothing is kept, and while the thread is being torn down.
+#[cold]
 #[inline(never)]
-fn spare() -> Option<Box<Refusal>> {
-    let spare = SPARES.try_with(|spares| {
-        let mut first = spares.take()?;
-        spares.set(first.next.take());
+fn another() -> Box<Refusal> {
+    let more = SPARES.try_with(|spares| {
+        let mut first = spares.more.take()?;
+        spares.more.set(first.next.take());
         Some(first)
     });
-    spare.ok().flatten()
+    more.ok().flatten().unwrap_or_else(|| {
+        let policy = Name::from_static("");
+        Box::new(Refusal { policy, reason: Reason::Open, retry_after: Wait::NONE, next: None, spare: 0 })
+    })
 }
 
 /// Keeps a refusal's memory for the thread's next one. What it holds of the user's, a name, is dropped first.
-#[inline(never)]
+#[inline(always)]
 fn keep(mut refusal: Box<Refusal>) {
-    refusal.policy = Name::from_static("");
+    refusal.policy.forget();
     // While the thread is being torn down there is no such place, and the memory is freed.
     let _torn_down = SPARES.try_with(|spares| {
-        let next = spares.take();
+        if let Some(before) = spares.last.replace(Some(refusal)) {
+            spares.put_by(before);
+        }
+    });
+}
+
+impl Spares {
+    #[cold]
+    #[inline(never)]
+    fn put_by(&self, mut refusal: Box<Refusal>) {
+        let next = self.more.take();
         let more = next.as_ref().map_or(0, |next| next.spare);
         if more < SPARE {
             (refusal.spare, refusal.next) = (more + 1, next);
-            spares.set(Some(refusal));
+            self.more.set(Some(refusal));
         } else {
-            spares.set(next);
+            self.more.set(next);
         }
-    });
+    }
 }
 
 impl Clone for Rejected {

@@ -24,7 +24,7 @@ struct Cell(AtomicU64);
 
 impl Tally {
     /// Adds one.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn add_one(&self) {
         match seat::mine().and_then(|seat| self.seats.get(seat)) {
             // Relaxed, both: the cell has one writer at a time (see `seat`), and each sees what it and its predecessors wrote.
@@ -82,7 +82,7 @@ mod seat {
     }
 
     /// The seat of this thread; `None` if there was none left, or the thread is being torn down.
-    #[inline]
+    #[inline(always)]
     pub(super) fn mine() -> Option<usize> {
         SEAT.try_with(|seat| if seat.0.get() == UNKNOWN { sit_down(&seat.0) } else { seat.0.get() }).ok()
     }

@@ -64,11 +64,10 @@ impl Slot {
     }
 
     /// The refusal for what was found.
-    #[cold]
-    #[inline(never)]
-    fn refusal(&mut self) -> Rejected {
-        let word = self.full.take().unwrap_or_else(|| self.bulkhead.shared.word());
-        self.bulkhead.shared.rejection_full(word)
+    #[inline(always)]
+    fn refusal(&mut self) -> Option<Rejected> {
+        let word = self.full.take()?;
+        Some(self.bulkhead.shared.rejection_full(word))
     }
 
     /// The word counts one more.
@@ -243,10 +242,12 @@ where
     fn call(&mut self, request: Req) -> Self::Future {
         let permit = match self.slot.permit() {
             Some(permit) => permit,
-            None if self.slot.full.is_some() => return ResponseFuture::refused(self.slot.refusal()),
-            None => match self.waited() {
-                Ok(permit) => permit,
-                Err(rejected) => return ResponseFuture::refused(rejected),
+            None => match self.slot.refusal() {
+                Some(rejected) => return ResponseFuture::refused(rejected),
+                None => match self.waited() {
+                    Ok(permit) => permit,
+                    Err(rejected) => return ResponseFuture::refused(rejected),
+                },
             },
         };
         ResponseFuture::admitted(self.inner.call(request), permit)

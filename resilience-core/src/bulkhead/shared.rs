@@ -204,6 +204,7 @@ impl Shared {
     }
 
     /// Calls that may wait.
+    #[inline(always)]
     pub(super) fn queue(&self) -> u32 {
         // Relaxed: a figure that guards nothing.
         self.queue_limit.load(Ordering::Relaxed)
@@ -215,6 +216,7 @@ impl Shared {
         self.queue_limit.store(queue, Ordering::Relaxed);
     }
 
+    #[inline(always)]
     fn is_dry_run(&self) -> bool {
         // Relaxed: a switch that guards nothing.
         self.dry_run.load(Ordering::Relaxed)

@@ -35,15 +35,21 @@ impl Shared {
     }
 
     /// Counts and reports a refusal for want of slot and place.
-    #[inline]
+    #[inline(always)]
     pub(in crate::bulkhead) fn count_full(&self, word: Word) {
         self.counters.full.add_one();
         if self.is_watched {
-            self.emit(|| Event::Rejected { reason: full(word) });
+            self.tell_full(word);
         }
     }
 
-    #[inline]
+    #[cold]
+    #[inline(never)]
+    fn tell_full(&self, word: Word) {
+        self.emit(|| Event::Rejected { reason: full(word) });
+    }
+
+    #[inline(always)]
     pub(in crate::bulkhead) fn rejection_full(&self, word: Word) -> Rejected {
         Rejected::by(&self.config.name, full(word))
     }
@@ -112,6 +118,7 @@ impl Shared {
     }
 }
 
+#[inline(always)]
 const fn full(word: Word) -> Reason {
     Reason::Full { limit: word.limit(), queued: word.waiting() }
 }
