@@ -9,7 +9,7 @@ use tower::buffer::Buffer;
 use tower::discover::ServiceList;
 use tower::load::{CompleteOnResponse, PeakEwma, PendingRequests};
 
-use super::bulkhead::Holding;
+use super::bulkhead::keeping;
 use super::retry::VALID;
 use crate::echo::{Broken, Echo, Failure};
 use crate::harness::{Answer, Kind, Spec, group, owned_service, service};
@@ -41,14 +41,14 @@ pub fn specs() -> Vec<Spec> {
 }
 
 /// Our balancer over a fixed list; the discovery lives for as long as the process.
-fn ours(n: usize) -> Holding<Balance<Echo<Failure>, u64>> {
+fn ours(n: usize) -> Balance<Echo<Failure>, u64> {
     let endpoint = |i: usize| {
         let (a, b) = (i / 250, i % 250 + 1);
         Endpoint::at(Address::from(SocketAddr::from(([10, 0, a as u8, b as u8], 80))))
     };
     let discovery = Discovery::builder().build(StaticSource::new((0..n).map(endpoint))).expect(VALID);
     let balance = Balance::builder().build(&discovery, |_: &Endpoint| Echo::<Failure>::new()).expect(VALID);
-    Holding::new(balance, discovery)
+    keeping(balance, discovery)
 }
 
 type List<S> = ServiceList<Vec<S>>;

@@ -51,7 +51,7 @@ fn full() -> Vec<Spec> {
         service("bulkhead", Kind::Ours, Answer::Err, || {
             let bulkhead = ours(1);
             let held = bulkhead.try_acquire().expect("the first call is admitted");
-            Holding::new(bulkhead.layer().layer(Echo::<Failure>::new()), held)
+            keeping(bulkhead.layer().layer(Echo::<Failure>::new()), held)
         }),
         service("tower LoadShed<ConcurrencyLimit>", peer, Answer::Err, || {
             let mut limit = ConcurrencyLimit::new(Echo::<Broken>::new(), 1);
@@ -59,7 +59,7 @@ fn full() -> Vec<Spec> {
             // A clone that was polled ready holds the only permit for as long as it lives.
             let ready = futures::executor::block_on(poll_fn(|cx| limit.poll_ready(cx)));
             ready.expect("an echo is always ready");
-            Holding::new(LoadShed::new(free), limit)
+            keeping(LoadShed::new(free), limit)
         }),
         service("tower-resilience-bulkhead, refuses", peer, Answer::Err, || {
             let layer = built(resilience(1).reject_when_full());
@@ -68,7 +68,7 @@ fn full() -> Vec<Spec> {
             // Polled once, the call has its permit and waits; it is kept and never polled again.
             let waits = futures::executor::block_on(async { futures::poll!(call.as_mut()).is_pending() });
             assert!(waits, "the call that holds the permit waits");
-            Holding::new(service, call)
+            keeping(service, call)
         }),
     ]
 }
@@ -98,28 +98,11 @@ pub fn resilience(limit: usize) -> BulkheadConfigBuilder {
     BulkheadLayer::builder().name("bench").max_concurrent_calls(limit)
 }
 
-/// A service, and whatever fills it: leaked, so that clones need not share it.
-#[derive(Clone, Debug)]
-pub struct Holding<S>(S);
-
-impl<S> Holding<S> {
-    /// `service`, kept full by `holder` until the process ends.
-    pub fn new<H>(service: S, holder: H) -> Self {
-        std::mem::forget(holder);
-        Self(service)
-    }
-}
-
-impl<S: Service<u64>> Service<u64> for Holding<S> {
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = S::Future;
-
-    fn poll_ready(&mut self, cx: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), S::Error>> {
-        self.0.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: u64) -> S::Future {
-        self.0.call(request)
-    }
+/// `service`, with `holder` kept until the process ends.
+///
+/// The service itself and nothing around it, as in every other row: a wrapper whose `call` is not inlined hands the future
+/// over in memory, written in halves and read in one piece, and that alone is another 9 ns.
+pub fn keeping<S, H>(service: S, holder: H) -> S {
+    std::mem::forget(holder);
+    service
 }
