@@ -21,6 +21,7 @@
 //! | [`lease`] | says which of several processes may act, by the database's clock (with `sqlite` or `postgres`) |
 //! | [`queries`] | answers questions to read models, and waits for what the one who asks has already done |
 //! | `privacy` | encrypts what is personal, so that who is forgotten is forgotten everywhere (feature `privacy`) |
+//! | [`tenant`] | gives each tenant a log with an order of its own, and what is of one to no other |
 //! | [`testing`] | tests of programs on it: given-when-then, an app in memory, a store that fails where and when a test says |
 //! | [`conformance`] | the promises as tests for an engine of yours |
 //!
@@ -78,6 +79,7 @@ pub mod queries;
 pub mod sqlite;
 mod states;
 mod store;
+pub mod tenant;
 pub mod testing;
 
 pub use self::any::{AddressError, AnyStore};

@@ -1,0 +1,85 @@
+//! Where the logs are.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::id::TenantId;
+use crate::log::BoxError;
+use crate::memory::MemoryStore;
+use crate::store::EventStore;
+
+/// Makes, finds, opens and closes the logs of tenants.
+pub trait TenantEngine: Send + Sync + 'static {
+    /// The store of one tenant.
+    type Store: EventStore;
+
+    /// Whether the tenant's log was made.
+    ///
+    /// # Errors
+    /// The engine's own.
+    fn exists(&self, tenant: &TenantId) -> impl Future<Output = Result<bool, BoxError>> + Send;
+
+    /// Opens the tenant's log, making it if it is not there. Not called for one that is open.
+    ///
+    /// # Errors
+    /// The engine's own.
+    fn open(&self, tenant: &TenantId) -> impl Future<Output = Result<Self::Store, BoxError>> + Send;
+
+    /// Closes the log. It may be opened again once this has completed.
+    fn close(&self, store: Self::Store) -> impl Future<Output = ()> + Send;
+
+    /// The tenants whose logs were made, in the order of their names.
+    ///
+    /// # Errors
+    /// The engine's own.
+    fn list(&self) -> impl Future<Output = Result<Vec<TenantId>, BoxError>> + Send;
+}
+
+/// Tenants' logs in memory, for tests. Closing one loses nothing; the last clone of this takes all with it.
+///
+/// ```
+/// use std::num::NonZeroUsize;
+/// use resilience_cqrs::tenant::{MemoryTenants, Tenants};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let tenants = Tenants::builder(MemoryTenants::new()).max_open(NonZeroUsize::MIN).build();
+/// for name in ["acme", "globex", "initech"] {
+///     tenants.create(name).await?;
+/// }
+/// assert_eq!(tenants.list().await?.len(), 3);
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct MemoryTenants {
+    stores: Arc<Mutex<BTreeMap<TenantId, MemoryStore>>>,
+}
+
+impl MemoryTenants {
+    /// No tenants yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn stores(&self) -> MutexGuard<'_, BTreeMap<TenantId, MemoryStore>> {
+        self.stores.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl TenantEngine for MemoryTenants {
+    type Store = MemoryStore;
+
+    async fn exists(&self, tenant: &TenantId) -> Result<bool, BoxError> {
+        Ok(self.stores().contains_key(tenant))
+    }
+
+    async fn open(&self, tenant: &TenantId) -> Result<MemoryStore, BoxError> {
+        Ok(self.stores().entry(tenant.clone()).or_default().clone())
+    }
+
+    async fn close(&self, _: MemoryStore) {}
+
+    async fn list(&self) -> Result<Vec<TenantId>, BoxError> {
+        Ok(self.stores().keys().cloned().collect())
+    }
+}

@@ -1,0 +1,268 @@
+//! The logs that are open.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::engine::TenantEngine;
+use super::error::TenantError;
+use super::handle::Tenant;
+use super::id::TenantId;
+use crate::log::BoxError;
+
+/// The tenants of a program. Clones are the same tenants.
+///
+/// One program has one of these for each place that tenants are in: on SQLite, two would want the same files.
+pub struct Tenants<E: TenantEngine> {
+    shared: Arc<Shared<E>>,
+}
+
+struct Shared<E: TenantEngine> {
+    engine: E,
+    max_open: usize,
+    slots: Mutex<Slots<E::Store>>,
+}
+
+struct Slots<S> {
+    of: HashMap<TenantId, Arc<Slot<S>>>,
+    /// How many have a store, or are about to. Never more than `max_open`.
+    open: usize,
+    /// Counts up with each use, to find what was not used for longest.
+    uses: u64,
+    closed: bool,
+}
+
+/// The place of one tenant's log.
+struct Slot<S> {
+    /// The store while it is open. Locked while it is opened or closed, so that neither happens twice at once.
+    store: tokio::sync::Mutex<Option<S>>,
+    /// A clone of this is in each [`Tenant`], and in each call that wants to make one. Invariant: it is only cloned from
+    /// here under the lock of the slots, so a count of one there means that nobody has the log and nobody is to get it.
+    held: Arc<()>,
+    used: Mutex<u64>,
+}
+
+/// Sets up [`Tenants`].
+#[derive(Debug)]
+pub struct TenantsBuilder<E> {
+    engine: E,
+    max_open: NonZeroUsize,
+}
+
+impl<E> TenantsBuilder<E> {
+    /// The most logs open at once. Default: 32.
+    #[must_use]
+    pub fn max_open(mut self, logs: NonZeroUsize) -> Self {
+        self.max_open = logs;
+        self
+    }
+
+    /// The tenants. Nothing that can be set is wrong.
+    pub fn build(self) -> Tenants<E>
+    where
+        E: TenantEngine,
+    {
+        let slots = Slots { of: HashMap::new(), open: 0, uses: 0, closed: false };
+        let max_open = self.max_open.get();
+        Tenants { shared: Arc::new(Shared { engine: self.engine, max_open, slots: Mutex::new(slots) }) }
+    }
+}
+
+impl<E: TenantEngine> Tenants<E> {
+    /// With the defaults.
+    pub fn new(engine: E) -> Self {
+        Self::builder(engine).build()
+    }
+
+    /// Sets up tenants.
+    pub fn builder(engine: E) -> TenantsBuilder<E> {
+        TenantsBuilder { engine, max_open: NonZeroUsize::new(32).unwrap_or(NonZeroUsize::MIN) }
+    }
+
+    /// The log of a tenant, opened if it is not open.
+    ///
+    /// # Errors
+    /// See [`TenantError`].
+    pub async fn of(&self, name: &str) -> Result<Tenant<E::Store>, TenantError> {
+        self.get(name.parse()?, false).await
+    }
+
+    /// The log of a tenant, made if it is not there.
+    ///
+    /// # Errors
+    /// See [`TenantError`].
+    pub async fn create(&self, name: &str) -> Result<Tenant<E::Store>, TenantError> {
+        self.get(name.parse()?, true).await
+    }
+
+    /// All tenants there are, open or not, in the order of their names.
+    ///
+    /// # Errors
+    /// [`TenantError::List`].
+    pub async fn list(&self) -> Result<Vec<TenantId>, TenantError> {
+        self.shared.engine.list().await.map_err(TenantError::List)
+    }
+
+    /// How many logs are open.
+    pub fn open(&self) -> usize {
+        self.slots().open
+    }
+
+    /// Where the logs are.
+    pub fn engine(&self) -> &E {
+        &self.shared.engine
+    }
+
+    /// Closes all logs, those in use as well, and opens none again.
+    pub async fn close(&self) {
+        let slots: Vec<_> = {
+            let mut slots = self.slots();
+            slots.closed = true;
+            slots.of.drain().map(|(_, slot)| slot).collect()
+        };
+        for slot in slots {
+            if let Some(store) = slot.store.lock().await.take() {
+                let _given_back = Place { tenants: self, taken: false };
+                self.shared.engine.close(store).await;
+            }
+        }
+    }
+
+    async fn get(&self, id: TenantId, make: bool) -> Result<Tenant<E::Store>, TenantError> {
+        let (slot, held) = self.hold(&id)?;
+        let mut store = slot.store.lock().await;
+        if let Some(store) = &*store {
+            return Ok(Tenant { id, store: store.clone(), held });
+        }
+        let mut place = self.place().await?;
+        let failed = |source: BoxError| TenantError::Open { tenant: id.clone(), source };
+        if !make && !self.shared.engine.exists(&id).await.map_err(failed)? {
+            return Err(TenantError::Unknown { tenant: id });
+        }
+        let opened = self.shared.engine.open(&id).await.map_err(failed)?;
+        if self.slots().closed {
+            // Whoever closes has not seen this one, or waits for it; either way it is not to stay.
+            self.shared.engine.close(opened).await;
+            return Err(TenantError::Closed);
+        }
+        *store = Some(opened.clone());
+        place.taken = true;
+        Ok(Tenant { id, store: opened, held })
+    }
+
+    /// The slot of a tenant, in use from now on.
+    fn hold(&self, id: &TenantId) -> Result<(Arc<Slot<E::Store>>, Arc<()>), TenantError> {
+        let mut slots = self.slots();
+        if slots.closed {
+            return Err(TenantError::Closed);
+        }
+        slots.uses += 1;
+        let uses = slots.uses;
+        // Those that were asked for in vain are not kept.
+        slots.of.retain(|other, slot| other == id || !slot.is_empty_and_unused());
+        let slot = slots.of.entry(id.clone()).or_insert_with(|| Arc::new(Slot::new())).clone();
+        slot.set_used(uses);
+        let held = slot.held.clone();
+        Ok((slot, held))
+    }
+
+    /// A place for one more log, for which another may have to go.
+    async fn place(&self) -> Result<Place<'_, E>, TenantError> {
+        loop {
+            let mut idle = {
+                let mut slots = self.slots();
+                if slots.open < self.shared.max_open {
+                    slots.open += 1;
+                    return Ok(Place { tenants: self, taken: false });
+                }
+                let unused = slots.of.values().filter(|slot| Arc::strong_count(&slot.held) == 1);
+                let mut idle: Vec<_> = unused.map(|slot| (slot.used(), slot.clone())).collect();
+                idle.sort_unstable_by_key(|(used, _)| std::cmp::Reverse(*used));
+                idle
+            };
+            if !self.close_one(&mut idle).await {
+                return Err(TenantError::TooMany { open: self.shared.max_open });
+            }
+        }
+    }
+
+    /// Closes one of these, the last first, unless somebody has taken them up meanwhile.
+    async fn close_one(&self, idle: &mut Vec<(u64, Arc<Slot<E::Store>>)>) -> bool {
+        while let Some((_, slot)) = idle.pop() {
+            // One that is locked is being opened or closed, and so is not idle. Nobody waits here for a lock while holding
+            // one, so nobody waits in a circle.
+            let Ok(mut store) = slot.store.try_lock() else { continue };
+            // Whoever holds it from now on waits for the lock, and finds it closed.
+            let unused = {
+                let _slots = self.slots();
+                Arc::strong_count(&slot.held) == 1
+            };
+            if let Some(closing) = store.take_if(|_| unused) {
+                let _given_back = Place { tenants: self, taken: false };
+                self.shared.engine.close(closing).await;
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Whose logs are open.
+    #[cfg(test)]
+    pub(super) fn open_now(&self) -> std::collections::BTreeSet<TenantId> {
+        let slots = self.slots();
+        let open = slots.of.iter().filter(|(_, slot)| slot.store.try_lock().is_ok_and(|store| store.is_some()));
+        open.map(|(id, _)| id.clone()).collect()
+    }
+
+    fn slots(&self) -> MutexGuard<'_, Slots<E::Store>> {
+        self.shared.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A place among the open logs; given back when this is dropped, unless it was taken for good.
+struct Place<'t, E: TenantEngine> {
+    tenants: &'t Tenants<E>,
+    taken: bool,
+}
+
+impl<E: TenantEngine> Drop for Place<'_, E> {
+    fn drop(&mut self) {
+        if !self.taken {
+            self.tenants.slots().open -= 1;
+        }
+    }
+}
+
+impl<S> Slot<S> {
+    fn new() -> Self {
+        Self { store: tokio::sync::Mutex::new(None), held: Arc::new(()), used: Mutex::new(0) }
+    }
+
+    fn is_empty_and_unused(&self) -> bool {
+        Arc::strong_count(&self.held) == 1 && self.store.try_lock().is_ok_and(|store| store.is_none())
+    }
+
+    fn used(&self) -> u64 {
+        *self.used.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_used(&self, uses: u64) {
+        *self.used.lock().unwrap_or_else(PoisonError::into_inner) = uses;
+    }
+}
+
+impl<E: TenantEngine> Clone for Tenants<E> {
+    fn clone(&self) -> Self {
+        Self { shared: self.shared.clone() }
+    }
+}
+
+impl<E: TenantEngine> fmt::Debug for Tenants<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tenants")
+            .field("open", &self.open())
+            .field("max_open", &self.shared.max_open)
+            .finish_non_exhaustive()
+    }
+}
