@@ -6,6 +6,13 @@ use std::num::NonZeroUsize;
 use resilience_cqrs::tenant::{TenantEngine, TenantError, Tenants};
 use resilience_cqrs::{Append, EventStore, Expected, NewEvent, Position, Query, Version};
 
+async fn write(store: &impl EventStore, stream: &str) {
+    for n in 0..20 {
+        let event = NewEvent::new("Placed", n.to_string()).tag("order:1");
+        store.append(Append::new().events(stream, Expected::Any, [event])).await.unwrap();
+    }
+}
+
 /// Scenario 53 on a real engine: two tenants write at once, more come than may be open, and all is as it was when they are
 /// opened again; whoever is another's is told so.
 async fn tenants_are_apart_and_come_back<E: TenantEngine + Clone>(engine: E) {
@@ -14,12 +21,6 @@ async fn tenants_are_apart_and_come_back<E: TenantEngine + Clone>(engine: E) {
     assert!(matches!(tenants.of("acme").await, Err(TenantError::Unknown { .. })));
     {
         let (acme, globex) = (tenants.create("acme").await.unwrap(), tenants.create("globex").await.unwrap());
-        let write = async |store, stream: &str| {
-            for n in 0..20 {
-                let event = NewEvent::new("Placed", n.to_string()).tag("order:1");
-                EventStore::append(store, Append::new().events(stream, Expected::Any, [event])).await.unwrap();
-            }
-        };
         futures::join!(write(&acme, "order-1"), write(&globex, "order-1"), write(&acme, "order-2"));
         assert_eq!((acme.head(), globex.head()), (Position::new(40), Position::new(20)));
         let page = globex.read(Position::ORIGIN, &Query::tags(["order:1"]), 100).await.unwrap();
