@@ -16,6 +16,7 @@
 //! | [`decision`] | decides on the events of a query, whatever their streams, with that query as the boundary of consistency |
 //! | [`projection`] | keeps read models that take each event in exactly once |
 //! | [`conflict`] | state that nodes change without asking each other, and that merges to the same on all |
+//! | [`archive`] | takes streams that are over out of what is read, and lets nothing be appended to them |
 //! | `audit` | finds out whether somebody has changed what happened, and where first (feature `audit`) |
 //! | [`messaging`] | tells others what was appended, in order and at least once, and takes what others tell once |
 //! | [`lease`] | says which of several processes may act, by the database's clock (with `sqlite` or `postgres`) |
@@ -58,6 +59,7 @@
 
 pub mod aggregate;
 mod any;
+pub mod archive;
 #[cfg(feature = "audit")]
 pub mod audit;
 pub mod conflict;
