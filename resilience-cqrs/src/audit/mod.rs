@@ -71,7 +71,7 @@
 //!   disk may not say any more.
 //! - Do keep seals where those who write to the log cannot write. A seal a day bounds what can be rewritten to a day.
 //! - Do seal the store itself, below what changes what it says: the chain is over what is on the disk, and stays whole when
-//!   somebody is forgotten or a stream archived.
+//!   somebody is [forgotten](crate::privacy) or a stream [archived](crate::archive).
 //!
 //! # Limits
 //!
