@@ -43,6 +43,9 @@ struct Slot<S> {
     used: Mutex<u64>,
 }
 
+/// A slot, and what says that it is in use.
+type Holding<S> = (Arc<Slot<S>>, Arc<()>);
+
 /// Sets up [`Tenants`].
 #[derive(Debug)]
 pub struct TenantsBuilder<E> {
@@ -152,7 +155,7 @@ impl<E: TenantEngine> Tenants<E> {
     }
 
     /// The slot of a tenant, in use from now on.
-    fn hold(&self, id: &TenantId) -> Result<(Arc<Slot<E::Store>>, Arc<()>), TenantError> {
+    fn hold(&self, id: &TenantId) -> Result<Holding<E::Store>, TenantError> {
         let mut slots = self.slots();
         if slots.closed {
             return Err(TenantError::Closed);
