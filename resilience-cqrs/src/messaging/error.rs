@@ -168,3 +168,15 @@ pub enum InvalidMessage {
         why: &'static str,
     },
 }
+
+/// An error with its causes, in one line.
+pub(super) fn describe(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
+}

@@ -228,7 +228,7 @@ pub enum RunError<E> {
         left: Duration,
     },
     /// The effect's own error.
-    #[error(transparent)]
+    #[error("{0}")]
     Effect(E),
     /// The store did not take what is to be remembered. The effect may have happened.
     #[error("the inbox cannot be written")]

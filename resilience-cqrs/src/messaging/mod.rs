@@ -15,6 +15,7 @@
 //! | [`Bus`] | carries a [`Message`] to every group that has subscribed, to one consumer of a queue, or there and back |
 //! | [`MemoryBus`] | does so within one process, as fast and as durable as that |
 //! | [`outbox`] | sends what a log says is to be sent, under ids that stay the same |
+//! | [`consumer`] | handles what comes, tries again, and lays aside what nobody can handle, as dead letters |
 //! | [`Inbox`] | lets a message that comes five times take effect once |
 //! | [`conformance`] | the promises of a bus as tests, for one of yours |
 //!
@@ -87,6 +88,8 @@
 mod bus;
 mod codec;
 pub mod conformance;
+pub mod consumer;
+mod dead;
 mod delivery;
 mod error;
 mod inbox;
@@ -100,6 +103,8 @@ mod subject;
 mod tests;
 
 pub use self::bus::{Bus, Requests, Sent, Subscribe, Subscription};
+pub use self::consumer::{AfterDeath, ByHandling, Consumer, ConsumerHandle, Poison};
+pub use self::dead::{DeadLetter, DeadLetterError, DeadLetters};
 pub use self::delivery::{Delivery, Reply, Request, Settle};
 pub use self::error::{BusError, BySending, InvalidMessage};
 pub use self::inbox::{Inbox, Ran, RunError};

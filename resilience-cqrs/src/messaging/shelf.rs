@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use crate::log::{ReadError, RowChange, Space, digest_of};
+use crate::log::{Condition, ReadError, RowChange, Space, digest_of};
 use crate::store::EventStore;
 
 /// Longest key kept as it is; a longer one is cut and made distinct by its fingerprint.
@@ -27,6 +27,21 @@ impl Shelf {
 
     pub(super) fn delete(&self, key: &str, number: u64) -> RowChange {
         RowChange::delete(self.0.clone(), row_key(key, number))
+    }
+
+    /// Holds while the row has this value, or is not there.
+    pub(super) fn is(&self, key: &str, number: u64, equals: Option<Bytes>) -> Condition {
+        Condition::Row { space: self.0.clone(), key: row_key(key, number), equals }
+    }
+
+    /// The value of one row.
+    pub(super) async fn row<S: EventStore>(
+        &self,
+        store: &S,
+        key: &str,
+        number: u64,
+    ) -> Result<Option<Bytes>, ReadError> {
+        store.row(self.0.as_str(), &row_key(key, number)).await
     }
 
     /// How many rows each key has.

@@ -3,9 +3,10 @@
 use super::event::Event;
 use super::handle::{ReplayError, Request};
 use super::runner::{Next, Place, Relay, Stumble};
-use super::work::{Note, describe, task};
+use super::work::{Note, task};
 use crate::log::{Corrupt, Position, Query, ReadError};
 use crate::messaging::bus::Bus;
+use crate::messaging::error::describe;
 use crate::store::EventStore;
 
 /// What keeps a parked message where it is.

@@ -14,10 +14,10 @@ use super::event::Event;
 use super::handle::{Health, ReplayError, Request};
 use super::put::Outbox;
 use super::send::{Outcome, Sender};
-use super::work::{Map, Note, Task, describe, task};
+use super::work::{Map, Note, Task, task};
 use crate::log::{Append, AppendError, Condition, Corrupt, Position, Query, ReadError};
 use crate::messaging::bus::Bus;
-use crate::messaging::error::BusError;
+use crate::messaging::error::{BusError, describe};
 use crate::messaging::shelf::Shelf;
 use crate::store::EventStore;
 

@@ -13,9 +13,9 @@ use tokio::sync::watch;
 
 use super::event::Event;
 use super::handle::{Health, Status};
-use super::work::{Note, Task, describe};
+use super::work::{Note, Task};
 use crate::messaging::bus::Bus;
-use crate::messaging::error::{BusError, BySending};
+use crate::messaging::error::{BusError, BySending, describe};
 use crate::messaging::message::Message;
 
 const PAUSE: Duration = Duration::from_millis(100);

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::put::Outbox;
 use crate::log::{BoxError, Metadata, Position, ReadError, Recorded};
 use crate::messaging::codec;
+use crate::messaging::error::describe;
 use crate::messaging::message::{Message, Outgoing};
 use crate::messaging::shelf::storable;
 use crate::store::EventStore;
@@ -102,16 +103,4 @@ fn complete(mut made: Outgoing, event: &Recorded, relay: &Name) -> Message {
 
 fn lane(message: &Message) -> String {
     storable(message.key().unwrap_or(message.id.as_str()))
-}
-
-/// An error with its causes, in one line.
-pub(super) fn describe(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }

@@ -1,0 +1,269 @@
+//! Messages that a consumer could not handle, kept until somebody has mended something.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use resilience_core::time::WallTime;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::codec;
+use super::error::describe;
+use super::message::{Message, MessageId};
+use super::shelf::{Shelf, storable};
+use crate::log::{Append, AppendError, BoxError, Corrupt, ReadError, RowChange, Space};
+use crate::store::EventStore;
+
+/// Longest text of an error that is kept.
+const ERROR_BYTES: usize = 1024;
+
+/// The dead letters of one consumer: whole messages, with how often they were tried and why they failed.
+///
+/// They are rows of a store, so they outlive the broker's limits, can be looked at without it, and are written before the
+/// message is acknowledged. Those of one key are in order, and are handled again in that order only.
+///
+/// ```
+/// use resilience_cqrs::messaging::{Consumer, MemoryBus, Bus, Message, Poison, Subscribe};
+/// use resilience_cqrs::{BoxError, MemoryStore};
+/// use tower::service_fn;
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (store, bus) = (MemoryStore::new(), MemoryBus::new());
+/// let handler = service_fn(async |message: Message| match message.payload().is_empty() {
+///     true => Err(BoxError::from(Poison::new("nothing in it"))),
+///     false => Ok(()),
+/// });
+/// let running = Consumer::builder(store, bus.clone(), "mailer", Subscribe::queue("emails"), handler).start()?;
+/// bus.send(Message::new("m1", "emails", "").with_key("ann")).await?;
+/// bus.send(Message::new("m2", "emails", "hello").with_key("ann")).await?; // waits behind it
+///
+/// let dead = running.dead_letters();
+/// running.wait_until(|status| status.dead == 2).await;
+/// let letters = dead.of_key("ann", None, 10).await?;
+/// assert_eq!((letters[0].attempts, letters[0].error.as_str()), (1, "nothing in it"));
+/// // Nobody needs the first one.
+/// dead.discard(&letters[0]).await?;
+/// assert_eq!(running.redrive("ann").await?, 1);
+/// running.stop().await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+pub struct DeadLetters<S> {
+    store: S,
+    shelf: Shelf,
+    /// The ids of the messages, so that none is buried twice.
+    ids: Space,
+}
+
+/// A message that could not be handled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// What it is in order with: its key, or its id if it has none.
+    pub lane: String,
+    /// Its place among the letters of the lane.
+    pub number: u64,
+    /// The message.
+    pub message: Message,
+    /// How often it was tried; 0 if it waits behind another one.
+    pub attempts: u32,
+    /// What went wrong the last time.
+    pub error: String,
+    /// When.
+    pub at: WallTime,
+    /// Its row, as it was read.
+    row: Bytes,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Note {
+    attempts: u32,
+    error: String,
+    at: u64,
+}
+
+/// What a lane's first row says: the number of its last letter. It is there as long as the lane has letters, and changes
+/// with each one, so it is also what keeps two from changing a lane at once.
+const COUNTER: u64 = 0;
+
+impl<S: EventStore> DeadLetters<S> {
+    /// The dead letters of the consumer with this name.
+    pub fn new(store: S, consumer: &str) -> Self {
+        Self { store, shelf: Shelf::new(format!("dead/{consumer}")), ids: format!("dead.ids/{consumer}").into() }
+    }
+
+    /// The lanes that have letters, and how many.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn counts(&self) -> Result<BTreeMap<String, u64>, ReadError> {
+        let mut counts = self.shelf.counts(&self.store).await?;
+        counts.values_mut().for_each(|rows| *rows = rows.saturating_sub(1));
+        Ok(counts)
+    }
+
+    /// The letters of a lane after number `after`, in order; at most `limit`.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn of_key(&self, lane: &str, after: Option<u64>, limit: usize) -> Result<Vec<DeadLetter>, ReadError> {
+        let lane = storable(lane);
+        let after = after.unwrap_or(COUNTER);
+        let rows = self.shelf.of_key(&self.store, &lane, Some(after), limit).await?;
+        let letter = |(number, row)| decode(&lane, number, row).map_err(ReadError::Corrupt);
+        rows.into_iter().map(letter).collect()
+    }
+
+    /// Gives a letter up: it is never handled. False if it was gone, or has changed since it was read.
+    ///
+    /// # Errors
+    /// See [`DeadLetterError`].
+    pub async fn discard(&self, letter: &DeadLetter) -> Result<bool, DeadLetterError> {
+        self.remove(letter).await
+    }
+
+    /// Hands the letters of a lane to `handle`, first to last, until one fails; each is removed when it was handled. Returns
+    /// how many were.
+    ///
+    /// What comes meanwhile for this lane gets behind, and is handled, too. As everywhere, a crash between the handling and
+    /// the removal makes one come again.
+    ///
+    /// # Errors
+    /// See [`DeadLetterError`]; what was handled before stays so.
+    pub async fn redrive<Fut>(&self, lane: &str, mut handle: impl FnMut(Message) -> Fut) -> Result<u64, DeadLetterError>
+    where
+        Fut: Future<Output = Result<(), BoxError>>,
+    {
+        let mut handled = 0;
+        while let Some(letter) = self.of_key(lane, None, 1).await?.pop() {
+            if let Err(error) = handle(letter.message.clone()).await {
+                let error = describe(&*error);
+                self.blame(&letter, &error).await?;
+                return Err(DeadLetterError::FailedAgain { number: letter.number, error, handled });
+            }
+            if self.remove(&letter).await? {
+                handled += 1;
+            }
+        }
+        Ok(handled)
+    }
+
+    /// The number of the last letter of a lane, as its counter says it; `None` if it has no letters.
+    pub(super) async fn last(&self, lane: &str) -> Result<Option<Bytes>, ReadError> {
+        self.shelf.row(&self.store, lane, COUNTER).await
+    }
+
+    /// Whether a message is among them.
+    pub(super) async fn has(&self, id: &MessageId) -> Result<bool, ReadError> {
+        Ok(self.store.row(self.ids.as_str(), id.as_str().as_bytes()).await?.is_some())
+    }
+
+    /// Puts a letter behind those of its lane, if the lane is as it was when `last` was asked for.
+    pub(super) async fn put(
+        &self,
+        lane: &str,
+        last: Option<Bytes>,
+        message: &Message,
+        (attempts, error, at): (u32, &str, WallTime),
+    ) -> Result<(), AppendError> {
+        let number = last.as_deref().map_or(COUNTER, number) + 1;
+        let letter = encode(message, attempts, error, at);
+        let rows = [
+            self.shelf.put(lane, COUNTER, number.to_be_bytes().to_vec()),
+            self.shelf.put(lane, number, letter),
+            RowChange::put(self.ids.clone(), message.id.as_str().to_owned(), ""),
+        ];
+        let unchanged = self.shelf.is(lane, COUNTER, last);
+        self.store.append(Append::new().require(unchanged).rows(rows)).await.map(drop)
+    }
+
+    /// Removes a letter, and the lane's counter with its last one.
+    async fn remove(&self, letter: &DeadLetter) -> Result<bool, DeadLetterError> {
+        let lane = &letter.lane;
+        loop {
+            let Some(last) = self.last(lane).await? else { return Ok(false) };
+            let others = self.shelf.of_key(&self.store, lane, Some(COUNTER), 2).await?;
+            if !others.iter().any(|(number, row)| *number == letter.number && *row == letter.row) {
+                let now = self.shelf.row(&self.store, lane, letter.number).await?;
+                if now.as_ref() != Some(&letter.row) {
+                    return Ok(false);
+                }
+            }
+            let mut removal = Append::new()
+                .require(self.shelf.is(lane, letter.number, Some(letter.row.clone())))
+                .row(self.shelf.delete(lane, letter.number))
+                .row(RowChange::delete(self.ids.clone(), letter.message.id.as_str().to_owned()));
+            if others.len() == 1 {
+                // Nothing may have come behind it.
+                let unchanged = self.shelf.is(lane, COUNTER, Some(last));
+                removal = removal.require(unchanged).row(self.shelf.delete(lane, COUNTER));
+            }
+            match self.store.append(removal).await {
+                Ok(_) => return Ok(true),
+                Err(AppendError::Conflict(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Notes that a letter has failed again.
+    async fn blame(&self, letter: &DeadLetter, error: &str) -> Result<(), DeadLetterError> {
+        let row = encode(&letter.message, letter.attempts.saturating_add(1), error, letter.at);
+        let unchanged = self.shelf.is(&letter.lane, letter.number, Some(letter.row.clone()));
+        let noted = Append::new().require(unchanged).row(self.shelf.put(&letter.lane, letter.number, row));
+        match self.store.append(noted).await {
+            // Somebody else had it, too: what they have noted is as good.
+            Ok(_) | Err(AppendError::Conflict(_)) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// A dead letter was not handled, or not removed.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum DeadLetterError {
+    /// A letter failed again, and stays with those behind it.
+    #[error("letter {number} failed again: {error}")]
+    FailedAgain {
+        /// The letter.
+        number: u64,
+        /// Why.
+        error: String,
+        /// The letters handled before it.
+        handled: u64,
+    },
+    /// The store did not take the change.
+    #[error("the dead letters cannot be changed")]
+    Append(#[from] AppendError),
+    /// The store could not be read.
+    #[error("the dead letters cannot be read")]
+    Read(#[from] ReadError),
+    /// The consumer has ended.
+    #[error("the consumer has ended")]
+    Stopped,
+}
+
+fn number(counter: &[u8]) -> u64 {
+    <[u8; 8]>::try_from(counter).map_or(COUNTER, u64::from_be_bytes)
+}
+
+/// The note's length, the note, the message.
+fn encode(message: &Message, attempts: u32, error: &str, at: WallTime) -> Vec<u8> {
+    let mut error = error.to_owned();
+    error.truncate(error.floor_char_boundary(ERROR_BYTES));
+    // Numbers and a text always have a JSON form.
+    let note = serde_json::to_vec(&Note { attempts, error, at: at.as_unix_millis() }).unwrap_or_default();
+    let length = u32::try_from(note.len()).unwrap_or(u32::MAX);
+    [&length.to_be_bytes()[..], &note, &codec::encode(message)].concat()
+}
+
+fn decode(lane: &str, number: u64, row: Bytes) -> Result<DeadLetter, Corrupt> {
+    let corrupt = || Corrupt::new(format!("letter {number} of {lane:?} cannot be read"));
+    let (length, rest) = row.split_first_chunk::<4>().ok_or_else(corrupt)?;
+    let length = usize::try_from(u32::from_be_bytes(*length)).map_err(|_| corrupt())?;
+    let (note, message) = rest.split_at_checked(length).ok_or_else(corrupt)?;
+    let Note { attempts, error, at } = serde_json::from_slice(note).map_err(|_| corrupt())?;
+    let message = codec::decode(&row.slice_ref(message)).map_err(|_| corrupt())?;
+    let at = WallTime::from_unix_millis(at);
+    Ok(DeadLetter { lane: lane.to_owned(), number, message, attempts, error, at, row: row.clone() })
+}
