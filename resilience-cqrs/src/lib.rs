@@ -62,6 +62,8 @@ mod any;
 pub mod archive;
 #[cfg(feature = "audit")]
 pub mod audit;
+#[cfg(feature = "sqlite")]
+mod cache;
 pub mod conflict;
 pub mod conformance;
 pub mod decision;
@@ -71,6 +73,8 @@ mod log;
 pub mod memory;
 pub mod messaging;
 mod pace;
+#[cfg(feature = "sqlite")]
+mod pool;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 #[cfg(feature = "privacy")]

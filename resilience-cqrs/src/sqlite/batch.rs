@@ -9,12 +9,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use resilience_core::time::WallTime;
 use rusqlite::{Connection, OptionalExtension, Statement, Transaction, params};
 
-use super::cache::Cache;
 use super::decode::{Names, command, event_columns};
 use super::error::Fault;
 use super::guard::Guard;
 use super::query::matching;
 use super::read;
+use crate::cache::Cache;
 use crate::log::limits::MISSED_EVENTS;
 pub(super) use crate::log::text::to_sql;
 use crate::log::text::{join_tags, join_versions};

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use resilience_core::time::WallTime;
 use rusqlite::{Connection, OptionalExtension, Row};
 
-use super::cache::Cache;
 use super::error::Fault;
+use crate::cache::Cache;
 use crate::log::text::{split_tags, split_versions};
 use crate::log::{Appended, Committed, Corrupt, EventType, Metadata, Position, Recorded, StreamId, Version};
 
@@ -16,6 +16,12 @@ macro_rules! event_columns {
     };
 }
 pub(super) use event_columns;
+
+/// A connection that reads, and what it remembers.
+pub(super) struct Reader {
+    pub(super) conn: Connection,
+    pub(super) names: Names,
+}
 
 /// Names by number, so that a name is read and allocated once and not once an event.
 #[derive(Debug)]

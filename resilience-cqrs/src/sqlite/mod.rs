@@ -45,14 +45,12 @@
 
 mod backup;
 mod batch;
-mod cache;
 mod config;
 mod decode;
 mod error;
 mod event;
 mod guard;
 mod open;
-mod pool;
 mod query;
 mod read;
 mod schema;
@@ -75,12 +73,13 @@ pub use self::error::{OpenError, SqlError};
 pub use self::event::Event;
 
 use self::batch::Inside;
-use self::pool::Pool;
+use self::decode::Reader;
 use self::writer::{AppendJob, Job};
 use crate::log::{
     Append, AppendError, Appended, BoxError, CommandId, Committed, Position, Query, ReadError, Recorded, RowChange,
     StreamId, Unavailable, Version, Written,
 };
+use crate::pool::Pool;
 use crate::store::{EventStore, Page};
 
 /// The log in one SQLite file; clones are one store.
@@ -95,7 +94,7 @@ pub struct SqliteStore {
 struct Shared {
     jobs: mpsc::Sender<Job>,
     head: Arc<watch::Sender<Position>>,
-    pool: Arc<Pool>,
+    pool: Arc<Pool<Reader>>,
     given_up: watch::Receiver<()>,
     name: Name,
     path: PathBuf,
@@ -270,14 +269,13 @@ impl EventStore for SqliteStore {
     async fn read(&self, after: Position, query: &Query, limit: usize) -> Result<Page, ReadError> {
         let query = query.clone();
         let head = self.head();
-        let read =
-            move |reader: &mut pool::Reader| read::page(&reader.conn, &mut reader.names, after, &query, limit, head);
+        let read = move |reader: &mut Reader| read::page(&reader.conn, &mut reader.names, after, &query, limit, head);
         Ok(self.shared.pool.run(read).await??)
     }
 
     async fn read_stream(&self, stream: &StreamId, after: Version, limit: usize) -> Result<Vec<Recorded>, ReadError> {
         let stream = stream.clone();
-        let read = move |reader: &mut pool::Reader| match read::stream_id(&reader.conn, stream.as_str())? {
+        let read = move |reader: &mut Reader| match read::stream_id(&reader.conn, stream.as_str())? {
             Some(id) => read::stream(&reader.conn, &mut reader.names, id, batch::to_sql(after.get()), limit),
             None => Ok(Vec::new()),
         };

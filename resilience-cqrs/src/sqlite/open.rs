@@ -13,12 +13,13 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::config::SqliteStoreBuilder;
+use super::decode::{Names, Reader};
 use super::error::{Fault, Meaning, OpenError};
 use super::guard::Guard;
-use super::pool::Pool;
 use super::writer::{QUEUE, Writer};
 use super::{Shared, SqliteStore, schema};
 use crate::log::{Corrupt, Position};
+use crate::pool::Pool;
 
 /// The first SQLite without the WAL-reset bug: with several connections that write or checkpoint at once, earlier ones
 /// can corrupt the file. A bundled library is newer; one linked from the system may not be.
@@ -151,7 +152,7 @@ fn prepare_writer(conn: &mut Connection, path: &Path, max_bytes: Option<u64>, er
     Ok(tx.commit()?)
 }
 
-fn reader(path: &Path, busy_timeout: Duration) -> rusqlite::Result<Connection> {
+fn reader(path: &Path, busy_timeout: Duration) -> rusqlite::Result<Reader> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(path, flags)?;
     conn.busy_timeout(busy_timeout)?;
@@ -160,7 +161,7 @@ fn reader(path: &Path, busy_timeout: Duration) -> rusqlite::Result<Connection> {
     plan_once(&conn)?;
     conn.pragma_update(None, "temp_store", "MEMORY")?;
     conn.set_prepared_statement_cache_capacity(64);
-    Ok(conn)
+    Ok(Reader { conn, names: Names::new() })
 }
 
 /// Keeps a statement as it was planned, whatever is bound to it.

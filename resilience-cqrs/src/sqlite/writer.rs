@@ -13,11 +13,12 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::batch::{Batcher, Inside, Refusal};
+use super::decode::Reader;
 use super::error::{Fault, Meaning};
 use super::event::Event;
 use super::guard::Guard;
-use super::pool::Pool;
 use crate::log::{Append, AppendError, Appended, Corrupt, Position};
+use crate::pool::Pool;
 
 /// Appends that wait for the writer; further callers wait in front.
 pub(super) const QUEUE: usize = 4096;
@@ -48,7 +49,7 @@ pub(super) struct AppendJob {
 pub(super) struct Writer {
     pub(super) jobs: mpsc::Receiver<Job>,
     pub(super) head: Arc<watch::Sender<Position>>,
-    pub(super) pool: Arc<Pool>,
+    pub(super) pool: Arc<Pool<Reader>>,
     pub(super) readers: Vec<JoinHandle<()>>,
     pub(super) timer: SharedTimer,
     pub(super) name: Name,

@@ -1,4 +1,4 @@
-//! The readers: a few threads, each with a connection of its own.
+//! The readers of an engine that blocks: a few threads, each with a connection (or what the engine has for one) of its own.
 //!
 //! Own threads rather than a runtime's blocking pool: the connection and its prepared statements stay with the thread,
 //! handing over a read is one queue and one wake-up, the number of reads at work is bounded, and no particular runtime
@@ -9,43 +9,35 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use rusqlite::Connection;
 use tokio::sync::{Semaphore, oneshot};
 
-use super::decode::Names;
 use crate::log::{ReadError, Unavailable, Written};
 
 /// Reads that may wait for a thread; further callers wait in front.
 const QUEUE: usize = 1024;
 
-/// A connection that reads, and what it remembers.
-pub(super) struct Reader {
-    pub(super) conn: Connection,
-    pub(super) names: Names,
-}
+type Work<R> = Box<dyn FnOnce(&mut R) + Send>;
 
-type Work = Box<dyn FnOnce(&mut Reader) + Send>;
-
-#[derive(Default)]
-struct Queue {
-    work: VecDeque<Work>,
+struct Queue<R> {
+    work: VecDeque<Work<R>>,
     closed: bool,
 }
 
-pub(super) struct Pool {
-    queue: Mutex<Queue>,
+/// Threads that read with an `R` each.
+pub(crate) struct Pool<R> {
+    queue: Mutex<Queue<R>>,
     filled: Condvar,
     places: Semaphore,
 }
 
-impl Pool {
-    /// Starts a thread for each connection.
-    pub(super) fn start(connections: Vec<Connection>) -> std::io::Result<(Arc<Self>, Vec<JoinHandle<()>>)> {
-        let pool = Arc::new(Self { queue: Mutex::default(), filled: Condvar::new(), places: Semaphore::new(QUEUE) });
-        let mut threads = Vec::with_capacity(connections.len());
-        for conn in connections {
+impl<R: Send + 'static> Pool<R> {
+    /// Starts a thread for each reader.
+    pub(crate) fn start(readers: Vec<R>) -> std::io::Result<(Arc<Self>, Vec<JoinHandle<()>>)> {
+        let queue = Mutex::new(Queue { work: VecDeque::new(), closed: false });
+        let pool = Arc::new(Self { queue, filled: Condvar::new(), places: Semaphore::new(QUEUE) });
+        let mut threads = Vec::with_capacity(readers.len());
+        for reader in readers {
             let pool = pool.clone();
-            let reader = Reader { conn, names: Names::new() };
             threads.push(thread::Builder::new().name("cqrs-reader".into()).spawn(move || pool.serve(reader))?);
         }
         Ok((pool, threads))
@@ -54,14 +46,14 @@ impl Pool {
     /// Runs `read` on one of the threads.
     ///
     /// Dropping the future before a thread has taken it up means that nothing runs.
-    pub(super) async fn run<T, F>(&self, read: F) -> Result<T, ReadError>
+    pub(crate) async fn run<T, F>(&self, read: F) -> Result<T, ReadError>
     where
         T: Send + 'static,
-        F: FnOnce(&mut Reader) -> T + Send + 'static,
+        F: FnOnce(&mut R) -> T + Send + 'static,
     {
         let _place = self.places.acquire().await.map_err(|_| ReadError::Closed)?;
         let (answer, answered) = oneshot::channel();
-        let work: Work = Box::new(move |reader| {
+        let work: Work<R> = Box::new(move |reader| {
             if !answer.is_closed() {
                 let _ = answer.send(read(reader));
             }
@@ -82,13 +74,13 @@ impl Pool {
     }
 
     /// Lets the threads finish what is queued and end.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         self.lock().closed = true;
         self.filled.notify_all();
         self.places.close();
     }
 
-    fn serve(&self, mut reader: Reader) {
+    fn serve(&self, mut reader: R) {
         loop {
             let work = {
                 let mut queue = self.lock();
@@ -107,7 +99,7 @@ impl Pool {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Queue> {
+    fn lock(&self) -> MutexGuard<'_, Queue<R>> {
         // Nothing runs under the lock that could leave the queue inconsistent.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
