@@ -1,17 +1,18 @@
-//! How many appends a second the SQLite engine acknowledges, beside the bare medium it stands on.
+//! How many appends a second the engines in a file acknowledge, beside the bare medium that SQLite's stands on.
 //!
-//! `cargo run --release -p resilience-cqrs --example append_rate -- [SECONDS] [DIRECTORY]`
+//! `cargo run --release -p resilience-cqrs --features redb --example append_rate -- [SECONDS] [DIRECTORY]`
 //!
 //! Each of c tasks appends one event with 200 bytes to a stream of its own and waits for the answer, which is durable.
 //! The floor is a thread that takes whatever waits, inserts each into one table without an index, and commits: what
-//! SQLite itself allows with group commit. Then the time to load a stream of 50 events.
+//! SQLite itself allows with group commit. Then the time to load a stream of 50 events. Without the feature `redb` the rows of
+//! redb are left out.
 #![allow(clippy::disallowed_methods)] // It measures real time.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use resilience_cqrs::{Append, EventStore, Expected, NewEvent, Position, Query, SqliteStore, StreamId, Version};
+use resilience_cqrs::{AnyStore, Append, EventStore, Expected, NewEvent, Position, Query, StreamId, Version};
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
@@ -27,24 +28,44 @@ async fn main() -> Result<(), Failure> {
     let directory = tempfile::tempdir_in(directory)?;
     println!("{:>24} {:>10} {:>10} {:>10}", "appends/s", "c=1", "c=8", "c=64");
     for round in 0..2 {
-        let mut floor = Vec::new();
-        let mut own = Vec::new();
-        let mut spread = Vec::new();
-        for tasks in [1, 8, 64] {
-            let path = |what: &str| directory.path().join(format!("{what}-{round}-{tasks}.db"));
-            floor.push(bare(&path("floor"), tasks, time).await?);
-            own.push(appends(&path("own"), tasks, 1, time).await?);
-            spread.push(appends(&path("spread"), tasks, 512, time).await?);
+        let mut rows = vec![("floor".to_owned(), Vec::new())];
+        for engine in ENGINES {
+            rows.push((format!("{engine}, a stream a task"), Vec::new()));
+            rows.push((format!("{engine}, 512 streams"), Vec::new()));
         }
-        for (what, figures) in [("floor", floor), ("a stream a task", own), ("512 streams a task", spread)] {
+        for tasks in [1, 8, 64] {
+            let path = |what: &str| directory.path().join(format!("{what}-{round}-{tasks}"));
+            rows[0].1.push(bare(&path("floor"), tasks, time).await?);
+            for (nth, engine) in ENGINES.iter().enumerate() {
+                let log = |what: &str| format!("{engine}:{}-{engine}", path(what).display());
+                rows[1 + 2 * nth].1.push(appends(&log("own"), tasks, 1, time).await?);
+                rows[2 + 2 * nth].1.push(appends(&log("spread"), tasks, 512, time).await?);
+            }
+        }
+        for (what, figures) in rows {
             println!("{what:>24} {:>10.0} {:>10.0} {:>10.0}", figures[0], figures[1], figures[2]);
         }
     }
-    loads(&directory.path().join("loads.db")).await
+    for engine in ENGINES {
+        loads(engine, &format!("{engine}:{}", directory.path().join(format!("loads-{engine}")).display())).await?;
+    }
+    Ok(())
 }
 
-async fn appends(path: &Path, tasks: usize, streams: usize, time: Duration) -> Result<f64, Failure> {
-    let store = SqliteStore::open(path).await?;
+const ENGINES: &[&str] = if cfg!(feature = "redb") { &["sqlite", "redb"] } else { &["sqlite"] };
+
+async fn verify(store: &AnyStore) -> Result<(), Failure> {
+    match store {
+        AnyStore::Sqlite(store) => store.verify().await?,
+        #[cfg(feature = "redb")]
+        AnyStore::Redb(store) => store.verify().await?,
+        _ => {}
+    }
+    Ok(())
+}
+
+async fn appends(log: &str, tasks: usize, streams: usize, time: Duration) -> Result<f64, Failure> {
+    let store = AnyStore::open(log).await?;
     let until = Instant::now() + time;
     let started = Instant::now();
     let work = (0..tasks).map(|task| {
@@ -70,7 +91,7 @@ async fn appends(path: &Path, tasks: usize, streams: usize, time: Duration) -> R
     let rate = total as f64 / started.elapsed().as_secs_f64();
     // A store that loses events gets no number.
     assert_eq!(store.head(), Position::new(total));
-    store.verify().await?;
+    verify(&store).await?;
     store.close().await;
     Ok(rate)
 }
@@ -126,8 +147,8 @@ async fn bare(path: &Path, tasks: usize, time: Duration) -> Result<f64, Failure>
     Ok(rate)
 }
 
-async fn loads(path: &Path) -> Result<(), Failure> {
-    let store = SqliteStore::open(path).await?;
+async fn loads(engine: &str, log: &str) -> Result<(), Failure> {
+    let store = AnyStore::open(log).await?;
     let streams: Vec<_> = (0..2000).map(|n| StreamId::from(format!("account-{n}"))).collect();
     for _ in 0..50 {
         for part in streams.chunks(100) {
@@ -145,7 +166,11 @@ async fn loads(path: &Path) -> Result<(), Failure> {
         times.push(began.elapsed());
     }
     times.sort_unstable();
-    println!("load of 50 events: median {:?}, p99 {:?}", times[times.len() / 2], times[times.len() * 99 / 100]);
+    println!(
+        "{engine}, load of 50 events: median {:?}, p99 {:?}",
+        times[times.len() / 2],
+        times[times.len() * 99 / 100]
+    );
     let began = Instant::now();
     let mut position = Position::ORIGIN;
     let mut seen = 0;
@@ -154,7 +179,7 @@ async fn loads(path: &Path) -> Result<(), Failure> {
         seen += page.events.len();
         position = page.next;
     }
-    println!("read of the log: {:.0} events/s", seen as f64 / began.elapsed().as_secs_f64());
+    println!("{engine}, read of the log: {:.0} events/s", seen as f64 / began.elapsed().as_secs_f64());
     store.close().await;
     Ok(())
 }

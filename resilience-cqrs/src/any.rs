@@ -9,6 +9,8 @@ use crate::log::{
 use crate::memory::MemoryStore;
 #[cfg(feature = "postgres")]
 use crate::postgres::{self, PostgresStore};
+#[cfg(feature = "redb")]
+use crate::redb::{self, RedbStore};
 #[cfg(feature = "sqlite")]
 use crate::sqlite::{self, SqliteStore};
 use crate::store::{EventStore, Page};
@@ -19,6 +21,7 @@ use crate::store::{EventStore, Page};
 /// |---|---|
 /// | `memory:` | [`MemoryStore`], empty and new at each opening |
 /// | `sqlite:bank.db`, `sqlite:///var/lib/bank.db` | `SqliteStore` (feature `sqlite`), a path as the program would open it |
+/// | `redb:bank.redb`, `redb:///var/lib/bank.redb` | `RedbStore` (feature `redb`), likewise |
 /// | `postgres://user@host/database?schema=bank` | `PostgresStore` (feature `postgres`), as sqlx reads it; `schema` is where the log is |
 ///
 /// What only one engine has (backups, SQL of your own) is behind the variant.
@@ -31,7 +34,7 @@ use crate::store::{EventStore, Page};
 /// store.append(Append::new().events("account-1", Expected::NoStream, [NewEvent::new("Opened", "")])).await?;
 ///
 /// let wrong = AnyStore::open("mongodb://localhost/bank").await.unwrap_err();
-/// assert_eq!(wrong.to_string(), "no engine is called `mongodb`; an address begins with memory:, sqlite: or postgres:");
+/// assert_eq!(wrong.to_string(), "no engine is called `mongodb`; an address begins with memory:, sqlite:, redb: or postgres:");
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug)]
@@ -42,6 +45,9 @@ pub enum AnyStore {
     /// In one file.
     #[cfg(feature = "sqlite")]
     Sqlite(SqliteStore),
+    /// In one file, without SQL.
+    #[cfg(feature = "redb")]
+    Redb(RedbStore),
     /// On a server.
     #[cfg(feature = "postgres")]
     Postgres(PostgresStore),
@@ -52,7 +58,7 @@ pub enum AnyStore {
 #[non_exhaustive]
 pub enum AddressError {
     /// The address names no engine.
-    #[error("no engine is called `{scheme}`; an address begins with memory:, sqlite: or postgres:")]
+    #[error("no engine is called `{scheme}`; an address begins with memory:, sqlite:, redb: or postgres:")]
     Unknown {
         /// What stands before the colon, or nothing.
         scheme: String,
@@ -75,6 +81,10 @@ pub enum AddressError {
     #[cfg(feature = "sqlite")]
     #[error(transparent)]
     Sqlite(#[from] sqlite::OpenError),
+    /// redb.
+    #[cfg(feature = "redb")]
+    #[error(transparent)]
+    Redb(#[from] redb::OpenError),
     /// PostgreSQL.
     #[cfg(feature = "postgres")]
     #[error(transparent)]
@@ -91,6 +101,7 @@ impl AnyStore {
         match scheme {
             "memory" => Ok(Self::Memory(MemoryStore::new())),
             "sqlite" => in_file(rest.strip_prefix("//").unwrap_or(rest)).await,
+            "redb" => in_redb(rest.strip_prefix("//").unwrap_or(rest)).await,
             "postgres" | "postgresql" => on_server(address).await,
             // Without a scheme it is a path, or anything else; it is not said again.
             _ => Err(AddressError::Unknown { scheme: scheme.into() }),
@@ -103,6 +114,8 @@ impl AnyStore {
             Self::Memory(_) => {}
             #[cfg(feature = "sqlite")]
             Self::Sqlite(store) => store.close().await,
+            #[cfg(feature = "redb")]
+            Self::Redb(store) => store.close().await,
             #[cfg(feature = "postgres")]
             Self::Postgres(store) => store.close().await,
         }
@@ -121,6 +134,19 @@ async fn in_file(path: &str) -> Result<AnyStore, AddressError> {
 #[cfg(not(feature = "sqlite"))]
 async fn in_file(_: &str) -> Result<AnyStore, AddressError> {
     Err(AddressError::NotBuilt { scheme: "sqlite" })
+}
+
+#[cfg(feature = "redb")]
+async fn in_redb(path: &str) -> Result<AnyStore, AddressError> {
+    if path.is_empty() {
+        return Err(AddressError::Incomplete { scheme: "redb", needs: "the path of a file" });
+    }
+    Ok(AnyStore::Redb(RedbStore::open(path).await?))
+}
+
+#[cfg(not(feature = "redb"))]
+async fn in_redb(_: &str) -> Result<AnyStore, AddressError> {
+    Err(AddressError::NotBuilt { scheme: "redb" })
 }
 
 #[cfg(feature = "postgres")]
@@ -155,6 +181,8 @@ macro_rules! engine {
             AnyStore::Memory($store) => $answer,
             #[cfg(feature = "sqlite")]
             AnyStore::Sqlite($store) => $answer,
+            #[cfg(feature = "redb")]
+            AnyStore::Redb($store) => $answer,
             #[cfg(feature = "postgres")]
             AnyStore::Postgres($store) => $answer,
         }

@@ -11,7 +11,7 @@
 //!
 //! | part | does |
 //! |---|---|
-//! | [`EventStore`] | what every engine promises: [`MemoryStore`], SQLite in one file (feature `sqlite`), PostgreSQL (feature `postgres`); [`AnyStore`] is the one an address names |
+//! | [`EventStore`] | what every engine promises: [`MemoryStore`], SQLite in one file (feature `sqlite`), redb without C (feature `redb`), PostgreSQL (feature `postgres`); [`AnyStore`] is the one an address names |
 //! | [`aggregate`] | decides commands by pure rules, at most once each if they have an id |
 //! | [`decision`] | decides on the events of a query, whatever their streams, with that query as the boundary of consistency |
 //! | [`projection`] | keeps read models that take each event in exactly once |
@@ -54,7 +54,7 @@
 //!
 //! # Limits
 //!
-//! One log has one order: SQLite has one writer, PostgreSQL a lock that writers take in turn. Sizes are in [`limits`], far above sound use. Events are not deleted.
+//! One log has one order: SQLite and redb have one writer, PostgreSQL a lock that writers take in turn. Sizes are in [`limits`], far above sound use. Events are not deleted.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod aggregate;
@@ -62,7 +62,7 @@ mod any;
 pub mod archive;
 #[cfg(feature = "audit")]
 pub mod audit;
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "redb", feature = "sqlite"))]
 mod cache;
 pub mod conflict;
 pub mod conformance;
@@ -73,7 +73,7 @@ mod log;
 pub mod memory;
 pub mod messaging;
 mod pace;
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "redb", feature = "sqlite"))]
 mod pool;
 #[cfg(feature = "postgres")]
 pub mod postgres;
@@ -81,6 +81,8 @@ pub mod postgres;
 pub mod privacy;
 pub mod projection;
 pub mod queries;
+#[cfg(feature = "redb")]
+pub mod redb;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 mod states;
@@ -97,6 +99,8 @@ pub use self::log::{
 pub use self::memory::MemoryStore;
 #[cfg(feature = "postgres")]
 pub use self::postgres::PostgresStore;
+#[cfg(feature = "redb")]
+pub use self::redb::RedbStore;
 #[cfg(feature = "sqlite")]
 pub use self::sqlite::SqliteStore;
 pub use self::store::{EventStore, Page};

@@ -3,7 +3,7 @@
 use futures::executor::block_on;
 use resilience_cqrs::conformance::Engine;
 use resilience_cqrs::{AddressError, AnyStore};
-#[cfg(any(feature = "sqlite", feature = "postgres"))]
+#[cfg(any(feature = "sqlite", feature = "redb", feature = "postgres"))]
 use resilience_cqrs::{Append, EventStore, Expected, NewEvent};
 
 struct Memory;
@@ -20,7 +20,7 @@ mod memory {
     resilience_cqrs::conformance_tests!(super::Memory);
 }
 
-#[cfg(any(feature = "sqlite", feature = "postgres"))]
+#[cfg(any(feature = "sqlite", feature = "redb", feature = "postgres"))]
 fn one() -> Append {
     Append::new().events("a", Expected::Any, [NewEvent::new("Happened", "")])
 }
@@ -34,10 +34,10 @@ async fn an_address_without_an_engine_is_one_sentence_and_never_told_again() {
     for (address, said) in [
         (
             "mysql://ann:secret@host/bank",
-            "no engine is called `mysql`; an address begins with memory:, sqlite: or postgres:",
+            "no engine is called `mysql`; an address begins with memory:, sqlite:, redb: or postgres:",
         ),
-        ("bank.db", "no engine is called ``; an address begins with memory:, sqlite: or postgres:"),
-        ("", "no engine is called ``; an address begins with memory:, sqlite: or postgres:"),
+        ("bank.db", "no engine is called ``; an address begins with memory:, sqlite:, redb: or postgres:"),
+        ("", "no engine is called ``; an address begins with memory:, sqlite:, redb: or postgres:"),
     ] {
         let error = error(address).await;
         assert_eq!(error.to_string(), said);
@@ -59,6 +59,41 @@ async fn a_file_is_found_again_by_either_form_of_its_address() {
     assert!(matches!(nowhere, AddressError::Sqlite(_)), "{nowhere:?}");
     for nameless in ["sqlite:", "sqlite://", "sqlite::memory:"] {
         assert_eq!(error(nameless).await.to_string(), "an address of sqlite must have the path of a file");
+    }
+}
+
+#[cfg(feature = "redb")]
+#[tokio::test]
+async fn a_file_of_redb_is_found_again_and_another_engine_s_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("log.redb").display().to_string();
+    let store = AnyStore::open(&format!("redb:{path}")).await.unwrap();
+    let done = store.append(one()).await.unwrap();
+    store.close().await;
+    let again = AnyStore::open(&format!("redb://{path}")).await.unwrap();
+    assert_eq!(again.head(), done.last);
+    again.close().await;
+    #[cfg(feature = "sqlite")]
+    assert_eq!(error(&format!("sqlite:{path}")).await.to_string(), format!("{path} is not a database"));
+    std::fs::write(&path, "SQLite format 3").unwrap();
+    assert_eq!(error(&format!("redb:{path}")).await.to_string(), format!("{path} is not a database of redb"));
+    assert_eq!(error("redb://").await.to_string(), "an address of redb must have the path of a file");
+}
+
+#[cfg(not(all(feature = "sqlite", feature = "redb", feature = "postgres")))]
+#[tokio::test]
+async fn an_engine_that_was_left_out_is_named_with_its_feature() {
+    for (built, engine) in [
+        (cfg!(feature = "sqlite"), "sqlite"),
+        (cfg!(feature = "redb"), "redb"),
+        (cfg!(feature = "postgres"), "postgres"),
+    ] {
+        if !built {
+            let said = format!(
+                "{engine} needs the feature `{engine}` of resilience-cqrs, without which this program was built"
+            );
+            assert_eq!(error(&format!("{engine}:log")).await.to_string(), said);
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Both engines keep every law.
+//! Every engine keeps every law.
 
 use resilience_cqrs::MemoryStore;
 use resilience_cqrs::conformance::Engine;
@@ -47,4 +47,36 @@ mod sqlite {
     }
 
     resilience_cqrs::conformance_tests!(Sqlite::new());
+}
+
+#[cfg(feature = "redb")]
+mod redb {
+    use futures::executor::block_on;
+    use resilience_cqrs::RedbStore;
+    use resilience_cqrs::conformance::Engine;
+
+    struct Redb {
+        directory: tempfile::TempDir,
+    }
+
+    impl Redb {
+        fn new() -> Self {
+            Self { directory: tempfile::tempdir().unwrap() }
+        }
+    }
+
+    impl Engine for Redb {
+        type Store = RedbStore;
+
+        fn fresh(&self) -> RedbStore {
+            block_on(RedbStore::open(self.directory.path().join("log.redb"))).unwrap()
+        }
+
+        fn reopen(&self, store: RedbStore) -> Option<RedbStore> {
+            block_on(store.close());
+            Some(block_on(RedbStore::open(store.path())).unwrap())
+        }
+    }
+
+    resilience_cqrs::conformance_tests!(Redb::new());
 }

@@ -3,6 +3,8 @@
 //!
 //! The test starts itself as the child. It kills after a drawn number of acknowledgements, so that a run can be repeated
 //! with `CRASH_SEED` (printed) and no clock is needed. `CRASH_KILLS` sets how often; 25 by default, 1,000 for a release.
+//!
+//! Each engine that keeps a file is an address, and goes through the same.
 #![cfg(all(unix, feature = "sqlite"))]
 
 use std::collections::BTreeMap;
@@ -13,8 +15,8 @@ use std::process::{Child, Command, Stdio};
 use resilience_core::rng::Rng;
 use resilience_cqrs::projection::{Projection, ProjectionRunner, Rows, SqlProjection};
 use resilience_cqrs::{
-    Append, AppendError, BoxError, EventStore, Expected, NewEvent, Position, Query, Recorded, RowChange, SqliteStore,
-    Tag, Version,
+    AnyStore, Append, AppendError, BoxError, EventStore, Expected, NewEvent, Position, Query, Recorded, RowChange, Tag,
+    Version,
 };
 use rusqlite::Transaction;
 
@@ -30,6 +32,17 @@ fn from_env(name: &str, default: u64) -> u64 {
 /// Scenario 8.
 #[test]
 fn a_killed_writer_loses_nothing_it_acknowledged_and_leaves_nothing_by_half() {
+    killed_again_and_again("sqlite");
+}
+
+/// Scenario 8, on redb.
+#[cfg(feature = "redb")]
+#[test]
+fn a_killed_writer_loses_nothing_it_acknowledged_on_redb_either() {
+    killed_again_and_again("redb");
+}
+
+fn killed_again_and_again(engine: &str) {
     let seed = from_env("CRASH_SEED", 1);
     let kills = from_env("CRASH_KILLS", 25);
     println!("CRASH_SEED={seed} CRASH_KILLS={kills}");
@@ -41,28 +54,45 @@ fn a_killed_writer_loses_nothing_it_acknowledged_and_leaves_nothing_by_half() {
             directory = tempfile::tempdir().unwrap();
             acknowledged.clear();
         }
-        let path = directory.path().join("log.db");
+        let log = log(engine, directory.path());
         let after = rng.below(300);
-        for line in killed_after(child(&path), after) {
+        for line in killed_after(child(&log), after) {
             let (unit, first) = line.split_once(' ').expect("an acknowledgement is a unit and a position");
             acknowledged.insert(unit.to_owned(), first.parse::<u64>().unwrap());
         }
-        check(&path, &acknowledged);
+        check(&log, &acknowledged);
     }
+}
+
+/// The address of a log in this directory.
+fn log(engine: &str, directory: &Path) -> String {
+    format!("{engine}:{}", directory.join("log").display())
 }
 
 #[test]
 fn a_medium_that_fails_ends_writing_and_what_was_acknowledged_before_is_there() {
-    // The file size limit makes writes fail with an error of the system (EFBIG), which SQLite reports as an I/O error.
+    limited("sqlite", 2_000);
+}
+
+#[cfg(feature = "redb")]
+#[test]
+fn a_medium_that_fails_ends_writing_on_redb_and_what_was_acknowledged_before_is_there() {
+    limited("redb", 12_000); // its file begins with some megabytes
+}
+
+/// On a file system that takes files of so many blocks.
+fn limited(engine: &str, blocks: u32) {
+    // The file size limit makes writes fail with an error of the system (EFBIG), which engines report as an I/O error.
     let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("log.db");
+    let log = log(engine, directory.path());
     let mut limited = Command::new("sh");
-    limited.arg("-c").arg("trap '' XFSZ; ulimit -f 2000; exec \"$0\" \"$@\"").arg(std::env::current_exe().unwrap());
-    let child = as_child(limited, &path).spawn().unwrap();
+    let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
+    limited.arg("-c").arg(script).arg(std::env::current_exe().unwrap());
+    let child = as_child(limited, &log).spawn().unwrap();
     let lines = finish(child);
     let failures: Vec<_> = lines.iter().filter(|line| line.starts_with('!')).collect();
     assert_eq!(failures, ["!failed", "!refused, not written"], "the first failure, and every append after it");
-    check(&path, &acknowledged(&lines));
+    check(&log, &acknowledged(&lines));
 }
 
 /// Scenario 9. What a failed sync has lost nobody knows, and the next one may succeed all the same (Rebello et al., "Can
@@ -70,9 +100,20 @@ fn a_medium_that_fails_ends_writing_and_what_was_acknowledged_before_is_there() 
 #[cfg(target_os = "linux")]
 #[test]
 fn after_a_sync_that_failed_nothing_is_acknowledged_though_the_next_would_succeed() {
+    one_sync_fails("sqlite");
+}
+
+#[cfg(all(target_os = "linux", feature = "redb"))]
+#[test]
+fn after_a_sync_that_failed_nothing_is_acknowledged_on_redb_either() {
+    one_sync_fails("redb");
+}
+
+#[cfg(target_os = "linux")]
+fn one_sync_fails(engine: &str) {
     let directory = tempfile::tempdir().unwrap();
-    let (path, switch) = (directory.path().join("log.db"), directory.path().join("switch"));
-    let mut child = on_a_medium(directory.path(), &switch, &path);
+    let (log, switch) = (log(engine, directory.path()), directory.path().join("switch"));
+    let mut child = on_a_medium(directory.path(), &switch, &log);
     let mut lines = acknowledgements(&mut child);
     let mut seen: Vec<String> = lines.by_ref().take(50).collect();
     std::fs::write(&switch, "EIO").unwrap();
@@ -84,7 +125,7 @@ fn after_a_sync_that_failed_nothing_is_acknowledged_though_the_next_would_succee
     child.wait().unwrap();
     let first = seen.iter().position(|line| line.starts_with('!')).unwrap();
     assert_eq!(seen[first..], ["!failed", "!refused, not written"]);
-    check(&path, &acknowledged(&seen));
+    check(&log, &acknowledged(&seen));
 }
 
 /// A disk that is full refuses appends as that, and takes them once there is room again.
@@ -92,8 +133,8 @@ fn after_a_sync_that_failed_nothing_is_acknowledged_though_the_next_would_succee
 #[test]
 fn a_full_disk_refuses_appends_and_loses_none_until_there_is_room() {
     let directory = tempfile::tempdir().unwrap();
-    let (path, switch) = (directory.path().join("log.db"), directory.path().join("switch"));
-    let mut child = on_a_medium(directory.path(), &switch, &path);
+    let (log, switch) = (log("sqlite", directory.path()), directory.path().join("switch"));
+    let mut child = on_a_medium(directory.path(), &switch, &log);
     let mut lines = acknowledgements(&mut child);
     let mut seen: Vec<String> = Vec::new();
     for _ in 0..3 {
@@ -107,19 +148,19 @@ fn a_full_disk_refuses_appends_and_loses_none_until_there_is_room() {
     seen.extend(lines);
     child.wait().unwrap();
     assert!(!seen.iter().any(|line| line == "!failed"), "a full disk is no broken one");
-    check(&path, &acknowledged(&seen));
+    check(&log, &acknowledged(&seen));
 }
 
 /// The child, on a medium that fails while `switch` is there.
 #[cfg(target_os = "linux")]
-fn on_a_medium(directory: &Path, switch: &Path, path: &Path) -> Child {
+fn on_a_medium(directory: &Path, switch: &Path, log: &str) -> Child {
     let library = directory.join("medium.so");
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/medium/medium.c");
     // The compiler that SQLite was built with.
     let built =
         Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).args([source, "-ldl"]).status();
     assert!(built.unwrap().success());
-    let mut child = as_child(Command::new(std::env::current_exe().unwrap()), path);
+    let mut child = as_child(Command::new(std::env::current_exe().unwrap()), log);
     child.env("LD_PRELOAD", &library).env("MEDIUM_SWITCH", switch).spawn().unwrap()
 }
 
@@ -129,12 +170,12 @@ fn acknowledged(lines: &[String]) -> BTreeMap<String, u64> {
     units.map(|(unit, first)| (unit.to_owned(), first.parse().unwrap())).collect()
 }
 
-fn child(path: &Path) -> Child {
-    as_child(Command::new(std::env::current_exe().unwrap()), path).spawn().unwrap()
+fn child(log: &str) -> Child {
+    as_child(Command::new(std::env::current_exe().unwrap()), log).spawn().unwrap()
 }
 
-fn as_child(mut command: Command, path: &Path) -> Command {
-    command.args(["--exact", "the_child", "--nocapture"]).env(CHILD, path).stdout(Stdio::piped()).stderr(Stdio::null());
+fn as_child(mut command: Command, log: &str) -> Command {
+    command.args(["--exact", "the_child", "--nocapture"]).env(CHILD, log).stdout(Stdio::piped()).stderr(Stdio::null());
     command
 }
 
@@ -166,11 +207,16 @@ fn acknowledgements(child: &mut Child) -> impl Iterator<Item = String> + use<> {
 }
 
 /// Opens what the child left, and holds it against what it had said.
-fn check(path: &Path, acknowledged: &BTreeMap<String, u64>) {
+fn check(log: &str, acknowledged: &BTreeMap<String, u64>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let store = SqliteStore::open(path).await.unwrap();
-        store.verify().await.unwrap();
+        let store = AnyStore::open(log).await.unwrap();
+        match &store {
+            AnyStore::Sqlite(store) => store.verify().await.unwrap(),
+            #[cfg(feature = "redb")]
+            AnyStore::Redb(store) => store.verify().await.unwrap(),
+            other => panic!("{other:?} has no file"),
+        }
         let mut events = Vec::new();
         while events.len() < store.head().get() as usize {
             let after = Position::new(events.len() as u64);
@@ -212,7 +258,7 @@ fn last_units(events: &[Recorded]) -> Vec<(&'static str, String, String)> {
 }
 
 /// What the kill left out of the indexes is in them again.
-async fn check_indexes(store: &SqliteStore, events: &[Recorded]) {
+async fn check_indexes(store: &AnyStore, events: &[Recorded]) {
     let shared: Vec<_> = events.iter().filter(|event| event.stream == "shared").cloned().collect();
     assert_eq!(store.read_stream(&"shared".into(), Version::EMPTY, usize::MAX).await.unwrap(), shared);
     for task in 0..TASKS {
@@ -226,13 +272,13 @@ async fn check_indexes(store: &SqliteStore, events: &[Recorded]) {
 }
 
 /// Each model is the fold of the events up to its own checkpoint, wherever the kill left that.
-async fn check_models(store: &SqliteStore, events: &[Recorded]) {
+async fn check_models(store: &AnyStore, events: &[Recorded]) {
     for name in ["sql", "rows"] {
         let Some(checkpoint) = store.row("projection", name.as_bytes()).await.unwrap() else { continue };
         let position = u64::from_be_bytes(checkpoint[..8].try_into().unwrap());
         let expected = events.iter().filter(|event| event.position.get() <= position && event.kind == "Counted");
         let expected = expected.count() as i64;
-        let counted = if name == "sql" {
+        let counted = if let (AnyStore::Sqlite(store), "sql") = (store, name) {
             store
                 .read_sql(|db| db.query_row("SELECT coalesce(sum(n), 0) FROM counted", [], |row| row.get(0)))
                 .await
@@ -247,11 +293,14 @@ async fn check_models(store: &SqliteStore, events: &[Recorded]) {
 /// Not a test of its own: what the tests above start and kill.
 #[test]
 fn the_child() {
-    let Ok(path) = std::env::var(CHILD) else { return };
+    let Ok(log) = std::env::var(CHILD) else { return };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
-        let store = SqliteStore::open(path).await.unwrap();
-        let _sql = ProjectionRunner::sql(store.clone(), CountedSql).start();
+        let store = AnyStore::open(&log).await.unwrap();
+        let _sql = match &store {
+            AnyStore::Sqlite(store) => Some(ProjectionRunner::sql(store.clone(), CountedSql).start()),
+            _ => None,
+        };
         let _rows = ProjectionRunner::builder(store.clone(), CountedRows).start();
         let run = format!("{}-{}", std::process::id(), store.head());
         let tasks = (0..TASKS).map(|task| tokio::spawn(write(store.clone(), run.clone(), task)));
@@ -273,7 +322,7 @@ fn the_child() {
 }
 
 /// Appends units until the store fails: three events in two streams, a row, and now and then a command id.
-async fn write(store: SqliteStore, run: String, task: u64) {
+async fn write(store: AnyStore, run: String, task: u64) {
     for n in 0_u64.. {
         let unit = format!("{run}-{task}-{n}");
         let event = |kind| NewEvent::new(kind, unit.clone()).tag(format!("task:{task}"));

@@ -9,7 +9,7 @@ pub mod limits;
 mod query;
 #[cfg(test)]
 mod tests;
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
+#[cfg(any(feature = "postgres", feature = "redb", feature = "sqlite"))]
 pub(crate) mod text;
 
 pub use self::append::{Append, Appended, Committed, Condition, Expected, RowChange, StreamAppend};

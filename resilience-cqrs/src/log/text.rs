@@ -1,7 +1,10 @@
 //! Lists as text, for engines whose tables hold no lists: names have no control characters, so a line each.
 
-use super::{StreamId, Tag, Version};
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+use super::Tag;
+use super::{StreamId, Version};
 
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub(crate) fn join_tags(tags: &[Tag]) -> Option<String> {
     let (first, rest) = tags.split_first()?;
     let mut joined = String::from(first.as_str());
@@ -12,6 +15,7 @@ pub(crate) fn join_tags(tags: &[Tag]) -> Option<String> {
     Some(joined)
 }
 
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub(crate) fn split_tags(joined: &str) -> Vec<Tag> {
     joined.split('\n').map(Tag::from).collect()
 }
@@ -31,6 +35,7 @@ pub(crate) fn split_versions(joined: &str) -> Option<Vec<(StreamId, Version)>> {
 
 /// The integers of databases are signed. No log gets to 2^63 events; a number from outside may be that large, and means
 /// "after everything".
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub(crate) fn to_sql(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
