@@ -20,6 +20,7 @@ pub(crate) fn split_tags(joined: &str) -> Vec<Tag> {
     joined.split('\n').map(Tag::from).collect()
 }
 
+#[cfg(feature = "sqlite")] // PostgreSQL joins them itself.
 pub(crate) fn join_versions(versions: &[(StreamId, Version)]) -> String {
     versions.iter().map(|(stream, version)| format!("{version} {stream}\n")).collect()
 }

@@ -32,6 +32,7 @@ CREATE FUNCTION log_append(
 ) LANGUAGE plpgsql AS $$
 DECLARE
     head log_head;
+    setting text;
     changes boolean := coalesce(cardinality(e_kinds), cardinality(put_keys), cardinality(del_keys), cardinality(c_ids)) > 0;
 BEGIN
     SELECT * INTO head FROM log_head FOR UPDATE;
@@ -45,11 +46,14 @@ BEGIN
     IF streams IS NOT NULL THEN
         versions := ARRAY(
             SELECT coalesce(
-                (SELECT e.version FROM log_event AS e WHERE e.stream = n.stream ORDER BY e.version DESC LIMIT 1), 0)
-            FROM unnest(streams) WITH ORDINALITY AS n (stream, nth) ORDER BY n.nth);
-        written := written AND NOT EXISTS (
-            SELECT FROM unnest(assumed, versions) AS s (assumed, actual)
-            WHERE CASE s.assumed WHEN -1 THEN s.actual = 0 ELSE s.assumed <> s.actual END);
+                (SELECT e.version FROM log_event AS e WHERE e.stream = streams[n.nth] ORDER BY e.version DESC LIMIT 1), 0)
+            FROM generate_series(1, cardinality(streams)) AS n (nth) ORDER BY n.nth);
+        -- Exact versions, as most are, are compared at once.
+        IF assumed <> versions THEN
+            written := written AND NOT EXISTS (
+                SELECT FROM unnest(assumed, versions) AS s (assumed, actual)
+                WHERE CASE s.assumed WHEN -1 THEN s.actual = 0 ELSE s.assumed <> s.actual END);
+        END IF;
     END IF;
     IF ids IS NOT NULL THEN
         SELECT array_agg(c.id), array_agg(c.digest), array_agg(c.first), array_agg(c.last), array_agg(c.versions)
@@ -92,7 +96,8 @@ BEGIN
 
     -- A lock alone leaves nothing that must not be lost.
     IF lazily OR (lazily IS NOT NULL AND NOT (written AND changes)) THEN
-        PERFORM set_config('synchronous_commit', 'off', true);
+        -- An assignment is evaluated on the spot; a statement would be planned and run.
+        setting := set_config('synchronous_commit', 'off', true);
     END IF;
     IF NOT (written AND changes) THEN
         RETURN;
@@ -100,23 +105,23 @@ BEGIN
 
     turn := head.turn + 1;
     IF e_kinds IS NOT NULL THEN
+        -- Arrays of arguments are taken apart once, so a subscript costs the same wherever it points.
         INSERT INTO log_event (position, stream, version, kind, recorded_at, tags,
                                correlation, causation, actor, tenant, trace, payload)
-        SELECT base + n.nth, n.stream, versions[n.of] + n.after, n.kind, written_at, n.tags,
-               n.correlation, n.causation, n.actor, n.tenant, n.trace, n.payload
-        FROM unnest(e_streams, e_nths, e_offsets, e_kinds, e_tags,
-                    e_correlations, e_causations, e_actors, e_tenants, e_traces, e_payloads)
-            WITH ORDINALITY AS n (stream, of, after, kind, tags,
-                                  correlation, causation, actor, tenant, trace, payload, nth);
+        SELECT base + n.nth, e_streams[n.nth], versions[e_nths[n.nth]] + e_offsets[n.nth], e_kinds[n.nth], written_at,
+               e_tags[n.nth], e_correlations[n.nth], e_causations[n.nth], e_actors[n.nth], e_tenants[n.nth],
+               e_traces[n.nth], e_payloads[n.nth]
+        FROM generate_series(1, cardinality(e_kinds)) AS n (nth);
     END IF;
     IF t_tags IS NOT NULL THEN
         INSERT INTO log_tag (tag, position, kind)
-        SELECT n.tag, base + n.event, n.kind FROM unnest(t_tags, t_events, t_kinds) AS n (tag, event, kind);
+        SELECT t_tags[n.nth], base + t_events[n.nth], t_kinds[n.nth]
+        FROM generate_series(1, cardinality(t_tags)) AS n (nth);
     END IF;
     IF put_keys IS NOT NULL THEN
         INSERT INTO log_row (space, key, value, turn)
-        SELECT n.space, n.key, n.value, log_append.turn
-        FROM unnest(put_spaces, put_keys, put_values) AS n (space, key, value)
+        SELECT put_spaces[n.nth], put_keys[n.nth], put_values[n.nth], log_append.turn
+        FROM generate_series(1, cardinality(put_keys)) AS n (nth)
         ON CONFLICT ON CONSTRAINT log_row_pkey DO UPDATE SET value = excluded.value, turn = excluded.turn;
     END IF;
     IF del_keys IS NOT NULL THEN

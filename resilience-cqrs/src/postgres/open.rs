@@ -76,7 +76,10 @@ pub(super) async fn open(config: PostgresStoreBuilder, url: &str) -> Result<Post
     };
     listening.start(&runtime);
     // What is judged under the lock must be what is committed by then, whatever the database's default is.
-    let options = options.options([("default_transaction_isolation", "read committed")]);
+    // And the statements of its function get one plan each: all of them probe an index, and to plan them anew for the
+    // arrays of each call takes longer than to run them.
+    let options = options
+        .options([("default_transaction_isolation", "read committed"), ("plan_cache_mode", "force_generic_plan")]);
     let writer = Writer {
         jobs,
         flush: Flush::start(options.clone(), answers.clone()),
