@@ -56,6 +56,15 @@
 //! same database commits after what it has seen, in the same log: a read model and its checkpoint can never be durable
 //! without the events they were made from. What leaves the database must come from the store's own reads.
 //!
+//! # Backups
+//!
+//! Everything is in the database, so its backups are the log's, and nothing has to stop for them: `pg_basebackup` copies a
+//! running server, `pg_dump --schema` one log. Either is the log up to some append, with the rows, checkpoints and command
+//! results of that moment, and a store opened on it goes on from there, at the same positions; after a dump, in any other
+//! cluster too, for no position depends on transaction ids. To check a backup, restore it, open a store on it and read it
+//! through: positions without a hole, and [`verify`](crate::audit) if the log is sealed. What was acknowledged after the
+//! backup is lost with the server, unless its log is archived or a [standby](Replica) has it.
+//!
 //! # Layout
 //!
 //! In the schema of the store: `log_event` is the log; `log_head` its last position; `log_tag` finds events by tag;
