@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use resilience_core::context::Context;
+use resilience_core::time::SharedTimer;
 
 use super::error::BusError;
 use super::message::Message;
@@ -120,6 +122,11 @@ impl Request {
     /// For buses: a question that is answered by `reply`.
     pub fn new(message: Message, within: Duration, reply: impl Reply) -> Self {
         Self { message, within, reply: Box::new(reply) }
+    }
+
+    /// The context in which it is answered: the message's own, and the time that is left as its deadline.
+    pub fn context(&self, timer: &SharedTimer) -> Context {
+        self.message.context().with_deadline(timer.now() + self.within)
     }
 
     /// Answers it.

@@ -72,7 +72,8 @@
 //! # Errors
 //!
 //! [`BusError`], told apart by what the caller may do: [`Rejected`](BusError::Rejected) was not sent, what is in doubt is sent
-//! again under the same id. [`BySending`] tells that to breakers and retries.
+//! again under the same id. [`BySending`] tells that to breakers and retries, of which a
+//! [`Dispatcher`] makes a stack.
 //!
 //! # Do and don't
 //!
@@ -97,6 +98,7 @@ pub mod limits;
 mod memory;
 mod message;
 pub mod outbox;
+mod service;
 mod shelf;
 mod subject;
 #[cfg(test)]
@@ -108,7 +110,9 @@ pub use self::dead::{DeadLetter, DeadLetterError, DeadLetters};
 pub use self::delivery::{Delivery, Reply, Request, Settle};
 pub use self::error::{BusError, BySending, InvalidMessage};
 pub use self::inbox::{Inbox, Ran, RunError};
+pub use self::memory::{Load as MemoryLoad, Snapshot as MemorySnapshot};
 pub use self::memory::{MemoryBus, MemoryBusBuilder, MemoryRequests, MemorySubscription, WhenFull};
 pub use self::message::{Message, MessageId, Outgoing, Way};
 pub use self::outbox::{Outbox, Relay, RelayHandle};
+pub use self::service::Dispatcher;
 pub use self::subject::{Filter, Subject};

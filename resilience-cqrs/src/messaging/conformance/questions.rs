@@ -29,6 +29,9 @@ pub async fn a_question_is_answered_by_one(bus: impl Bus) {
             let request = soon(either).await.unwrap();
             assert_eq!((&request.message.id, request.message.key()), (&sent.id, Some("k")));
             assert!(request.within <= PATIENCE && request.within > PATIENCE / 2, "{:?}", request.within);
+            let context = request.context(&SharedTimer::default());
+            assert_eq!(context.causation_id().map(|id| &**id), Some(sent.id.as_str()));
+            assert!(context.deadline().is_some());
             let payload = [request.message.payload(), &b"!"[..]].concat();
             request.reply(payload).await.unwrap();
         };

@@ -1,9 +1,11 @@
 use std::num::{NonZeroU32, NonZeroUsize};
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
+use futures::future::{Either, select};
 use resilience_core::circuit_breaker::CircuitBreaker;
 use resilience_core::retry::{Backoff, Jitter};
 use resilience_core::time::SharedTimer;
@@ -113,6 +115,15 @@ async fn eventually(mut is_so: impl AsyncFnMut() -> bool) {
     panic!("it should have been so by now");
 }
 
+/// Waits for a status, for an hour of virtual time.
+async fn until<S: Clone>(running: &ConsumerHandle<S>, wish: impl Fn(&Status) -> bool + Send) -> Status {
+    let timer = SharedTimer::default();
+    match select(pin!(running.wait_until(wish)), pin!(timer.sleep(Duration::from_secs(3_600)))).await {
+        Either::Left((status, _)) => status,
+        Either::Right(_) => panic!("it should have been so by now: {:?}", running.status()),
+    }
+}
+
 async fn done<S: Clone>(running: &ConsumerHandle<S>, messages: u64) {
     eventually(async || running.status().handled >= messages).await;
 }
@@ -172,7 +183,7 @@ async fn a_message_that_fails_comes_again_later_each_time_and_then_lies_among_th
     send(&bus, 0, "k", "flaky").await;
     send(&bus, 1, "other", "fine").await;
     done(&running, 1).await;
-    let status = running.wait_until(|status| status.dead == 1).await;
+    let status = until(&running, |status| status.dead == 1).await;
     assert_eq!(status.health, Health::Degraded);
     let took = timer.now() - before;
     assert!(took >= Duration::from_secs(7) && took < Duration::from_secs(8), "1 s, 2 s and 4 s: {took:?}");
@@ -194,7 +205,7 @@ async fn poison_is_given_up_at_once_and_its_key_waits_behind_it_until_it_is_redr
     {
         send(&bus, n, key, payload).await;
     }
-    running.wait_until(|status| status.dead == 3).await;
+    until(&running, |status| status.dead == 3).await;
     done(&running, 4).await;
     assert_eq!((effects.of_key("k"), effects.of_key("other")), (vec!["1".into()], vec!["1".into(), "2".into()]));
     assert_eq!(effects.of_key(""), ["3"], "what has no key holds up nobody");
@@ -202,7 +213,7 @@ async fn poison_is_given_up_at_once_and_its_key_waits_behind_it_until_it_is_redr
     // The next consumer, in another process for all it knows, finds the key waiting.
     let running = consumer(&store, &bus, &effects).start().unwrap();
     send(&bus, 7, "k", "3").await;
-    running.wait_until(|status| status.dead == 4).await;
+    until(&running, |status| status.dead == 4).await;
     let dead = DeadLetters::new(store.clone(), "worker");
     assert_eq!(dead.counts().await.unwrap(), [("k".into(), 3), ("m4".into(), 1)].into());
     let again = running.redrive("k").await.unwrap_err();
@@ -218,7 +229,7 @@ async fn poison_is_given_up_at_once_and_its_key_waits_behind_it_until_it_is_redr
     assert!(dead.discard(&unkeyed).await.unwrap());
     assert!(!dead.discard(&unkeyed).await.unwrap(), "once");
     running.recount().await;
-    let status = running.wait_until(|status| status.dead == 0).await;
+    let status = until(&running, |status| status.dead == 0).await;
     assert_eq!(status.health, Health::Good);
     for space in ["dead/worker", "dead.ids/worker"] {
         assert_eq!(store.rows(space, None, 10).await.unwrap(), [], "{space}");
@@ -236,7 +247,7 @@ async fn a_key_may_go_on_without_its_dead() {
         send(&bus, n, "k", payload).await;
     }
     eventually(async || effects.of_key("k") == ["1", "2"]).await;
-    running.wait_until(|status| status.dead == 2).await;
+    until(&running, |status| status.dead == 2).await;
     running.stop().await.unwrap();
 }
 
@@ -300,7 +311,7 @@ async fn a_handler_may_take_longer_than_the_bus_waits_but_not_for_ever() {
     let builder = consumer(&store, &bus, &effects).within(Duration::from_secs(10));
     let running = builder.max_attempts(NonZeroU32::new(2).unwrap()).start().unwrap();
     send(&bus, 1, "k", "hang").await;
-    running.wait_until(|status| status.dead == 1).await;
+    until(&running, |status| status.dead == 1).await;
     let letter = running.dead_letters().of_key("k", None, 1).await.unwrap().pop().unwrap();
     assert_eq!((letter.attempts, letter.error.as_str()), (2, "no answer within 10s"));
     running.stop().await.unwrap();
@@ -322,7 +333,7 @@ async fn a_message_whose_handler_takes_the_process_with_it_is_given_up_unhandled
         }
     }
     let running = builder().start().unwrap();
-    running.wait_until(|status| status.dead == 1).await;
+    until(&running, |status| status.dead == 1).await;
     assert_eq!(effects.calls(), 3);
     running.stop().await.unwrap();
 }
@@ -361,7 +372,7 @@ async fn what_comes_while_a_key_is_redriven_is_handled_after_it_and_none_is_left
     for n in 1..50 {
         send(&bus, n, "k", &n.to_string()).await;
     }
-    running.wait_until(|status| status.dead == 50).await;
+    until(&running, |status| status.dead == 50).await;
     effects.mended.store(true, Ordering::Relaxed);
     let more = async {
         for n in 50..150 {
@@ -379,6 +390,26 @@ async fn what_comes_while_a_key_is_redriven_is_handled_after_it_and_none_is_left
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_last_letter_of_a_key_does_not_take_with_it_what_came_behind_it_meanwhile() {
+    let store = FaultyStore::new(MemoryStore::new());
+    let (dead, there) = (DeadLetters::new(store.clone(), "worker"), DeadLetters::new(store.inner().clone(), "worker"));
+    let put = async |id: &str| {
+        let (last, message) = (there.last("k").await.unwrap(), Message::new(id, "work", "").with_key("k"));
+        there.put("k", last, &message, (1, "poison", SharedTimer::default().wall())).await.unwrap();
+    };
+    put("m1").await;
+    let letter = there.of_key("k", None, 1).await.unwrap().pop().unwrap();
+    let held = store.hold_appends();
+    let discards = tokio::spawn(async move { dead.discard(&letter).await });
+    held.arrived(1).await; // it has looked, and found one letter
+    put("m2").await;
+    drop(held);
+    assert!(discards.await.unwrap().unwrap());
+    assert_eq!(there.counts().await.unwrap(), [("k".into(), 1)].into());
+    assert!(there.last("k").await.unwrap().is_some(), "the key waits for the second one");
+}
+
+#[tokio::test(start_paused = true)]
 async fn too_many_dead_letters_stop_the_consumer_until_there_are_fewer() {
     let (store, bus, effects) = (MemoryStore::new(), MemoryBus::new(), Effects::default());
     let running = consumer(&store, &bus, &effects).concurrency(NonZeroUsize::MIN).max_dead(3).start().unwrap();
@@ -386,7 +417,7 @@ async fn too_many_dead_letters_stop_the_consumer_until_there_are_fewer() {
         send(&bus, n, &format!("k{n}"), "poison").await;
     }
     send(&bus, 3, "fine", "1").await;
-    let status = running.wait_until(|status| status.health == Health::Blocked).await;
+    let status = until(&running, |status| status.health == Health::Blocked).await;
     assert_eq!(status.dead, 3);
     SharedTimer::default().sleep(Duration::from_secs(60)).await;
     assert_eq!(effects.of_key("fine"), [""; 0]);
@@ -417,7 +448,7 @@ async fn no_more_than_may_be_are_in_hand_and_a_stop_waits_for_them() {
     for n in 0..10 {
         send(&bus, n, "", &n.to_string()).await;
     }
-    running.wait_until(|status| status.in_hand == 4).await;
+    until(&running, |status| status.in_hand == 4).await;
     running.stop().await.unwrap();
     assert_eq!(effects.done.lock().unwrap().len(), 4, "what was in hand was done");
     let running = consumer(&store, &bus, &slow).concurrency(NonZeroUsize::new(4).unwrap()).start().unwrap();
@@ -434,7 +465,7 @@ async fn a_stop_does_not_wait_for_a_breaker_or_a_store_that_is_down() {
     let store = MemoryStore::new();
     let running = consumer(&store, &bus, &effects).breaker(breaker).start().unwrap();
     send(&bus, 0, "k", "1").await;
-    running.wait_until(|status| matches!(status.health, Health::Paused { .. })).await;
+    until(&running, |status| matches!(status.health, Health::Paused { .. })).await;
     running.stop().await.unwrap();
     // Given back at once, and counted; it is not lost.
     let running = consumer(&store, &bus, &effects).start().unwrap();
@@ -443,7 +474,7 @@ async fn a_stop_does_not_wait_for_a_breaker_or_a_store_that_is_down() {
     let down = FaultyStore::new(store).on_append(|_| Some(Fault::Refused));
     let running = consumer(&down, &bus, &effects).start().unwrap();
     send(&bus, 1, "k", "poison").await;
-    running.wait_until(|status| matches!(status.health, Health::Retrying { .. })).await;
+    until(&running, |status| matches!(status.health, Health::Retrying { .. })).await;
     running.stop().await.unwrap();
     let closed = FaultyStore::new(down.inner().clone()).on_append(|_| Some(Fault::Closed));
     let mut running = consumer(&closed, &bus, &effects).start().unwrap();

@@ -1,6 +1,7 @@
 //! All groups and queues of a bus in memory, and who waits for what.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use resilience_core::{Name, Reason, Rejected};
 use tokio::sync::{Notify, mpsc};
 
 use super::machine::Machine;
+use super::{Load, Snapshot};
 use crate::messaging::bus::{Source, Subscribe};
 use crate::messaging::delivery::Request;
 use crate::messaging::error::BusError;
@@ -45,6 +47,8 @@ pub(super) struct Lane {
     machine: Mutex<Machine<Arc<Message>>>,
     /// Told when something may be ready.
     pub(super) news: Notify,
+    /// Whether it was removed.
+    closed: AtomicBool,
 }
 
 /// Somebody who answers.
@@ -153,6 +157,32 @@ impl Hub {
         Ok(lane)
     }
 
+    /// Removes a group or queue with all that waits in it; whether there was one.
+    pub(super) fn remove(&self, source: &Source) -> bool {
+        let mut state = lock(&self.state);
+        let lane = match source {
+            Source::Group { name, .. } => state.groups.remove(name).map(|(_, lane)| lane),
+            Source::Queue { subject } => state.queues.remove(subject),
+        };
+        drop(state);
+        let Some(lane) = lane else { return false };
+        lane.close();
+        self.room.notify_waiters();
+        true
+    }
+
+    pub(super) fn snapshot(&self) -> Snapshot {
+        let state = lock(&self.state);
+        let load = |lane: &Lane| {
+            let machine = lane.lock();
+            Load { messages: machine.len(), in_flight: machine.in_flight() }
+        };
+        Snapshot {
+            groups: state.groups.iter().map(|(name, (_, lane))| (name.clone(), load(lane))).collect(),
+            queues: state.queues.iter().map(|(subject, lane)| (subject.clone(), load(lane))).collect(),
+        }
+    }
+
     fn queue(&self, state: &mut State, subject: &Subject) -> Result<Arc<Lane>, BusError> {
         if let Some(lane) = state.queues.get(subject) {
             return Ok(lane.clone());
@@ -206,7 +236,18 @@ const SEEN: usize = 100_000;
 
 impl Lane {
     fn new(ack_wait: Duration, in_flight: usize) -> Self {
-        Self { machine: Mutex::new(Machine::new(ack_wait, in_flight)), news: Notify::new() }
+        Self { machine: Mutex::new(Machine::new(ack_wait, in_flight)), news: Notify::new(), closed: false.into() }
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        // Acquire pairs with the Release in `close`.
+        self.closed.load(Ordering::Acquire)
+    }
+
+    fn close(&self) {
+        // Release pairs with the Acquire above: whoever is woken below finds it closed.
+        self.closed.store(true, Ordering::Release);
+        self.news.notify_waiters();
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Machine<Arc<Message>>> {

@@ -163,6 +163,11 @@ impl<M: Clone> Machine<M> {
         !self.ready.is_empty() && self.in_flight < self.in_flight_limit
     }
 
+    /// How many are in somebody's hands, as far as was known at the last call.
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
     /// How many messages there are.
     pub(super) fn len(&self) -> usize {
         self.slots.len()

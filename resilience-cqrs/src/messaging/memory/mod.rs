@@ -6,6 +6,7 @@ mod machine;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +25,7 @@ use super::bus::{Bus, Requests, Sent, Subscribe, Subscription};
 use super::delivery::{Delivery, Reply, Request, Settle};
 use super::error::BusError;
 use super::message::{Message, Way};
-use super::subject::Filter;
+use super::subject::{Filter, Subject};
 
 /// A bus within one process: the same promises as one with a broker, and as durable as the process is.
 ///
@@ -61,6 +62,28 @@ impl MemoryBus {
         MemoryBusBuilder::default()
     }
 
+    /// Removes a group or queue, with all that waits in it: one that nobody will consume again keeps senders waiting for
+    /// room. Its subscriptions are closed. Returns whether there was one.
+    ///
+    /// ```
+    /// use resilience_cqrs::messaging::{Bus, MemoryBus, Message, Subscribe};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let bus = MemoryBus::new();
+    /// bus.send(Message::new("m1", "emails", "")).await?;
+    /// assert_eq!(bus.snapshot().queues[&"emails".into()].messages, 1);
+    /// assert!(bus.remove(&Subscribe::queue("emails")) && bus.snapshot().queues.is_empty());
+    /// # Ok(()) }
+    /// ```
+    pub fn remove(&self, what: &Subscribe) -> bool {
+        self.hub.remove(&what.source)
+    }
+
+    /// What waits where.
+    pub fn snapshot(&self) -> Snapshot {
+        self.hub.snapshot()
+    }
+
     /// Sends until there is room, or not at all.
     async fn offer(&self, attempt: impl Fn() -> Result<Offered, BusError>) -> Result<Sent, BusError> {
         loop {
@@ -84,6 +107,24 @@ impl MemoryBus {
             }
         }
     }
+}
+
+/// What waits where in a [`MemoryBus`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// In each group.
+    pub groups: HashMap<Name, Load>,
+    /// In each queue.
+    pub queues: HashMap<Subject, Load>,
+}
+
+/// What a group or queue holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Messages that are not settled.
+    pub messages: usize,
+    /// Those of them that somebody has.
+    pub in_flight: usize,
 }
 
 impl Default for MemoryBus {
@@ -170,6 +211,9 @@ impl Subscription for MemorySubscription {
             // Registered before the look, so that what comes in between is not missed.
             let mut news = pin!(self.lane.news.notified());
             news.as_mut().enable();
+            if self.lane.is_closed() {
+                return Err(BusError::Closed);
+            }
             let timer = {
                 let mut machine = self.lane.lock();
                 if let Some(taken) = machine.take(self.hub.timer.now()) {

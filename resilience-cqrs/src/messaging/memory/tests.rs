@@ -184,3 +184,21 @@ async fn a_consumer_that_waits_is_woken_whichever_other_one_gives_something_back
     tokio::task::yield_now().await;
     assert_eq!(waits.now_or_never().expect("it was woken").unwrap(), "m2");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_group_that_is_removed_ends_its_subscriptions_and_keeps_no_sender_waiting() {
+    let bus = small(WhenFull::Wait);
+    let abandoned = Subscribe::group("abandoned", "q");
+    let mut group = bus.subscribe(abandoned.clone()).await.unwrap();
+    for n in 0..2 {
+        bus.publish(message(n, None)).await.unwrap();
+    }
+    let _held = group.next().await.unwrap();
+    let load = bus.snapshot().groups[&Name::from_static("abandoned")];
+    assert_eq!(load, Load { messages: 2, in_flight: 1 });
+    let mut waits = Box::pin(bus.publish(message(2, None)));
+    assert!(futures::poll!(&mut waits).is_pending());
+    assert!(bus.remove(&abandoned) && !bus.remove(&abandoned));
+    assert_eq!(waits.await.unwrap(), Sent { duplicate: false });
+    assert!(matches!(group.next().await, Err(BusError::Closed)));
+}
