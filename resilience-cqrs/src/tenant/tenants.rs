@@ -179,10 +179,7 @@ impl<E: TenantEngine> Tenants<E> {
                     slots.open += 1;
                     return Ok(Place { tenants: self, taken: false });
                 }
-                let unused = slots.of.values().filter(|slot| Arc::strong_count(&slot.held) == 1);
-                let mut idle: Vec<_> = unused.map(|slot| (slot.used(), slot.clone())).collect();
-                idle.sort_unstable_by_key(|(used, _)| std::cmp::Reverse(*used));
-                idle
+                slots.idle()
             };
             if !self.close_one(&mut idle).await {
                 return Err(TenantError::TooMany { open: self.shared.max_open });
@@ -191,8 +188,8 @@ impl<E: TenantEngine> Tenants<E> {
     }
 
     /// Closes one of these, the last first, unless somebody has taken them up meanwhile.
-    async fn close_one(&self, idle: &mut Vec<(u64, Arc<Slot<E::Store>>)>) -> bool {
-        while let Some((_, slot)) = idle.pop() {
+    async fn close_one(&self, idle: &mut Vec<Arc<Slot<E::Store>>>) -> bool {
+        while let Some(slot) = idle.pop() {
             // One that is locked is being opened or closed, and so is not idle. Nobody waits here for a lock while holding
             // one, so nobody waits in a circle.
             let Ok(mut store) = slot.store.try_lock() else { continue };
@@ -237,6 +234,16 @@ impl<E: TenantEngine> Drop for Place<'_, E> {
     }
 }
 
+impl<S> Slots<S> {
+    /// The slots that nobody holds, the one not used for longest last.
+    fn idle(&self) -> Vec<Arc<Slot<S>>> {
+        let unused = self.of.values().filter(|slot| Arc::strong_count(&slot.held) == 1);
+        let mut idle: Vec<_> = unused.cloned().collect();
+        idle.sort_unstable_by_key(|slot| std::cmp::Reverse(slot.used()));
+        idle
+    }
+}
+
 impl<S> Slot<S> {
     fn new() -> Self {
         Self { store: tokio::sync::Mutex::new(None), held: Arc::new(()), used: Mutex::new(0) }
@@ -267,5 +274,26 @@ impl<E: TenantEngine> fmt::Debug for Tenants<E> {
             .field("open", &self.open())
             .field("max_open", &self.shared.max_open)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::MemoryTenants;
+    use super::*;
+
+    /// Between being chosen to go and being closed, a log is asked for. Whoever asked has it, and keeps it.
+    #[tokio::test]
+    async fn a_log_that_was_chosen_to_go_stays_if_somebody_asks_for_it_first() {
+        let tenants = Tenants::new(MemoryTenants::new());
+        drop(tenants.create("acme").await.unwrap());
+        let mut idle = tenants.slots().idle();
+        let held = tenants.of("acme").await.unwrap();
+        assert!(idle.len() == 1 && !tenants.close_one(&mut idle).await);
+        assert_eq!(tenants.open(), 1);
+        drop(held);
+        let mut idle = tenants.slots().idle();
+        assert!(tenants.close_one(&mut idle).await);
+        assert_eq!(tenants.open(), 0);
     }
 }
