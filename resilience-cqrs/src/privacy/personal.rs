@@ -111,9 +111,9 @@ impl<A: PersonalData, B: PersonalData, C: PersonalData> PersonalData for (A, B, 
 ///
 /// let ann = Subject::new("s-1", Key::generate()?);
 /// let phones = vec![ann.seal("555-0123".to_owned())?];
-/// let event = Customer::Registered { name: ann.seal("Ann".to_owned())?, phones };
+/// let event = Customer::Registered { name: ann.seal("Ann Smith".to_owned())?, phones };
 /// let written = serde_json::to_string(&event)?;
-/// assert!(!written.contains("Ann") && !written.contains("555"));
+/// assert!(!written.contains("Ann Smith") && !written.contains("555-0123"));
 /// // Read without the key, it is there, but says nothing.
 /// let Customer::Registered { name, phones } = serde_json::from_str(&written)?;
 /// assert!(matches!((name.view(), phones[0].view()), (View::Sealed, View::Sealed)));

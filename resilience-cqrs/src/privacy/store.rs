@@ -145,10 +145,10 @@ impl<S: EventStore, K: KeyStore> PrivateStore<S, K> {
         let mut with_values = Vec::new();
         let mut subjects = BTreeSet::new();
         for payload in payloads {
-            let sealed = token::find(payload).filter(|(_, token)| token.form == Form::Sealed);
-            let names: Vec<_> = sealed.filter_map(|(_, token)| token.subject()).map(SubjectId::from).collect();
+            // In whatever form: bytes that were read here may have got there by another way, and their transit is over.
+            let names: Vec<_> = token::find(payload).filter_map(|(_, token)| token.subject()).collect();
             let any = !names.is_empty();
-            subjects.extend(names);
+            subjects.extend(names.into_iter().map(SubjectId::from));
             if any {
                 with_values.push(payload);
             }
@@ -161,14 +161,11 @@ impl<S: EventStore, K: KeyStore> PrivateStore<S, K> {
         let process = of_this_process()?;
         for payload in with_values {
             let opened = token::replace(payload, |token| {
-                if token.form != Form::Sealed {
-                    return None;
-                }
                 let subject = token.subject()?;
                 match keys.get(&SubjectId::from(subject.as_str()))? {
                     KeyState::Kept(key) => open(token, &subject, key, process),
                     KeyState::Forgotten => Some(token.to(Form::Forgotten, &[])),
-                    KeyState::Unknown => None,
+                    KeyState::Unknown => Some(token.to(Form::Sealed, &[])),
                 }
             });
             if let Some(opened) = opened {
