@@ -4,16 +4,19 @@
 #[path = "../../src/stores/sample.rs"]
 mod sample;
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use cqrs_es::event_sink::EventSink;
-use cqrs_es::{Aggregate, CqrsFramework, DomainEvent};
+use cqrs_es::persist::PersistedEventStore;
+use cqrs_es::{Aggregate, CqrsFramework, DomainEvent, EventStore};
 use serde::{Deserialize, Serialize};
+use sqlite_es::SqliteEventRepository;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
-use crate::sample::{HISTORY, Load, PAYLOAD};
+use crate::sample::{HISTORY, LENGTH, Load, PAYLOAD, SNAPSHOT, STREAMS, Sample};
 
 /// One sample of cqrs-es over sqlite-es.
 #[derive(Debug, Parser)]
@@ -29,6 +32,16 @@ struct Cli {
     /// Do not append; print what a freshly opened store holds.
     #[arg(long)]
     verify: bool,
+    /// Do not append, but load accounts of fifty events.
+    #[arg(long)]
+    loads: Option<From>,
+}
+
+/// What an account is loaded from.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum From {
+    Events,
+    Snapshot,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -79,8 +92,8 @@ impl Aggregate for Account {
     }
 }
 
-type Framework =
-    CqrsFramework<Account, cqrs_es::persist::PersistedEventStore<sqlite_es::SqliteEventRepository, Account>>;
+type Store = PersistedEventStore<SqliteEventRepository, Account>;
+type Framework = CqrsFramework<Account, Store>;
 
 fn main() {
     let cli = Cli::parse();
@@ -92,6 +105,11 @@ fn main() {
             return verify(&pool).await;
         }
         create(&pool).await;
+        if let Some(from) = cli.loads {
+            let sample = loads(&pool, cli.load, from).await;
+            pool.close().await;
+            return serde_json::to_string(&sample).expect("a sample is JSON");
+        }
         let framework: Arc<Framework> = Arc::new(sqlite_es::sqlite_cqrs(pool.clone(), Vec::new(), ()));
         let sample = sample::run(cli.load, move |task, index| {
             let framework = framework.clone();
@@ -128,6 +146,40 @@ async fn create(pool: &sqlx::SqlitePool) {
     for table in tables {
         sqlx::query(table).execute(pool).await.expect("a table");
     }
+}
+
+/// Fills accounts of fifty events, loads each once, and then measures loading them in turn.
+///
+/// The store's own `commit` fills them: the framework's `execute` has applied a command's events when `commit` applies them
+/// again for the snapshot, so a snapshot that it writes (cqrs-es 0.5.0) contains them twice.
+async fn loads(pool: &sqlx::SqlitePool, load: Load, from: From) -> Sample {
+    let repository = SqliteEventRepository::new(pool.clone());
+    let store: Arc<Store> = Arc::new(match from {
+        From::Events => PersistedEventStore::new_event_store(repository),
+        From::Snapshot => PersistedEventStore::new_snapshot_store(repository, SNAPSHOT as usize),
+    });
+    for n in 0..STREAMS {
+        let id = sample::stream(0, n);
+        for count in [SNAPSHOT, LENGTH - SNAPSHOT] {
+            let account = store.load_aggregate(&id).await.expect("an account");
+            let events = vec![Entry::Deposited { note: PAYLOAD.into() }; count as usize];
+            store.commit(events, account, HashMap::new()).await.expect("events");
+        }
+    }
+    for n in 0..STREAMS {
+        assert!(whole(&store, n).await, "account {n} is not whole");
+    }
+    sample::run(Load { tasks: 1, ..load }, move |_, index| {
+        let store = store.clone();
+        async move { whole(&store, index % STREAMS).await }
+    })
+    .await
+}
+
+/// Loads one; whether all its events are in it.
+async fn whole(store: &Store, n: u64) -> bool {
+    let account = store.load_aggregate(&sample::stream(0, n)).await;
+    account.is_ok_and(|account| account.aggregate.entries == LENGTH)
 }
 
 async fn verify(pool: &sqlx::SqlitePool) -> String {

@@ -1,62 +1,88 @@
 //! The other side: one sample of one store, or what a freshly opened store holds.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
+use serde::Serialize;
 
-use super::sample::{Held, Load, Sample};
-use super::{file, ours, rusqlite_floor};
+use super::loads::From;
+use super::ours::Work;
+use super::sample::Load;
+use super::{catch_up, file, rusqlite_floor, sqlite, umadb};
 
 /// One sample of one store.
 #[derive(Debug, Parser)]
 pub struct Child {
-    /// Which store.
+    /// Which store, and what is asked of it.
     #[arg(long)]
-    store: Store,
+    store: Subject,
     /// Where its files go.
     #[arg(long)]
     dir: PathBuf,
     #[command(flatten)]
     load: Load,
+    /// Events in the log, for catching up.
+    #[arg(long, default_value_t = 1_000_000)]
+    events: u64,
     /// Do not append; print what a freshly opened store holds.
     #[arg(long)]
     verify: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Store {
+enum Subject {
     File,
     Rusqlite,
-    OursAppend,
-    OursCommand,
+    Umadb,
+    UmadbCached,
+    SqliteAppend,
+    SqliteRead,
+    SqliteKept,
+    SqliteTagged,
+    SqliteDecision,
+    SqliteLoadStored,
+    SqliteLoadEvents,
+    SqliteLoadSnapshot,
+    SqliteCatchUp,
 }
 
 /// Runs it and prints one JSON line.
 pub fn run_child(child: &Child) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build();
     let runtime = runtime.map_err(|error| error.to_string())?;
-    let line = if child.verify {
-        serde_json::to_string(&runtime.block_on(held(child.store, &child.dir))?)
-    } else {
-        serde_json::to_string(&runtime.block_on(sample(child.store, &child.dir, child.load))?)
-    };
-    println!("{}", line.map_err(|error| error.to_string())?);
+    let line = runtime.block_on(async { if child.verify { held(child).await } else { sample(child).await } })?;
+    println!("{line}");
     Ok(())
 }
 
-async fn sample(store: Store, dir: &Path, load: Load) -> Result<Sample, String> {
-    match store {
-        Store::File => file::sample(dir, load).await,
-        Store::Rusqlite => rusqlite_floor::sample(dir, load).await,
-        Store::OursAppend => ours::sample(dir, load, false).await,
-        Store::OursCommand => ours::sample(dir, load, true).await,
+async fn sample(child: &Child) -> Result<String, String> {
+    let (dir, load) = (&*child.dir, child.load);
+    match child.store {
+        Subject::File => json(file::sample(dir, load).await?),
+        Subject::Rusqlite => json(rusqlite_floor::sample(dir, load).await?),
+        Subject::Umadb => json(umadb::sample(dir, load, 0).await?),
+        Subject::UmadbCached => json(umadb::sample(dir, load, 256).await?),
+        Subject::SqliteAppend => json(sqlite::sample(dir, load, Work::Append).await?),
+        Subject::SqliteRead => json(sqlite::sample(dir, load, Work::Read).await?),
+        Subject::SqliteKept => json(sqlite::sample(dir, load, Work::Kept).await?),
+        Subject::SqliteTagged => json(sqlite::sample(dir, load, Work::Tagged).await?),
+        Subject::SqliteDecision => json(sqlite::sample(dir, load, Work::Decision).await?),
+        Subject::SqliteLoadStored => json(sqlite::loads(dir, load, From::Stored).await?),
+        Subject::SqliteLoadEvents => json(sqlite::loads(dir, load, From::Events).await?),
+        Subject::SqliteLoadSnapshot => json(sqlite::loads(dir, load, From::Snapshot).await?),
+        Subject::SqliteCatchUp => json(catch_up::sample(dir, child.events).await?),
     }
 }
 
-async fn held(store: Store, dir: &Path) -> Result<Held, String> {
-    match store {
-        Store::File => file::held(dir),
-        Store::Rusqlite => rusqlite_floor::held(dir),
-        Store::OursAppend | Store::OursCommand => ours::held(dir).await,
+async fn held(child: &Child) -> Result<String, String> {
+    match child.store {
+        Subject::File => json(file::held(&child.dir)?),
+        Subject::Rusqlite => json(rusqlite_floor::held(&child.dir)?),
+        Subject::Umadb | Subject::UmadbCached => json(umadb::held(&child.dir)?),
+        _ => json(sqlite::held(&child.dir).await?),
     }
+}
+
+fn json(value: impl Serialize) -> Result<String, String> {
+    serde_json::to_string(&value).map_err(|error| error.to_string())
 }

@@ -12,6 +12,18 @@ pub const PAYLOAD: &str = r#"{"cents":1250,"currency":"EUR","reference":"order 8
 /// Events an aggregate gets before the next one begins: a command finds a history of 0 to 9.
 pub const HISTORY: u64 = 10;
 
+/// Streams that are loaded in turn, where loading is measured.
+#[allow(dead_code)] // Neither program uses all of this file.
+pub const STREAMS: u64 = 500;
+
+/// Events of each of them.
+#[allow(dead_code)]
+pub const LENGTH: u64 = 50;
+
+/// After which of them the snapshot is, where there is one.
+#[allow(dead_code)]
+pub const SNAPSHOT: u64 = 40;
+
 /// How hard, and for how long.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct Load {
