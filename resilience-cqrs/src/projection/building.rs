@@ -186,7 +186,7 @@ impl<S: EventStore, A: Apply<S> + Clone> Building<S, A> {
                 return Err(RebuildError::Lease(None));
             }
             let lag = self.tell(phase, &running.iter().collect::<Vec<_>>());
-            if lag < self.threshold {
+            if lag <= self.threshold {
                 return Ok(());
             }
             // A part that has ended is a change as well; a lease that is lost is not.

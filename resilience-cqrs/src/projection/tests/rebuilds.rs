@@ -207,3 +207,18 @@ async fn a_rebuild_does_not_undo_what_somebody_else_has_decided_meanwhile() {
     assert!(matches!(rebuild.finish().await, Err(RebuildError::Overtaken)));
     assert_eq!(versions.serving("orders").await.unwrap().as_deref(), Some("orders@4"));
 }
+
+/// Zero is what somebody says who means "nothing is missing".
+#[tokio::test(start_paused = true)]
+async fn a_rebuild_that_may_not_be_behind_at_all_takes_over_when_it_is_not() {
+    for parts in [NonZeroU32::MIN, four()] {
+        let (store, leases) = (MemoryStore::new(), MemoryLeases::default());
+        fill(&store, 100).await;
+        let runner = ProjectionRunner::builder(store.clone(), orders("orders@3"));
+        let rebuild = runner.rebuild(leases, "node").parallel(parts).threshold(0).start().finish();
+        let rebuild = std::pin::pin!(rebuild);
+        let ended = futures::future::select(rebuild, SharedTimer::default().sleep(Duration::from_secs(60))).await;
+        assert!(matches!(ended, futures::future::Either::Left((Ok(_), _))), "it did not take over");
+        equals_the_log(&store, "orders@3").await;
+    }
+}
