@@ -107,9 +107,10 @@ impl<S: EventStore, A: Apply<S> + Clone, L: Leases> Member<S, A, L> {
 
     pub(super) async fn run(mut self) -> Result<(), RunnerError> {
         let result = loop {
+            let next = self.timer.now() + self.ttl / BEATS;
             self.renew().await;
             self.balance().await;
-            let mut tick = self.timer.sleep(self.ttl / BEATS);
+            let mut tick = self.timer.sleep_until(next);
             let ended = loop {
                 match self.wait(&mut tick).await {
                     Woken::ToStop => break Some(Ok(())),
@@ -168,9 +169,12 @@ impl<S: EventStore, A: Apply<S> + Clone, L: Leases> Member<S, A, L> {
     }
 
     /// Counts the members, gives away what is more than a fair share, and takes what is free up to it.
+    ///
+    /// All of it takes no longer than a beat, whoever does not answer: meanwhile the leases it has are not renewed.
     async fn balance(&mut self) {
         self.beat += 1;
         let now = self.timer.now();
+        let until = now + self.ttl / BEATS;
         let gone = self.members.gone(now, self.ttl).map(str::to_owned).collect();
         let beat = members::beat(&self.runner.store, &self.name, (&self.member, self.beat), gone);
         let Some(Ok(rows)) = within(&self.timer, self.ttl / BEATS, beat).await else {
@@ -191,20 +195,26 @@ impl<S: EventStore, A: Apply<S> + Clone, L: Leases> Member<S, A, L> {
                 break;
             }
             let index = (begin + nth) % self.partitions.get();
-            if !self.owned.contains_key(&index) {
-                self.acquire(index).await;
+            if !self.owned.contains_key(&index) && !self.acquire(index, until).await {
+                break; // Who cannot reach the leases takes nothing more.
             }
         }
         self.publish(Some(alive.len()));
     }
 
-    async fn acquire(&mut self, index: u32) {
+    /// Takes a partition if it is free; whether there was an answer in time.
+    async fn acquire(&mut self, index: u32, until: Timestamp) -> bool {
         let asked = self.timer.now();
         let resource = self.resource(index);
         let ask = self.leases.acquire(&resource, &self.member, self.ttl);
-        if let Some(Ok(Acquired::Granted(lease))) = within(&self.timer, self.ttl / BEATS, ask).await {
-            self.begin(index, since(&lease, asked, self.ttl));
-            self.emit(|| Event::Taken { partition: index });
+        match within(&self.timer, until.since(asked), ask).await {
+            Some(Ok(Acquired::Granted(lease))) => {
+                self.begin(index, since(&lease, asked, self.ttl));
+                self.emit(|| Event::Taken { partition: index });
+                true
+            }
+            Some(Ok(Acquired::Held { .. })) => true,
+            Some(Err(_)) | None => false,
         }
     }
 
@@ -227,7 +237,14 @@ impl<S: EventStore, A: Apply<S> + Clone, L: Leases> Member<S, A, L> {
             return Ok(()); // It was dropped with its lease.
         };
         match result {
-            Ok(()) | Err(RunnerError::Fenced | RunnerError::Aborted) => {}
+            Ok(()) | Err(RunnerError::Fenced) => {}
+            // It panicked, and would again if it were begun at once: the next beat takes it anew.
+            Err(RunnerError::Aborted) if owned.handle.is_some() => {
+                self.owned.remove(&index);
+                self.publish(None);
+                return Ok(());
+            }
+            Err(RunnerError::Aborted) => {}
             Err(error) => return Err(error),
         }
         if owned.handle.is_none() {
@@ -258,12 +275,17 @@ impl<S: EventStore, A: Apply<S> + Clone, L: Leases> Member<S, A, L> {
         let mut patience = self.timer.sleep(self.ttl);
         while !self.owned.is_empty() {
             match select(self.ends.next(), &mut patience).await {
-                Either::Left((Some(end), _)) => self.hand_over(end.index).await,
+                // One that was dropped with an earlier lease says nothing about the runner there is.
+                Either::Left((Some(end), _)) if self.owned.get(&end.index).is_some_and(|own| own.run == end.run) => {
+                    self.hand_over(end.index).await;
+                }
+                Either::Left((Some(_), _)) => {}
                 Either::Left((None, _)) | Either::Right(_) => break,
             }
         }
         self.owned.clear();
-        members::leave(&self.runner.store, &self.name, &self.member).await;
+        let leave = members::leave(&self.runner.store, &self.name, &self.member);
+        let _ = within(&self.timer, self.ttl / BEATS, leave).await; // Else the others find out by themselves.
     }
 
     fn publish(&self, members: Option<usize>) {

@@ -240,3 +240,81 @@ async fn a_parked_key_is_replayed_where_its_partition_runs() {
         assert_eq!(row(&store, "balance", key).await, Some(4));
     }
 }
+
+/// Leases that do not answer for some of the partitions.
+#[derive(Clone)]
+struct Deaf(MemoryLeases);
+
+impl Leases for Deaf {
+    type Error = std::convert::Infallible;
+
+    async fn acquire(&self, resource: &str, owner: &str, ttl: Duration) -> Result<Acquired, Self::Error> {
+        if ["#0/", "#1/"].iter().all(|answered| !resource.contains(answered)) {
+            std::future::pending::<()>().await;
+        }
+        self.0.acquire(resource, owner, ttl).await
+    }
+
+    async fn renew(&self, lease: &Lease, ttl: Duration) -> Result<Option<Lease>, Self::Error> {
+        self.0.renew(lease, ttl).await
+    }
+
+    async fn release(&self, lease: &Lease) -> Result<bool, Self::Error> {
+        self.0.release(lease).await
+    }
+}
+
+/// What it has is renewed in time although each question for more takes as long as it may.
+#[tokio::test(start_paused = true)]
+async fn a_member_that_asks_in_vain_for_more_does_not_lose_what_it_has() {
+    let (store, leases) = (MemoryStore::new(), MemoryLeases::default());
+    let runner = ProjectionRunner::builder(store.clone(), Journal);
+    let member = runner.partitions(partitions(PARTITIONS), Deaf(leases.clone()), "a").ttl(TTL).start();
+    for _ in 0..60 {
+        pass(BEAT / 3).await;
+        for index in member.status().owned.into_keys() {
+            let taken = leases.acquire(&format!("journal@1#{index}/8"), "zombie hunter", TTL).await.unwrap();
+            assert!(matches!(taken, Acquired::Held { .. }), "the lease of {index} ran out");
+        }
+    }
+    assert_eq!(owned(&[&member]), [2]);
+    member.stop().await.unwrap();
+}
+
+/// A key that cannot be told ends its partition's runner. Begun anew at once, it would keep store and processor busy.
+#[tokio::test(start_paused = true)]
+async fn a_partition_that_panics_is_begun_again_at_the_next_beat_and_not_before() {
+    #[derive(Clone)]
+    struct Unkeyed(Arc<std::sync::atomic::AtomicU32>);
+
+    impl Projection for Unkeyed {
+        fn name(&self) -> &str {
+            "journal@1"
+        }
+
+        fn query(&self) -> Query {
+            Journal.query()
+        }
+
+        fn key(&self, event: &Recorded) -> String {
+            // In the end it is mended, and a test that fails ends as well.
+            assert!(self.0.fetch_add(1, Ordering::Relaxed) >= 100, "as asked");
+            event.stream.as_str().to_owned()
+        }
+
+        async fn apply(&self, event: &Recorded, rows: &mut Rows<'_>) -> Result<(), BoxError> {
+            Journal.apply(event, rows).await
+        }
+    }
+
+    let (store, leases) = (MemoryStore::new(), MemoryLeases::default());
+    deposit(&store, "k0", "0").await;
+    let asked = Arc::default();
+    let runner = ProjectionRunner::builder(store.clone(), Unkeyed(Arc::clone(&asked)));
+    let member = runner.partitions(partitions(1), leases, "a").ttl(TTL).start();
+    pass(BEAT * 9 + BEAT / 2).await;
+    assert_eq!(asked.load(Ordering::Relaxed), 10);
+    asked.store(100, Ordering::Relaxed);
+    member.at_least(store.head(), TTL).await.unwrap();
+    member.stop().await.unwrap();
+}
