@@ -85,9 +85,7 @@ impl<S: EventStore> Inbox<S> {
     /// # Errors
     /// See [`AppendError`]; after any of them the same message may be tried again.
     pub async fn append(&self, message: &Message, effect: Append) -> Result<Appended, AppendError> {
-        let id = format!("{}/{}", self.consumer, message.id);
-        // An id of two names may be longer than one name may be.
-        let id = super::shelf::name(id);
+        let id = self.command(&message.id);
         let fingerprint = id.clone();
         self.store.append(effect.command_id(id).fingerprint(fingerprint.as_bytes())).await
     }
@@ -97,8 +95,13 @@ impl<S: EventStore> Inbox<S> {
     /// # Errors
     /// See [`ReadError`].
     pub async fn has_appended(&self, message: &MessageId) -> Result<bool, ReadError> {
-        let id = super::shelf::name(format!("{}/{message}", self.consumer));
-        Ok(self.store.committed(&id.into()).await?.is_some())
+        Ok(self.store.committed(&self.command(message).into()).await?.is_some())
+    }
+
+    /// Names the consumer and the message, and no other two: either may contain a slash.
+    fn command(&self, message: &MessageId) -> String {
+        // An id of two names may be longer than one name may be.
+        super::shelf::name(format!("{}/{}/{message}", self.consumer.len(), self.consumer))
     }
 
     /// Runs an effect elsewhere, unless it was run to its end before, or is being run at this moment.

@@ -39,6 +39,10 @@ async fn a_message_that_is_delivered_five_times_takes_effect_once() {
     assert!(inbox.has_appended(&message.id).await.unwrap());
     // Another consumer, and another message, with names that would be the same if they were only put together.
     assert!(!Inbox::new(store.clone(), "billing/order").has_appended(&"17".into()).await.unwrap());
+    let slashed = Message::new("order/17", "orders.placed", "");
+    assert!(!inbox.append(&slashed, billed()).await.unwrap().already_committed);
+    let other = Message::new("17", "orders.placed", "");
+    assert!(!Inbox::new(store.clone(), "billing/order").append(&other, billed()).await.unwrap().already_committed);
     let long = Message::new("m".repeat(limits::NAME_BYTES), "orders.placed", "");
     assert!(!inbox.append(&long, billed()).await.unwrap().already_committed);
     assert!(inbox.append(&long, billed()).await.unwrap().already_committed);
