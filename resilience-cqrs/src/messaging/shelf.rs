@@ -25,6 +25,11 @@ impl Shelf {
         RowChange::put(self.0.clone(), row_key(key, number), value)
     }
 
+    /// Holds while the row is as it was read.
+    pub(super) fn is_still(&self, key: &str, number: u64, value: Bytes) -> Condition {
+        Condition::row_is(self.0.clone(), row_key(key, number), value)
+    }
+
     pub(super) fn delete(&self, key: &str, number: u64) -> RowChange {
         RowChange::delete(self.0.clone(), row_key(key, number))
     }

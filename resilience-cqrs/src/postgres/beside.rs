@@ -68,6 +68,16 @@ pub(crate) async fn swap(
     Ok(done.rows_affected() == 1)
 }
 
+/// Whether a row has this value, and keeps it until the transaction ends.
+pub(crate) async fn is_still(
+    conn: &mut PgConnection,
+    (space, key): (&Space, &[u8]),
+    value: &[u8],
+) -> Result<bool, sqlx::Error> {
+    let select = sqlx::query("SELECT 1 FROM log_row WHERE space = $1 AND key = $2 AND value = $3 FOR UPDATE");
+    Ok(select.bind(space.as_str()).bind(key).bind(value).fetch_optional(conn).await?.is_some())
+}
+
 /// Changes rows in the order given.
 pub(crate) async fn change(conn: &mut PgConnection, changes: &[RowChange]) -> Result<(), sqlx::Error> {
     for change in changes {

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::park;
 use super::share::Share;
 use crate::log::{Append, Condition, Corrupt, Position, ReadError, RowChange, Space};
 use crate::store::EventStore;
@@ -57,11 +58,16 @@ pub(super) struct Advance {
     pub(super) key: Bytes,
     pub(super) from: Checkpoint,
     pub(super) to: Checkpoint,
+    /// The row of the parked event that is taken in, which must be there still, with this value. A replay does not move the
+    /// checkpoint, so without it an attempt whose answer was lost could still be committed after the next one.
+    pub(super) parked: Option<(Bytes, Bytes)>,
 }
 
 impl From<&Advance> for Append {
-    fn from(Advance { key, from, to }: &Advance) -> Self {
-        Self::new().require(condition(key.clone(), Some(*from))).row(RowChange::put(SPACE, key.clone(), to.encode()))
+    fn from(Advance { key, from, to, parked }: &Advance) -> Self {
+        let still = parked.iter().map(|(row, note)| Condition::row_is(park::SPACE, row.clone(), note.clone()));
+        let fenced = Self::new().require(condition(key.clone(), Some(*from)));
+        still.fold(fenced, Self::require).row(RowChange::put(SPACE, key.clone(), to.encode()))
     }
 }
 

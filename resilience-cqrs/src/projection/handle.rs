@@ -9,6 +9,7 @@ use resilience_core::time::SharedTimer;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::park::storable;
 use super::runner::RunnerError;
 use crate::log::Position;
 
@@ -207,7 +208,7 @@ impl ProjectionHandle {
     /// See [`ReplayError`]; what was taken in before stays so.
     pub async fn replay(&self, key: impl Into<String>) -> Result<Replayed, ReplayError> {
         let (answer, answered) = oneshot::channel();
-        let request = Request::Replay { key: key.into(), answer };
+        let request = Request::Replay { key: storable(key.into()), answer };
         self.requests.send(request).await.map_err(|_| ReplayError::Stopped)?;
         answered.await.map_err(|_| ReplayError::Stopped)?
     }

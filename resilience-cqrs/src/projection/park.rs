@@ -130,20 +130,25 @@ pub(super) async fn load<S: EventStore>(store: &S, projection: &str) -> Result<B
     }
 }
 
+/// A parked event as it is stored.
+#[derive(Debug)]
+pub(super) struct Stored {
+    pub(super) position: Position,
+    pub(super) note: Note,
+    /// The row's key and value.
+    pub(super) row: (Bytes, Bytes),
+}
+
 /// The first parked event of a key.
-pub(super) async fn first<S: EventStore>(
-    store: &S,
-    projection: &str,
-    key: &str,
-) -> Result<Option<(Position, Note)>, ReadError> {
+pub(super) async fn first<S: EventStore>(store: &S, projection: &str, key: &str) -> Result<Option<Stored>, ReadError> {
     let mut after = prefix(projection, key);
     loop {
         let rows = store.rows(SPACE.as_str(), Some(&after), PAGE).await?;
-        for (row, note) in &rows {
+        for (row, value) in &rows {
             match parse(projection, row) {
                 Some((of, position)) if of == key => {
-                    let note = serde_json::from_slice(note).unwrap_or(Note { attempts: 0, error: String::new() });
-                    return Ok(Some((position, note)));
+                    let note = serde_json::from_slice(value).unwrap_or(Note { attempts: 0, error: String::new() });
+                    return Ok(Some(Stored { position, note, row: (row.clone(), value.clone()) }));
                 }
                 // Another key that goes on with a zero byte lies among them.
                 _ if row.starts_with(&prefix(projection, key)) => {}

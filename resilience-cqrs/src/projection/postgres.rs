@@ -11,7 +11,7 @@ use thiserror::Error;
 
 use super::apply::{Step, StepError, describe, sealed};
 use super::checkpoint::{self, Advance, Claim};
-use super::park::{Parking, set_apart, storable};
+use super::park::{self, Parking, set_apart, storable};
 use crate::log::{Append, AppendError, BoxError, Query, Recorded, RowChange, digest_of};
 use crate::postgres::PostgresStore;
 use crate::postgres::beside::{self, is_the_servers};
@@ -156,7 +156,7 @@ impl<P: PostgresProjection> sealed::Sealed<PostgresStore> for Postgres<P> {
             return store.append(Append::from(claim)).await.map(|_| ());
         };
         let Claim { key, to, .. } = claim;
-        let advance = Advance { key, from: found, to };
+        let advance = Advance { key, from: found, to, parked: None };
         store.beside(Box::new(move |tx| Box::pin(async move { swap(tx, &advance).await }))).await
     }
 
@@ -263,9 +263,13 @@ impl<P: PostgresProjection> Batch<P> {
 }
 
 /// Moves the checkpoint if it is where this runner left it, and gives the transaction up otherwise.
-async fn swap(tx: &mut PgConnection, Advance { key, from, to }: &Advance) -> Result<(), BoxError> {
+async fn swap(tx: &mut PgConnection, Advance { key, from, to, parked }: &Advance) -> Result<(), BoxError> {
     match beside::swap(tx, (&checkpoint::SPACE, key), &from.encode(), &to.encode()).await {
-        Ok(true) => Ok(()),
+        // After the wait for the checkpoint: whoever had it before has struck the row out, or never will.
+        Ok(true) => match parked {
+            Some((row, note)) if !beside::is_still(tx, (&park::SPACE, row), note).await? => Err(Undone::Moved.into()),
+            _ => Ok(()),
+        },
         Ok(false) => Err(Undone::Moved.into()),
         // The projection went on after an error, which voids the transaction: a commit would undo it in silence.
         Err(error) if is_void(&error) => Err(Undone::ByEvent.into()),

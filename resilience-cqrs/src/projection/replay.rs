@@ -1,9 +1,10 @@
 //! What a runner is asked for: parked events of a key, first to last.
 
 use super::apply::{Apply, Step};
+use super::checkpoint::Advance;
 use super::event::Event;
 use super::handle::{ReplayError, Replayed, Request};
-use super::park::{self, Parking};
+use super::park::{self, Parking, Stored};
 use super::runner::{Place, ProjectionRunner, Stumble};
 use crate::log::{Corrupt, Position, Query, ReadError};
 use crate::store::EventStore;
@@ -46,7 +47,7 @@ impl<S: EventStore, A: Apply<S>> ProjectionRunner<S, A> {
 
     /// Takes in the parked events of a key; the one that failed again, if one did.
     async fn replay(&mut self, key: &str, place: &mut Place, taken: &mut u64) -> Result<Option<Parking>, Stumble> {
-        while let Some((position, note)) = park::first(&self.store, &self.name, key).await? {
+        while let Some(Stored { position, note, row }) = park::first(&self.store, &self.name, key).await? {
             let before = Position::new(position.get().saturating_sub(1));
             let mut page = self.store.read(before, &Query::all(), 1).await?;
             if page.events.first().is_none_or(|event| event.position != position) {
@@ -57,7 +58,7 @@ impl<S: EventStore, A: Apply<S>> ProjectionRunner<S, A> {
                 events: page.events,
                 held: Default::default(),
                 attempts: note.attempts,
-                advance: self.advance_to(place, place.saved.position),
+                advance: Advance { parked: Some(row), ..self.advance_to(place, place.saved.position) },
                 rows: vec![park::remove(&self.name, key, position)],
             };
             let mut parked = self.step(step).await?;

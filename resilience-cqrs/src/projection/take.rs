@@ -132,7 +132,7 @@ impl<S: EventStore, A: Apply<S>> ProjectionRunner<S, A> {
 
     pub(super) fn advance_to(&self, place: &Place, position: Position) -> Advance {
         let to = Checkpoint { position, ..place.saved };
-        Advance { key: self.checkpoint(), from: place.saved, to }
+        Advance { key: self.checkpoint(), from: place.saved, to, parked: None }
     }
 
     fn checkpoint(&self) -> Bytes {

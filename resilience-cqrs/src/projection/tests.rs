@@ -1,6 +1,7 @@
 mod partitions;
 mod reactions;
 mod rebuilds;
+mod replays;
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -193,9 +194,9 @@ async fn a_poison_event_parks_its_key_and_nothing_else_until_it_is_replayed_in_o
     // Not mended yet: the first of them fails again, and the order is kept.
     let again = running.replay("k").await.unwrap_err();
     assert!(matches!(&again, ReplayError::FailedAgain { position, events: 0, .. } if position.get() == 3), "{again:?}");
-    let (first, note) = park::first(&store, "balances@1", "k").await.unwrap().unwrap();
-    assert_eq!((first.get(), note.attempts), (3, 2));
-    assert_eq!(note.error, "invalid digit found in string");
+    let first = park::first(&store, "balances@1", "k").await.unwrap().unwrap();
+    assert_eq!((first.position.get(), first.note.attempts), (3, 2));
+    assert_eq!(first.note.error, "invalid digit found in string");
     balances.mended.store(true, Ordering::Relaxed);
     assert_eq!(running.replay("k").await, Ok(Replayed { events: 3 }));
     assert_eq!(row(&store, "balance", "k").await, Some(13));

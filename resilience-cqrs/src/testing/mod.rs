@@ -83,6 +83,8 @@
 mod app;
 mod fault;
 mod gate;
+#[cfg(test)]
+pub(crate) mod late;
 mod plan;
 mod rule;
 #[cfg(test)]

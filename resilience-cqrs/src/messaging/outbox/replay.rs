@@ -50,8 +50,10 @@ impl<S: EventStore, B: Bus> Relay<S, B> {
         place: &mut Place,
         done: &mut u64,
     ) -> Result<Option<Again>, Stumble> {
-        while let Some((number, note)) = self.parked.first(&self.store, key).await? {
-            let (position, note) = (Position::new(number), Note::decode(&note));
+        while let Some((number, row)) = self.parked.first(&self.store, key).await? {
+            let (position, note) = (Position::new(number), Note::decode(&row));
+            // None of this moves the checkpoint, so an attempt whose answer was lost is kept from a late commit by its row.
+            let fenced = self.fenced(place).require(self.parked.is_still(key, number, row));
             let before = Position::new(number.saturating_sub(1));
             let page = self.store.read(before, &Query::all(), 1).await?;
             let Some(event) = page.events.first().filter(|event| event.position == position) else {
@@ -71,13 +73,13 @@ impl<S: EventStore, B: Bus> Relay<S, B> {
                 if let Some(error) = failed {
                     let note = Note::failed(note.attempts.saturating_add(1), &error);
                     let again = self.parked.put(key, number, note.encode());
-                    self.append(self.fenced(place).row(again)).await?;
+                    self.append(fenced.row(again)).await?;
                     self.tell_parked(task, &note);
                     return Ok(Some(Again::Failed(position, error)));
                 }
             }
             let prune = task.and_then(|task| task.row).map(|mark| self.outbox.prune(&mark));
-            let taken = self.fenced(place).row(self.parked.delete(key, number)).rows(prune);
+            let taken = fenced.row(self.parked.delete(key, number)).rows(prune);
             self.append(taken).await?;
             *done += 1;
             if let Some(left) = place.parked.get_mut(key) {

@@ -88,7 +88,7 @@ async fn an_effect_that_fails_now_and_then_is_tried_again_before_its_key_is_park
     assert_eq!(running.status().parked, [("down".into(), 2)].into());
     let of = |made: &[String], key: &str| made.iter().filter(|made| *made == key).count();
     assert_eq!([1, 2, 3, 4].map(|n| of(&calls.made(), &format!("calls:{n}"))), [5, 5, 1, 0]);
-    let (_, note) = park::first(&store, "calls", "down").await.unwrap().unwrap();
+    let note = park::first(&store, "calls", "down").await.unwrap().unwrap().note;
     assert_eq!((note.attempts, note.error.as_str()), (5, "not now"));
     calls.fail("down", 0);
     // Replayed under the same key, in order.
