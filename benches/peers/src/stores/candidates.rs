@@ -44,6 +44,7 @@ pub const APPENDS: &[Candidate] = &[
     own("SqliteStore, command on a kept state", "sqlite-kept", true),
     own("SqliteStore, append unless its own tag has news (DCB)", "sqlite-tagged", true),
     own("SqliteStore, decision on a tag of its own (DCB)", "sqlite-decision", true),
+    own("RedbStore, append with expected version", "redb-append", true),
     own("umadb-core, append unless its own tag has news (DCB)", "umadb", false),
     own("umadb-core, the same with a page cache of 256 MB", "umadb-cached", false),
     cqrs_es(RIVAL, &[]),

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::loads::From;
 use super::ours::Work;
 use super::sample::Load;
-use super::{catch_up, file, rusqlite_floor, sqlite, umadb};
+use super::{catch_up, file, redb, rusqlite_floor, sqlite, umadb};
 
 /// One sample of one store.
 #[derive(Debug, Parser)]
@@ -35,6 +35,7 @@ enum Subject {
     Rusqlite,
     Umadb,
     UmadbCached,
+    RedbAppend,
     SqliteAppend,
     SqliteRead,
     SqliteKept,
@@ -62,6 +63,7 @@ async fn sample(child: &Child) -> Result<String, String> {
         Subject::Rusqlite => json(rusqlite_floor::sample(dir, load).await?),
         Subject::Umadb => json(umadb::sample(dir, load, 0).await?),
         Subject::UmadbCached => json(umadb::sample(dir, load, 256).await?),
+        Subject::RedbAppend => json(redb::sample(dir, load, Work::Append).await?),
         Subject::SqliteAppend => json(sqlite::sample(dir, load, Work::Append).await?),
         Subject::SqliteRead => json(sqlite::sample(dir, load, Work::Read).await?),
         Subject::SqliteKept => json(sqlite::sample(dir, load, Work::Kept).await?),
@@ -79,6 +81,7 @@ async fn held(child: &Child) -> Result<String, String> {
         Subject::File => json(file::held(&child.dir)?),
         Subject::Rusqlite => json(rusqlite_floor::held(&child.dir)?),
         Subject::Umadb | Subject::UmadbCached => json(umadb::held(&child.dir)?),
+        Subject::RedbAppend => json(redb::held(&child.dir).await?),
         _ => json(sqlite::held(&child.dir).await?),
     }
 }

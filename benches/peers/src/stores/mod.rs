@@ -12,6 +12,7 @@ mod domain;
 mod file;
 mod loads;
 mod ours;
+mod redb;
 mod report;
 mod rusqlite_floor;
 mod sample;

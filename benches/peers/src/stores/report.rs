@@ -26,7 +26,7 @@ pub fn text(tables: &Tables<'_>, options: &Stores) -> String {
 }
 
 fn header(tables: &Tables<'_>, options: &Stores) -> Header {
-    let own = ["resilience-cqrs", "rusqlite", "libsqlite3-sys", "tokio", "umadb-core"];
+    let own = ["resilience-cqrs", "rusqlite", "libsqlite3-sys", "redb", "tokio", "umadb-core"];
     let theirs = ["cqrs-es", "sqlite-es", "sqlx-sqlite", "libsqlite3-sys", "tokio"];
     let samples = tables.appends.iter().flatten().chain(tables.loads).flat_map(|row| &row.samples);
     let mut shares: Vec<f64> = samples.map(|sample| sample.foreign).collect();
