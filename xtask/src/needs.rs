@@ -19,6 +19,7 @@ struct Need {
 const NEEDS: &[Need] = &[
     Need { binary: "cc", package: "build-essential", used_by: "the bundled SQLite" },
     Need { binary: "initdb", package: "postgresql-15", used_by: "the tests of the PostgreSQL engine" },
+    Need { binary: "nats-server", package: "nats-server", used_by: "the tests of the bus on NATS" },
 ];
 
 /// Where Debian keeps programs that are not on the `PATH`, a directory a version.
@@ -130,8 +131,8 @@ mod tests {
 
     #[test]
     fn a_plea_names_the_binary_and_the_package() {
-        let plea = plea(&Need { binary: "nats-server", package: "nats-server-pkg", used_by: "a test" });
-        assert!(plea.contains("`nats-server`") && plea.contains("nats-server-pkg"), "{plea}");
+        let plea = plea(&Need { binary: "brokerd", package: "brokerd-pkg", used_by: "a test" });
+        assert!(plea.contains("`brokerd`") && plea.contains("brokerd-pkg"), "{plea}");
     }
 
     #[test]

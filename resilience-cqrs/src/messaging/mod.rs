@@ -14,6 +14,8 @@
 //! |---|---|
 //! | [`Bus`] | carries a [`Message`] to every group that has subscribed, to one consumer of a queue, or there and back |
 //! | [`MemoryBus`] | does so within one process, as fast and as durable as that |
+//! | `nats::NatsBus` | does so between programs, on NATS JetStream (feature `nats`) |
+//! | [`AnyBus`] | is the one that an address names, where the bus is a setting |
 //! | [`outbox`] | sends what a log says is to be sent, under ids that stay the same |
 //! | [`consumer`] | handles what comes, tries again, and lays aside what nobody can handle, as dead letters |
 //! | [`Inbox`] | lets a message that comes five times take effect once |
@@ -86,6 +88,7 @@
 //! Sizes are in [`limits`]. Order is per key, not between keys, and not between subjects of different groups. A duplicate
 //! that comes after the bus's window is delivered; an [`Inbox`] knows it.
 
+mod any;
 mod bus;
 mod codec;
 pub mod conformance;
@@ -97,6 +100,8 @@ mod inbox;
 pub mod limits;
 mod memory;
 mod message;
+#[cfg(feature = "nats")]
+pub mod nats;
 pub mod outbox;
 mod service;
 mod shelf;
@@ -104,6 +109,7 @@ mod subject;
 #[cfg(test)]
 mod tests;
 
+pub use self::any::{AnyBus, AnyRequests, AnySubscription, BusAddressError};
 pub use self::bus::{Bus, Requests, Sent, Subscribe, Subscription};
 pub use self::consumer::{AfterDeath, ByHandling, Consumer, ConsumerHandle, Poison};
 pub use self::dead::{DeadLetter, DeadLetterError, DeadLetters};

@@ -1,0 +1,158 @@
+//! Several programs, and servers that are not as they should be.
+
+use std::num::NonZeroU32;
+use std::pin::pin;
+use std::time::Duration;
+
+use futures::future::{Either, select};
+use resilience_core::time::SharedTimer;
+use resilience_core::{AsRejected as _, Reason};
+use resilience_cqrs::messaging::{AnyBus, Bus, BusError, Message, Subscribe, Subscription};
+
+use super::carrier::{builder, run};
+
+async fn nothing(subscription: &mut impl Subscription) {
+    let timer = SharedTimer::default();
+    if let Either::Left((delivery, _)) =
+        select(pin!(subscription.next()), pin!(timer.sleep(Duration::from_millis(300)))).await
+    {
+        panic!("{delivery:?} should not have come");
+    }
+}
+
+#[test]
+fn a_key_has_one_message_under_way_in_all_programs_together() {
+    run(async |server| {
+        let (one, two) = (builder(&server).open().await.unwrap(), builder(&server).open().await.unwrap());
+        let to = Subscribe::group("g", "a");
+        let (mut here, mut there) = (one.subscribe(to.clone()).await.unwrap(), two.subscribe(to).await.unwrap());
+        for n in 0..3 {
+            one.publish(Message::new(format!("m{n}"), "a", "").with_key("k")).await.unwrap();
+        }
+        let first = here.next().await.unwrap();
+        nothing(&mut there).await;
+        nothing(&mut here).await;
+        // Held back, it still holds up the others.
+        first.retry_in(Duration::from_millis(500)).await.unwrap();
+        nothing(&mut there).await;
+        for n in 0..3 {
+            let next = select(pin!(here.next()), pin!(there.next())).await.factor_first().0.unwrap();
+            assert_eq!(next.message.id.as_str(), format!("m{n}"));
+            assert_eq!(next.attempt, if n == 0 { 2 } else { 1 });
+            nothing(&mut there).await;
+            nothing(&mut here).await;
+            next.ack().await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_message_published_twice_is_delivered_once_within_the_window_by_any_program() {
+    run(async |mut server| {
+        let timer = SharedTimer::default();
+        let open = || builder(&server).duplicate_window(Duration::from_secs(2)).open();
+        let (one, two) = (open().await.unwrap(), open().await.unwrap());
+        let mut group = one.subscribe(Subscribe::group("g", "a")).await.unwrap();
+        let message = Message::new("twice", "a", "");
+        assert!(!one.publish(message.clone()).await.unwrap().duplicate);
+        assert!(two.publish(message.clone()).await.unwrap().duplicate);
+        let since = timer.now();
+        group.next().await.unwrap().ack().await.unwrap();
+        nothing(&mut group).await;
+        timer.sleep_until(since + Duration::from_secs(5)).await;
+        // After the window only an inbox knows it.
+        assert!(!two.publish(message).await.unwrap().duplicate);
+        group.next().await.unwrap().ack().await.unwrap();
+        server.kill().unwrap();
+    });
+}
+
+#[test]
+fn a_delivery_whose_time_is_over_has_no_say_in_the_one_that_follows() {
+    run(async |server| {
+        let bus = builder(&server).open().await.unwrap();
+        let to = Subscribe::queue("q").ack_wait(Duration::from_millis(500)).in_flight(NonZeroU32::MIN);
+        let mut queue = bus.subscribe(to).await.unwrap();
+        for n in 1..=2 {
+            bus.send(Message::new(format!("m{n}"), "q", "").with_key("k")).await.unwrap();
+        }
+        let hung = queue.next().await.unwrap();
+        let again = queue.next().await.unwrap();
+        assert_eq!((again.message.id.as_str(), again.attempt), ("m1", 2));
+        // Taken for an ack, it would let the second one go while the first one is in somebody's hands.
+        assert!(matches!(hung.ack().await, Err(BusError::Late)));
+        nothing(&mut queue).await;
+    });
+}
+
+#[test]
+fn what_is_not_as_asked_is_named() {
+    run(async |server| {
+        let bus = builder(&server).open().await.unwrap();
+        let other = builder(&server).duplicate_window(Duration::from_secs(30)).open().await.unwrap_err();
+        let text = other.to_string();
+        assert!(matches!(other, BusError::Mismatch { field: "duplicate_window", .. }), "{text}");
+        assert!(text.contains("30s") && text.contains("120s") && text.contains("test_2ebus-topics"), "{text}");
+        // Programs that spread keys otherwise would each hear half of them twice.
+        let _group = bus.subscribe(Subscribe::group("g", "a")).await.unwrap();
+        let other = builder(&server).key_lanes(8).open().await.unwrap();
+        let refused = other.subscribe(Subscribe::group("g", "a")).await;
+        assert!(matches!(refused, Err(BusError::Refused { .. })), "{refused:?}");
+        for lanes in [0, 3, 128] {
+            assert!(matches!(builder(&server).key_lanes(lanes).open().await, Err(BusError::Invalid(_))));
+        }
+    });
+}
+
+#[test]
+fn what_has_no_room_is_refused_and_nothing_is_dropped_for_it() {
+    run(async |server| {
+        let bus = builder(&server).max_messages(2).open().await.unwrap();
+        for n in 1..=2 {
+            bus.send(Message::new(format!("m{n}"), "q", "").with_key("k")).await.unwrap();
+        }
+        let refused = bus.send(Message::new("m3", "q", "").with_key("k")).await.unwrap_err();
+        assert!(
+            matches!(refused.as_rejected().map(|rejected| rejected.reason()), Some(Reason::Full { .. })),
+            "{refused}"
+        );
+        let mut queue = bus.subscribe(Subscribe::queue("q")).await.unwrap();
+        queue.next().await.unwrap().ack().await.unwrap();
+        bus.send(Message::new("m3", "q", "").with_key("k")).await.unwrap();
+        for n in 2..=3 {
+            let delivery = queue.next().await.unwrap();
+            assert_eq!(delivery.message.id.as_str(), format!("m{n}"));
+            delivery.ack().await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_bus_is_a_setting() {
+    run(async |server| {
+        for address in ["memory:".to_owned(), format!("{}?prefix=shop", server.url())] {
+            let bus = AnyBus::open(&address).await.unwrap();
+            let mut queue = bus.subscribe(Subscribe::queue("q")).await.unwrap();
+            bus.send(Message::new("m1", "q", "")).await.unwrap();
+            queue.next().await.unwrap().ack().await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn what_was_fetched_ahead_is_given_back_when_nobody_here_wants_it() {
+    run(async |server| {
+        let (one, two) = (builder(&server).open().await.unwrap(), builder(&server).open().await.unwrap());
+        let to = Subscribe::group("g", "a").ack_wait(Duration::from_secs(2));
+        let mut here = one.subscribe(to.clone()).await.unwrap();
+        // It has asked for messages, and then has other things to do.
+        nothing(&mut here).await;
+        one.publish(Message::new("m", "a", "").with_key("k")).await.unwrap();
+        let mut there = two.subscribe(to).await.unwrap();
+        let timer = SharedTimer::default();
+        let next = select(pin!(there.next()), pin!(timer.sleep(Duration::from_secs(8)))).await;
+        let Either::Left((delivery, _)) = next else { panic!("it stays where nobody takes it") };
+        delivery.unwrap().ack().await.unwrap();
+        drop(here);
+    });
+}

@@ -1,0 +1,151 @@
+//! The server is killed, and comes back.
+
+use std::collections::HashMap;
+use std::pin::pin;
+use std::time::Duration;
+
+use futures::future::{Either, join3, select};
+use resilience_core::time::SharedTimer;
+use resilience_core::{AsRejected as _, Reason};
+use resilience_cqrs::messaging::nats::NatsBus;
+use resilience_cqrs::messaging::{Bus, BusError, Inbox, Message, Outgoing, Relay, Subscribe, Subscription};
+use resilience_cqrs::{Append, EventStore, Expected, MemoryStore, NewEvent, Query, StreamId, Version};
+
+use super::carrier::{builder, run};
+
+const KEYS: usize = 5;
+const EACH: usize = 40;
+
+/// Sends it until it is taken, as a relay does.
+async fn publish(bus: &NatsBus, message: Message) {
+    while let Err(error) = bus.publish(message.clone()).await {
+        assert!(error.is_retryable(), "{error}");
+        SharedTimer::default().sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Appends what comes, once, until all has come.
+async fn consume(bus: &NatsBus, store: &MemoryStore) {
+    let to = Subscribe::group("billing", "orders.>").ack_wait(Duration::from_secs(2));
+    let (mut subscription, inbox) = (bus.subscribe(to).await.unwrap(), Inbox::new(store.clone(), "billing"));
+    let timer = SharedTimer::default();
+    while store.head().get() < (KEYS * EACH) as u64 {
+        let next = select(pin!(subscription.next()), pin!(timer.sleep(Duration::from_millis(100))));
+        let delivery = match next.await {
+            Either::Left((delivery, _)) => delivery.unwrap(),
+            Either::Right(_) => continue,
+        };
+        let message = &delivery.message;
+        let effect = NewEvent::new("Billed", message.payload().clone());
+        let effect = Append::new().events(message.key().unwrap(), Expected::Any, [effect]);
+        inbox.append(message, effect).await.unwrap();
+        // Refused or in doubt while the server is down: then it comes again.
+        let _ = delivery.ack().await;
+    }
+}
+
+async fn payloads(store: &MemoryStore, stream: &str) -> Vec<String> {
+    let events = store.read_stream(&StreamId::from(stream), Version::ZERO, 1_000).await.unwrap();
+    events.iter().map(|event| String::from_utf8_lossy(&event.payload).into_owned()).collect()
+}
+
+#[test]
+fn a_server_that_is_killed_loses_nothing_keeps_the_order_of_keys_and_doubles_no_effect() {
+    // Scenario 42: two programs consume, one publishes, and the server is killed in mid-run, three times. What was
+    // acknowledged to the publisher takes effect once, in the order of its key.
+    run(async |mut server| {
+        let (one, two, sender) = (builder(&server), builder(&server), builder(&server));
+        let (one, two) = (one.open().await.unwrap(), two.open().await.unwrap());
+        let sender = sender.answer_within(Duration::from_millis(500)).open().await.unwrap();
+        let store = MemoryStore::new();
+        // The group is there before anything is published.
+        drop(one.subscribe(Subscribe::group("billing", "orders.>").ack_wait(Duration::from_secs(2))).await.unwrap());
+        let publishes = async {
+            for n in 0..EACH {
+                for key in 0..KEYS {
+                    let message = Message::new(format!("{key}-{n}"), "orders.placed", n.to_string());
+                    publish(&sender, message.with_key(format!("order-{key}"))).await;
+                }
+                if [10, 20, 30].contains(&n) {
+                    server.restart().unwrap();
+                }
+            }
+        };
+        let all = join3(publishes, consume(&one, &store), consume(&two, &store));
+        let patience = SharedTimer::default();
+        if let Either::Right(_) = select(pin!(all), pin!(patience.sleep(Duration::from_secs(60)))).await {
+            panic!("{} of {} have come", store.head().get(), KEYS * EACH);
+        }
+        let wanted: Vec<String> = (0..EACH).map(|n| n.to_string()).collect();
+        for key in 0..KEYS {
+            assert_eq!(payloads(&store, &format!("order-{key}")).await, wanted, "of key {key}");
+        }
+    });
+}
+
+#[test]
+fn what_is_published_while_the_server_is_down_waits_and_is_refused_in_time() {
+    run(async |mut server| {
+        let bus = builder(&server).answer_within(Duration::from_millis(300)).open().await.unwrap();
+        let timer = SharedTimer::default();
+        let mut group = bus.subscribe(Subscribe::group("g", "a")).await.unwrap();
+        server.kill().unwrap();
+        while bus.is_connected() {
+            timer.sleep(Duration::from_millis(5)).await;
+        }
+        let before = timer.now();
+        let refused = bus.publish(Message::new("m1", "a", "")).await.unwrap_err();
+        let took = timer.now() - before;
+        assert_eq!(refused.as_rejected().map(|rejected| rejected.reason()), Some(Reason::NoEndpoint));
+        assert!(took >= Duration::from_millis(290) && took < Duration::from_secs(3), "{took:?}");
+        server.restart().unwrap();
+        // Nothing of it was kept on this side and sent after all; the subscription goes on by itself.
+        while let Err(error) = bus.publish(Message::new("m2", "a", "")).await {
+            assert!(matches!(error, BusError::Rejected(_)), "{error}");
+        }
+        let delivery = group.next().await.unwrap();
+        assert_eq!(delivery.message.id.as_str(), "m2");
+        delivery.ack().await.unwrap();
+    });
+}
+
+#[test]
+fn a_relay_whose_server_is_down_holds_up_no_append_and_then_sends_all_in_order() {
+    // Scenario 43: the broker is down for a while. Scenario 42: the relay died after it had sent the first message and
+    // before it could note it, so it sends it again, under the same id.
+    run(async |mut server| {
+        let bus = builder(&server).answer_within(Duration::from_millis(200)).open().await.unwrap();
+        let (store, timer) = (MemoryStore::new(), SharedTimer::default());
+        let mut group = bus.subscribe(Subscribe::group("g", "orders.>")).await.unwrap();
+        let sent_before = Message::new("shop-1", "orders.placed", "0").with_key("order-0");
+        assert!(!bus.publish(sent_before).await.unwrap().duplicate);
+        server.kill().unwrap();
+        let relay = Relay::builder(store.clone(), bus.clone(), "shop")
+            .events(Query::types(["Placed"]), |event| Ok(Some(Outgoing::new("orders.placed", event.payload.clone()))))
+            .start()
+            .unwrap();
+        let before = timer.now();
+        for n in 0..100 {
+            let placed = NewEvent::new("Placed", n.to_string());
+            store.append(Append::new().events(format!("order-{}", n % 4), Expected::Any, [placed])).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        assert!(timer.now() - before < Duration::from_secs(2), "appends do not wait for the server");
+        // Long enough for the relay to have tried.
+        timer.sleep(Duration::from_millis(600)).await;
+        assert_eq!(relay.status().position.get(), 0, "nothing counts as sent that was not");
+        server.restart().unwrap();
+        let mut last: HashMap<String, u64> = HashMap::new();
+        for nth in 0..100 {
+            let delivery = group.next().await.unwrap();
+            let message = &delivery.message;
+            let n: u64 = std::str::from_utf8(message.payload()).unwrap().parse().unwrap();
+            assert_eq!(message.id.as_str(), format!("shop-{}", n + 1), "delivery {nth}");
+            let before = last.insert(message.key().unwrap().to_owned(), n);
+            assert_eq!(before.map_or(n % 4, |before| before + 4), n, "out of order, or twice");
+            delivery.ack().await.unwrap();
+        }
+        relay.at_least(store.head(), Duration::from_secs(10)).await.unwrap();
+        relay.stop().await.unwrap();
+    });
+}
