@@ -112,6 +112,10 @@ pub(crate) struct RunArgs {
     /// for the run, and killed as the services are; or the `postgres://` address of one that runs.
     #[arg(long, value_name = "STORE", default_value = "sqlite", value_parser = store)]
     pub(crate) store: StoreArg,
+    /// By which bus shipping hears of completed orders and tells their customers: `nats`, a JetStream server that is started
+    /// for the run, and killed as the services are; or the `nats://` address of one that runs. Without it, nobody is told.
+    #[arg(long, value_name = "BUS", value_parser = bus)]
+    pub(crate) bus: Option<BusArg>,
     /// Port of the gateway on the loopback interface; 0 takes any free one.
     #[arg(long, default_value_t = 0, value_name = "PORT")]
     pub(crate) port: u16,
@@ -129,6 +133,15 @@ pub(crate) enum StoreArg {
     Sqlite,
     /// A server of the run's own.
     Postgres,
+    /// A server at this address.
+    Server(String),
+}
+
+/// Which bus.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum BusArg {
+    /// A server of the run's own.
+    Nats,
     /// A server at this address.
     Server(String),
 }
@@ -163,6 +176,14 @@ fn store(text: &str) -> Result<StoreArg, String> {
         "postgres" => Ok(StoreArg::Postgres),
         url if url.starts_with("postgres://") || url.starts_with("postgresql://") => Ok(StoreArg::Server(url.into())),
         _ => Err("must be sqlite, postgres or an address that begins with postgres://".into()),
+    }
+}
+
+fn bus(text: &str) -> Result<BusArg, String> {
+    match text {
+        "nats" => Ok(BusArg::Nats),
+        url if url.starts_with("nats://") => Ok(BusArg::Server(url.into())),
+        _ => Err("must be nats or an address that begins with nats://".into()),
     }
 }
 

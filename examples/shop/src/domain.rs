@@ -120,11 +120,13 @@ pub(crate) enum Victim {
     Shipping,
     /// The database of a run with `--store postgres`.
     Postgres,
+    /// The bus of a run with `--bus nats`.
+    Nats,
 }
 
 impl Victim {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Inventory, Self::Payments, Self::Shipping, Self::Orders, Self::Gateway, Self::Postgres];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Inventory, Self::Payments, Self::Shipping, Self::Orders, Self::Gateway, Self::Postgres, Self::Nats];
 
     /// The service, if it is one.
     pub(crate) const fn service(self) -> Option<ServiceName> {
@@ -134,13 +136,14 @@ impl Victim {
             Self::Inventory => Some(ServiceName::Inventory),
             Self::Payments => Some(ServiceName::Payments),
             Self::Shipping => Some(ServiceName::Shipping),
-            Self::Postgres => None,
+            Self::Postgres | Self::Nats => None,
         }
     }
 
     pub(crate) const fn as_str(self) -> &'static str {
         match self.service() {
             Some(service) => service.as_str(),
+            None if matches!(self, Self::Nats) => "nats",
             None => "postgres",
         }
     }

@@ -1,9 +1,11 @@
-//! Where the order book and the checkouts are kept: files of the run's directory, or a server.
+//! Where the order book and the checkouts are kept (files of the run's directory, or a server), and by which bus others
+//! hear of orders, if there is one.
 
 use std::path::Path;
 use std::time::Duration;
 
 use resilience_core::time::{SharedTimer, WallTime};
+use resilience_cqrs::messaging::nats::NatsBus;
 use resilience_cqrs::{AnyStore, Append, BoxError, EventStore, Expected, NewEvent, Position, Query, Recorded};
 use serde::{Deserialize, Serialize};
 
@@ -15,33 +17,53 @@ const FILE: &str = "stores.json";
 /// Longest time a server may be away when a process opens its log.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// The addresses of the two logs that the orders service writes.
+/// The addresses of the two logs that the orders service writes, and of the bus.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Stores {
     pub(crate) orders: String,
     /// A log of its own, since every unfinished saga in it belongs to the engine.
     pub(crate) checkouts: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) bus: Option<BusAt>,
+}
+
+/// A bus, and what tells this run's messages from another's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct BusAt {
+    pub(crate) url: String,
+    pub(crate) prefix: String,
 }
 
 impl Stores {
+    /// Files of the run's directory, wherever that is moved to.
+    pub(crate) fn in_files() -> Self {
+        Self { orders: "sqlite:orders.db".into(), checkouts: "sqlite:checkouts.db".into(), bus: None }
+    }
+
+    fn resolved(self, dir: &Path) -> Self {
+        let resolve = |address: String| match file(&address) {
+            Some(path) => format!("sqlite:{}", dir.join(path).display()),
+            None => address,
+        };
+        Self { orders: resolve(self.orders), checkouts: resolve(self.checkouts), bus: self.bus }
+    }
+
     /// Schemas of the database at `url` that no other run has.
     pub(crate) fn on_server(url: &str, now: WallTime) -> Self {
         let option = if url.contains('?') { '&' } else { '?' };
         let schema = |log: &str| format!("{url}{option}schema=shop_{}_{log}", now.as_unix_millis());
-        Self { orders: schema("orders"), checkouts: schema("checkouts") }
+        Self { orders: schema("orders"), checkouts: schema("checkouts"), bus: None }
     }
 
     /// What the run in `dir` uses.
     pub(crate) fn of(dir: &Path) -> Result<Self, Problem> {
         let path = dir.join(FILE);
-        match std::fs::read(&path) {
-            Ok(text) => serde_json::from_slice(&text).map_err(|why| Problem::file("use", &path, why)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self {
-                orders: format!("sqlite:{}", dir.join("orders.db").display()),
-                checkouts: format!("sqlite:{}", dir.join("checkouts.db").display()),
-            }),
-            Err(error) => Err(Problem::file("read", &path, error)),
-        }
+        let stores = match std::fs::read(&path) {
+            Ok(text) => serde_json::from_slice(&text).map_err(|why| Problem::file("use", &path, why))?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Self::in_files(),
+            Err(error) => return Err(Problem::file("read", &path, error)),
+        };
+        Ok(stores.resolved(dir))
     }
 
     pub(crate) fn write(&self, dir: &Path) -> Result<(), Problem> {
@@ -55,8 +77,7 @@ impl Stores {
 /// started for the run ends with it.
 pub(crate) async fn bring_home(dir: &Path) -> Result<(), Problem> {
     let server = Stores::of(dir)?;
-    let named = dir.join(FILE);
-    std::fs::rename(&named, named.with_extension("was.json")).map_err(|why| Problem::file("rename", &named, why))?;
+    Stores { bus: server.bus, ..Stores::in_files() }.write(dir)?;
     let here = Stores::of(dir)?;
     for (from, to) in [(server.orders, here.orders), (server.checkouts, here.checkouts)] {
         let copied = copy(&open(&from).await?, &open(&to).await?).await;
@@ -115,6 +136,19 @@ pub(crate) async fn open(address: &str) -> Result<AnyStore, Problem> {
     }
 }
 
+/// Joins the bus, which is waited for like a server.
+pub(crate) async fn bus(at: &BusAt) -> Result<NatsBus, Problem> {
+    let timer = SharedTimer::default();
+    let until = timer.now() + PATIENCE;
+    loop {
+        match NatsBus::builder(&*at.url).prefix(&*at.prefix).open().await {
+            Ok(bus) => return Ok(bus),
+            Err(why) if timer.now() >= until => return Err(Problem::new(format!("cannot join the bus: {why}"))),
+            Err(_) => timer.sleep(Duration::from_millis(200)).await,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -129,5 +163,7 @@ mod tests {
         assert_eq!(shown(&there.checkouts), "the schema shop_7_checkouts");
         there.write(dir.path()).unwrap();
         assert_eq!(Stores::of(dir.path()).unwrap(), there);
+        Stores::in_files().write(dir.path()).unwrap();
+        assert_eq!(Stores::of(dir.path()).unwrap(), here);
     }
 }

@@ -11,6 +11,7 @@ use crate::generate::World;
 use crate::problem::Problem;
 use crate::runner::directory;
 use crate::services::orders::{Standing, records};
+use crate::stores::Stores;
 
 /// What was sent and promised, and what the five stores say became of it.
 #[derive(Debug, Default)]
@@ -29,6 +30,8 @@ pub(crate) struct Books {
     pub(super) accounts: Vec<Account>,
     pub(super) ledger: Vec<Entry>,
     pub(super) shipments: Vec<Shipment>,
+    /// The orders whose customers were told, in a run with a bus.
+    pub(super) notices: Option<Vec<String>>,
     /// The files and logs that were read.
     pub(super) files: Vec<String>,
     /// What is wrong with one of them, by its name.
@@ -154,6 +157,9 @@ impl Books {
         self.shipments = store.rows("SELECT order_id, customer, sku, qty FROM shipment", |row| {
             Ok(Shipment { order_id: row.get(0)?, customer: row.get(1)?, sku: row.get(2)?, qty: row.get(3)? })
         })?;
+        if Stores::of(dir)?.bus.is_some() {
+            self.notices = Some(store.rows("SELECT order_id FROM notice", |row| row.get(0))?);
+        }
         Ok(())
     }
 

@@ -56,7 +56,7 @@ impl Check {
 
 /// Every check.
 pub(super) fn all(books: &Books) -> Vec<Check> {
-    vec![
+    [
         intact(books),
         none_lost(books),
         none_invented(books),
@@ -70,6 +70,9 @@ pub(super) fn all(books: &Books) -> Vec<Check> {
         revenue_matches(books),
         shipped_once(books),
     ]
+    .into_iter()
+    .chain(books.notices.as_deref().map(|notices| told_once(books, notices)))
+    .collect()
 }
 
 fn intact(books: &Books) -> Check {
@@ -206,6 +209,23 @@ fn shipped_once(books: &Books) -> Check {
             let fine = kept.order.customer == line.customer;
             check.look(fine, || format!("{} went to {}", line.order_id, line.customer));
         }
+    }
+    check
+}
+
+fn told_once(books: &Books, notices: &[String]) -> Check {
+    let mut check = Check::new("told once", "the customer of a completed order was told once, no other");
+    let mut told: BTreeMap<&str, u64> = BTreeMap::new();
+    for order in notices {
+        *told.entry(order).or_default() += 1;
+    }
+    for (id, kept) in &books.orders {
+        let (found, due) =
+            (told.remove(id.as_str()).unwrap_or_default(), u64::from(kept.settlement == Settlement::Completed));
+        check.look(found == due, || format!("{id} ({}): told {found} times, {due} due", kept.settlement.label()));
+    }
+    for id in told.keys() {
+        check.look(false, || format!("{id} is in no orders store, and its customer was told"));
     }
     check
 }

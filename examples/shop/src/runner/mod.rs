@@ -22,10 +22,10 @@ use self::live::Live;
 pub(crate) use self::live::say;
 use self::load::Load;
 use self::sample::{EVERY, Sample, Sampler};
-use self::server::Server;
+use self::server::Servers;
 use self::supervisor::{Fleet, Spec};
 use crate::audit;
-use crate::cli::{RunArgs, StoreArg};
+use crate::cli::{BusArg, RunArgs, StoreArg};
 use crate::client::Client;
 use crate::domain::{Order, Victim};
 use crate::faults::{Change, Faults, Kill};
@@ -36,7 +36,7 @@ use crate::problem::Problem;
 use crate::report;
 use crate::services::interrupted;
 use crate::stats::Stats;
-use crate::stores::{self, Stores};
+use crate::stores;
 
 /// Bad lines of an orders file that are shown; the rest is counted.
 const BAD_SHOWN: usize = 20;
@@ -90,8 +90,10 @@ pub(crate) async fn run(args: RunArgs) -> Result<bool, Problem> {
     if let Some(count) = args.kills {
         faults.only_random_kills(count);
     }
-    let servers: &[Victim] = if args.store == StoreArg::Postgres { &[Victim::Postgres] } else { &[] };
-    faults.for_servers(servers);
+    let mut servers = Vec::new();
+    servers.extend((args.store == StoreArg::Postgres).then_some(Victim::Postgres));
+    servers.extend((args.bus == Some(BusArg::Nats)).then_some(Victim::Nats));
+    faults.for_servers(&servers);
     let policies = policies::load(args.policies.as_deref())?;
     let changes = changes(&faults, &policies)?;
     let (orders, bad_lines) = orders(&args)?;
@@ -112,17 +114,7 @@ pub(crate) async fn run(args: RunArgs) -> Result<bool, Problem> {
         dir.display()
     ));
 
-    let server = match &args.store {
-        StoreArg::Sqlite => None,
-        StoreArg::Postgres => Some(Server::start().await?),
-        StoreArg::Server(url) => {
-            Stores::on_server(url, SharedTimer::default().wall()).write(&dir)?;
-            None
-        }
-    };
-    if let Some(server) = &server {
-        Stores::on_server(server.url(), SharedTimer::default().wall()).write(&dir)?;
-    }
+    let servers = Servers::start(&args, &dir).await?;
     let endpoints = Endpoints::create(dir.join("endpoints"))?;
     let spec = Spec { dir: dir.clone(), endpoints: dir.join("endpoints"), faults, seed: args.seed, port: args.port };
     let fleet = tokio::select! {
@@ -131,7 +123,7 @@ pub(crate) async fn run(args: RunArgs) -> Result<bool, Problem> {
     };
     let client = Client::customer(&dir.join("endpoints"), &Stats::new())?;
     let load = Load::new(client, &dir.join("accepted.jsonl"), Duration::from_secs(args.patience))?;
-    let driven = drive(&args, orders.into(), (kills, changes, span), (&fleet, server.as_ref()), load, &dir).await;
+    let driven = drive(&args, orders.into(), (kills, changes, span), (&fleet, &servers), load, &dir).await;
     fleet.stop().await;
 
     let (record, samples) = driven?;
@@ -139,7 +131,7 @@ pub(crate) async fn run(args: RunArgs) -> Result<bool, Problem> {
     let record = RunRecord { bad_lines, ..record };
     directory::write_json(&dir.join("run.json"), &record)?;
     let clean = finish(&dir).await?;
-    if server.is_some() {
+    if args.store == StoreArg::Postgres {
         stores::bring_home(&dir).await?;
     }
     Ok(clean)
@@ -202,7 +194,7 @@ async fn drive(
     args: &RunArgs,
     orders: Arc<[Order]>,
     (kills, changes, span): (Vec<Kill>, Vec<(Change, String)>, Duration),
-    (fleet, server): (&Fleet, Option<&Server>),
+    (fleet, servers): (&Fleet, &Servers),
     load: Load,
     dir: &Path,
 ) -> Result<(RunRecord, Vec<Sample>), Problem> {
@@ -245,7 +237,7 @@ async fn drive(
                     // Not waited for: a process may be killed while another is being killed.
                     match kill.service.service() {
                         Some(service) => drop(fleet.kill(service, down)),
-                        None => server.into_iter().for_each(|server| server.kill(down)),
+                        None => servers.kill(kill.service, down),
                     }
                     record.kills.push(((timer.now() - started).as_secs_f64(), kill.service));
                     live.note(&format!("{:>6.1} s  SIGKILL {}", kill.at, kill.service));
@@ -269,7 +261,7 @@ async fn drive(
                 let kills_to_come = next_kill.is_some_and(|at| at <= started + span) || kills_under_way(&sample, &record);
                 if sending.is_finished() && !kills_to_come {
                     let sent = *sent_by.get_or_insert(timer.now());
-                    if settled(&sample) {
+                    if settled(&sample, args.bus.is_some()) {
                         break;
                     }
                     if timer.now() - sent > Duration::from_secs(args.patience) {
@@ -302,7 +294,8 @@ fn kills_under_way(sample: &Sample, record: &RunRecord) -> bool {
     (sample.kills as usize) < services.count()
 }
 
-/// Whether nothing is under way: every accepted order ended, and no saga runs.
-fn settled(sample: &Sample) -> bool {
-    sample.up == 5 && sample.in_flight == 0 && sample.completed + sample.cancelled >= sample.accepted
+/// Whether nothing is under way: every accepted order ended, no saga runs, and with a bus everybody was told.
+fn settled(sample: &Sample, bus: bool) -> bool {
+    let over = sample.up == 5 && sample.in_flight == 0 && sample.completed + sample.cancelled >= sample.accepted;
+    over && (!bus || sample.told >= sample.completed)
 }

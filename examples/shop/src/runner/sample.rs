@@ -34,6 +34,8 @@ pub(crate) struct Sample {
     pub(crate) cancelled: u64,
     /// Sagas under way.
     pub(crate) in_flight: u64,
+    /// Orders whose customers were told, in a run with a bus.
+    pub(crate) told: u64,
     /// Orders completed a second, over the last three seconds.
     pub(crate) goodput: f64,
     /// Milliseconds from an order's arrival to its acceptance, over the last three seconds.
@@ -172,6 +174,9 @@ impl Collected {
             for (policy, state) in &service.now.states {
                 sample.breakers.insert(policy.clone(), state.clone());
             }
+            if *name == ServiceName::Shipping {
+                sample.told = service.now.gauges.get("told").copied().unwrap_or_default().max(0) as u64;
+            }
             if *name == ServiceName::Orders {
                 // Read from the store when the service starts, so they survive its death.
                 let gauge = |what: &str| service.now.gauges.get(what).copied().unwrap_or_default().max(0) as u64;
@@ -184,6 +189,7 @@ impl Collected {
         if let Some(last) = self.samples.last() {
             // A process that just started and has not counted yet says nothing new.
             sample.completed = sample.completed.max(last.completed);
+            sample.told = sample.told.max(last.told);
             sample.cancelled = sample.cancelled.max(last.cancelled);
             sample.stock_outs = sample.stock_outs.max(last.stock_outs);
         }

@@ -3,6 +3,7 @@
 pub(crate) mod call;
 pub(crate) mod gateway;
 pub(crate) mod inventory;
+pub(crate) mod notices;
 pub(crate) mod orders;
 mod participant;
 pub(crate) mod payments;
@@ -22,6 +23,7 @@ use resilience_core::bulkhead::Bulkhead;
 use resilience_core::http::ExtractLayer;
 use resilience_core::time::SharedTimer;
 use resilience_core::{Error, LiftLayer, LowerLayer, http};
+use resilience_cqrs::messaging::consumer::ConsumerHandle;
 use resilience_saga::barrier;
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -36,6 +38,7 @@ use crate::generate::World;
 use crate::policies::Policies;
 use crate::problem::Problem;
 use crate::stats::Stats;
+use crate::stores;
 
 /// Longest time requests in progress are waited for after the order to stop.
 const GRACE: Duration = Duration::from_secs(5);
@@ -56,7 +59,17 @@ pub(crate) async fn run(name: ServiceName, args: ServiceArgs) -> Result<(), Prob
                 ServiceName::Payments => payments::routes(participant),
                 _ => shipping::routes(participant),
             };
+            let hearing = match stores::Stores::of(&args.dir)?.bus {
+                Some(bus) if name == ServiceName::Shipping => {
+                    let bus = stores::bus(&bus).await?;
+                    Some(notices::start(bus, store.clone(), policies.stats().clone(), &args.dir).await?)
+                }
+                _ => None,
+            };
             serve(name, listener, routes, policies, args.attached).await?;
+            if let Some(Err(error)) = futures::future::OptionFuture::from(hearing.map(ConsumerHandle::stop)).await {
+                tracing::warn!(%error, "the consumer had ended before");
+            }
             store.close();
             Ok(())
         }
@@ -80,6 +93,9 @@ fn open(name: ServiceName, args: &ServiceArgs) -> Result<Store, Problem> {
     };
     Store::open(&path, business, |tx| {
         barrier::create_table(tx)?;
+        if name == ServiceName::Shipping {
+            tx.execute_batch(notices::SCHEMA)?;
+        }
         match name {
             ServiceName::Inventory => inventory::fill(tx, &world.stock),
             ServiceName::Payments => payments::fill(tx, &world.accounts),

@@ -4,6 +4,7 @@
 //! dies between the two, the order is open in the book when the next one starts, which then starts its checkout; both
 //! are recognised by the order's id, so nothing happens twice.
 
+mod announce;
 mod book;
 mod checkout;
 pub(crate) mod records;
@@ -18,11 +19,13 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use resilience_core::time::{SharedTimer, WallTime};
+use resilience_cqrs::messaging::outbox::RelayHandle;
 use resilience_cqrs::{AnyStore, BoxError};
 use resilience_saga::{Engine, Outcome, Running, Saga};
 use serde_json::json;
 use tokio::net::TcpListener;
 
+pub(crate) use self::announce::COMPLETED;
 pub(crate) use self::book::Standing;
 use self::book::{Book, Entry, Happened, Placed};
 use self::checkout::Partners;
@@ -57,17 +60,19 @@ struct Desk {
     awaited: Arc<Mutex<HashSet<String>>>,
     stats: Stats,
     timer: SharedTimer,
+    /// Publishes for as long as it is held.
+    relay: Option<Arc<RelayHandle>>,
 }
 
 impl Desk {
     /// Opens the stores, takes over the checkouts the last process left, and starts those it had not come to start.
     async fn open(args: &ServiceArgs, partners: Partners, stats: Stats) -> Result<Self, Problem> {
-        let Stores { orders, checkouts } = Stores::of(&args.dir)?;
+        let Stores { orders, checkouts, bus } = Stores::of(&args.dir)?;
         let failed = |what: &str, log: &str, why: String| {
             Problem::new(format!("cannot {what} {}: {}", stores::shown(log), reason(&why)))
         };
-        let store = stores::open(&orders).await?;
-        let (book, open) = Book::open(store).await.map_err(|why| failed("read", &orders, why.to_string()))?;
+        let log = stores::open(&orders).await?;
+        let (book, open) = Book::open(log.clone()).await.map_err(|why| failed("read", &orders, why.to_string()))?;
         let checkout =
             checkout::definition().map_err(|why| Problem::new(format!("the checkout is ill-defined: {why}")))?;
         let store = stores::open(&checkouts).await?;
@@ -79,7 +84,15 @@ impl Desk {
             .start()
             .await
             .map_err(|why| failed("take over the sagas in", &checkouts, why.to_string()))?;
-        let desk = Self { book, engine, checkout, awaited: Arc::default(), stats, timer: SharedTimer::default() };
+        let relay = match bus {
+            Some(bus) => {
+                let relay = announce::start(log, stores::bus(&bus).await?, stats.clone());
+                Some(Arc::new(relay.map_err(|why| Problem::new(format!("cannot publish orders: {why}")))?))
+            }
+            None => None,
+        };
+        let awaited = Arc::default();
+        let desk = Self { book, engine, checkout, awaited, stats, timer: SharedTimer::default(), relay };
         for entry in &open {
             let started = desk.start(&entry.order, entry.placed_at).await;
             started.map_err(|why| failed("resume", &checkouts, why.to_string()))?;
@@ -129,6 +142,8 @@ impl Desk {
     }
 
     async fn close(self) {
+        // Published is what the next process finds published; it goes on from there.
+        drop(self.relay);
         if !self.engine.shutdown(GRACE).await {
             tracing::warn!("checkouts cut short; the next process takes them over");
         }

@@ -25,7 +25,7 @@ pub(crate) struct Records {
 
 /// Reads both logs to their ends, and has each checked for gaps.
 pub(crate) async fn read(dir: &Path) -> Result<Records, Problem> {
-    let Stores { orders, checkouts } = Stores::of(dir)?;
+    let Stores { orders, checkouts, .. } = Stores::of(dir)?;
     let mut records = Records { logs: [&orders, &checkouts].map(|log| name(log)).into(), ..Records::default() };
     let mut entries: BTreeMap<StreamId, Entry> = BTreeMap::new();
     let damage = each(&orders, |recorded| {
