@@ -1,49 +1,4 @@
-//! Reads from a standby, as far as it has come.
-//!
-//! A standby repeats the primary's log a moment later, so it can take reads off the primary that may be a moment old:
-//! catching up a projection, an export, a page of a history. It must not take those that may not, and "a moment" can be an
-//! hour. So each read says how new it must be, and goes to the standby only if that has come so far; if it has not, or
-//! does not answer, the primary is asked.
-//!
-//! ```no_run
-//! use resilience_cqrs::projection::{Projection, ProjectionRunner};
-//! use resilience_cqrs::{EventStore, Position, PostgresStore, Query};
-//!
-//! # async fn run(census: impl Projection) -> Result<(), Box<dyn std::error::Error>> {
-//! let store = PostgresStore::open("postgres://bank@primary/bank").await?;
-//! let replica = store.replica().open("postgres://bank@standby/bank")?;
-//! // Reads where the projection is behind come from the standby, its writes go to the primary.
-//! let running = ProjectionRunner::builder(replica.clone(), census).start();
-//! // Somebody comes with the position of their last write, and must find it.
-//! let page = replica.at_least(Position::new(4_711)).read(Position::ORIGIN, &Query::all(), 100).await?;
-//! # Ok(()) }
-//! ```
-//!
-//! # How new
-//!
-//! By default a read is at least as new as the [head](EventStore::head) this process knows of: it reads its own writes,
-//! and those it has heard of. [`at_least`](Replica::at_least) says otherwise. A page of the log is asked for less: its
-//! [`next`](Page::next) says how far it goes, so it may come from a standby that is behind, as long as that is past the
-//! page's beginning; a reader that goes by `next`, as it must, goes on with the primary where the standby ends.
-//!
-//! A standby shows no more than the primary has vouched for, so what was shown survives that another standby is promoted,
-//! if that is [synchronous](#when-the-primary-is-lost).
-//!
-//! # Defaults
-//!
-//! | setting | default | why |
-//! |---|---|---|
-//! | [`connections`](ReplicaBuilder::connections) | 4 | as the store's own readers |
-//! | [`patience`](ReplicaBuilder::patience) | 250 ms | longer than a page takes, shorter than anybody waits |
-//! | [`pause`](ReplicaBuilder::pause) | 1 s | a standby that does not answer costs one read a second its patience |
-//!
-//! # When the primary is lost
-//!
-//! A standby that is promoted (`SELECT pg_promote()`) is a primary: open a store on it, and everything goes on from what it
-//! has; checkpoints are in the same log and are as old as it is. What it has not received is lost, acknowledged or not,
-//! unless it was named in the primary's `synchronous_standby_names`: then each acknowledgement, and each barrier before
-//! something is shown, waits for the standby too. Readers outside the database may otherwise have seen positions that the
-//! new primary gives to other events. The old primary must not come back as one: whatever promotes has to see to that.
+//! Reads from a standby, as far as it has come: see [`Replica`].
 
 use std::fmt;
 use std::future::Future;
@@ -132,7 +87,52 @@ impl ReplicaBuilder {
     }
 }
 
-/// A store that reads from a standby where that is new enough; the [module](self) explains it.
+/// A store that reads from a standby where that is new enough.
+///
+/// A standby repeats the primary's log a moment later, so it can take reads off the primary that may be a moment old:
+/// catching up a projection, an export, a page of a history. It must not take those that may not, and "a moment" can be an
+/// hour. So each read says how new it must be, and goes to the standby only if that has come so far; if it has not, or
+/// does not answer, the primary is asked.
+///
+/// ```no_run
+/// use resilience_cqrs::projection::{Projection, ProjectionRunner};
+/// use resilience_cqrs::{EventStore, Position, PostgresStore, Query};
+///
+/// # async fn run(census: impl Projection) -> Result<(), Box<dyn std::error::Error>> {
+/// let store = PostgresStore::open("postgres://bank@primary/bank").await?;
+/// let replica = store.replica().open("postgres://bank@standby/bank")?;
+/// // Reads where the projection is behind come from the standby, its writes go to the primary.
+/// let running = ProjectionRunner::builder(replica.clone(), census).start();
+/// // Somebody comes with the position of their last write, and must find it.
+/// let page = replica.at_least(Position::new(4_711)).read(Position::ORIGIN, &Query::all(), 100).await?;
+/// # Ok(()) }
+/// ```
+///
+/// # How new
+///
+/// By default a read is at least as new as the [head](EventStore::head) this process knows of: it reads its own writes,
+/// and those it has heard of. [`at_least`](Replica::at_least) says otherwise. A page of the log is asked for less: its
+/// [`next`](Page::next) says how far it goes, so it may come from a standby that is behind, as long as that is past the
+/// page's beginning; a reader that goes by `next`, as it must, goes on with the primary where the standby ends.
+///
+/// A standby shows no more than the primary has vouched for, so what was shown survives that another standby is promoted,
+/// if that is [synchronous](#when-the-primary-is-lost).
+///
+/// # Defaults
+///
+/// | setting | default | why |
+/// |---|---|---|
+/// | [`connections`](ReplicaBuilder::connections) | 4 | as the store's own readers |
+/// | [`patience`](ReplicaBuilder::patience) | 250 ms | longer than a page takes, shorter than anybody waits |
+/// | [`pause`](ReplicaBuilder::pause) | 1 s | a standby that does not answer costs one read a second its patience |
+///
+/// # When the primary is lost
+///
+/// A standby that is promoted (`SELECT pg_promote()`) is a primary: open a store on it, and everything goes on from what it
+/// has; checkpoints are in the same log and are as old as it is. What it has not received is lost, acknowledged or not,
+/// unless it was named in the primary's `synchronous_standby_names`: then each acknowledgement, and each barrier before
+/// something is shown, waits for the standby too. Readers outside the database may otherwise have seen positions that the
+/// new primary gives to other events. The old primary must not come back as one: whatever promotes has to see to that.
 ///
 /// Appends go to the primary, and so does everything the standby cannot answer. Clones share connections and counts.
 #[derive(Clone)]
