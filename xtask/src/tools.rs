@@ -53,9 +53,10 @@ pub(crate) fn fuzz(targets: &[String], seconds: u32) -> Result<(), String> {
 }
 
 /// Each suite by its package, test and variable.
-const KILLS: [(&str, &str, &str); 3] = [
+const KILLS: [(&str, &str, &str); 4] = [
     ("resilience-cqrs", "crash", "CRASH_KILLS"),
     ("resilience-cqrs", "postgres", "POSTGRES_KILLS"),
+    ("resilience-cqrs", "postgres_kill", "POSTGRES_KILLS"),
     ("resilience-saga", "kill", "RESILIENCE_SAGA_KILLS"),
 ];
 
