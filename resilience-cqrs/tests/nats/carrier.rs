@@ -1,5 +1,10 @@
 //! A server, and a bus on it.
 
+use std::pin::pin;
+use std::time::Duration;
+
+use futures::future::{Either, select};
+use resilience_core::time::SharedTimer;
 use resilience_cqrs::messaging::conformance::Carrier;
 use resilience_cqrs::messaging::nats::{NatsBus, NatsBusBuilder};
 use testkit::nats::Nats;
@@ -23,4 +28,13 @@ pub(super) fn run(test: impl AsyncFnOnce(Nats)) {
 
 pub(super) fn builder(server: &Nats) -> NatsBusBuilder {
     NatsBus::builder(server.url()).prefix("test.bus").max_bytes(64 << 20)
+}
+
+/// What comes in that time, if anything does.
+pub(super) async fn within<F: Future>(time: Duration, work: F) -> Option<F::Output> {
+    let timer = SharedTimer::default();
+    match select(pin!(work), pin!(timer.sleep(time))).await {
+        Either::Left((output, _)) => Some(output),
+        Either::Right(_) => None,
+    }
 }

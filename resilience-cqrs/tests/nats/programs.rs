@@ -4,18 +4,15 @@ use std::num::NonZeroU32;
 use std::pin::pin;
 use std::time::Duration;
 
-use futures::future::{Either, select};
+use futures::future::select;
 use resilience_core::time::SharedTimer;
 use resilience_core::{AsRejected as _, Reason};
 use resilience_cqrs::messaging::{AnyBus, Bus, BusError, Message, Subscribe, Subscription};
 
-use super::carrier::{builder, run};
+use super::carrier::{builder, run, within};
 
 async fn nothing(subscription: &mut impl Subscription) {
-    let timer = SharedTimer::default();
-    if let Either::Left((delivery, _)) =
-        select(pin!(subscription.next()), pin!(timer.sleep(Duration::from_millis(300)))).await
-    {
+    if let Some(delivery) = within(Duration::from_millis(300), subscription.next()).await {
         panic!("{delivery:?} should not have come");
     }
 }
@@ -149,9 +146,8 @@ fn what_was_fetched_ahead_is_given_back_when_nobody_here_wants_it() {
         nothing(&mut here).await;
         one.publish(Message::new("m", "a", "").with_key("k")).await.unwrap();
         let mut there = two.subscribe(to).await.unwrap();
-        let timer = SharedTimer::default();
-        let next = select(pin!(there.next()), pin!(timer.sleep(Duration::from_secs(8)))).await;
-        let Either::Left((delivery, _)) = next else { panic!("it stays where nobody takes it") };
+        let next = within(Duration::from_secs(8), there.next()).await;
+        let delivery = next.expect("it does not stay where nobody takes it");
         delivery.unwrap().ack().await.unwrap();
         drop(here);
     });

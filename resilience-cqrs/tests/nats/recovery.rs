@@ -1,17 +1,16 @@
 //! The server is killed, and comes back.
 
 use std::collections::HashMap;
-use std::pin::pin;
 use std::time::Duration;
 
-use futures::future::{Either, join3, select};
+use futures::future::join3;
 use resilience_core::time::SharedTimer;
 use resilience_core::{AsRejected as _, Reason};
 use resilience_cqrs::messaging::nats::NatsBus;
 use resilience_cqrs::messaging::{Bus, BusError, Inbox, Message, Outgoing, Relay, Subscribe, Subscription};
-use resilience_cqrs::{Append, EventStore, Expected, MemoryStore, NewEvent, Query, StreamId, Version};
+use resilience_cqrs::{Append, EventStore, Expected, MemoryStore, NewEvent, Query, Version};
 
-use super::carrier::{builder, run};
+use super::carrier::{builder, run, within};
 
 const KEYS: usize = 5;
 const EACH: usize = 40;
@@ -28,13 +27,10 @@ async fn publish(bus: &NatsBus, message: Message) {
 async fn consume(bus: &NatsBus, store: &MemoryStore) {
     let to = Subscribe::group("billing", "orders.>").ack_wait(Duration::from_secs(2));
     let (mut subscription, inbox) = (bus.subscribe(to).await.unwrap(), Inbox::new(store.clone(), "billing"));
-    let timer = SharedTimer::default();
     while store.head().get() < (KEYS * EACH) as u64 {
-        let next = select(pin!(subscription.next()), pin!(timer.sleep(Duration::from_millis(100))));
-        let delivery = match next.await {
-            Either::Left((delivery, _)) => delivery.unwrap(),
-            Either::Right(_) => continue,
-        };
+        let next = within(Duration::from_millis(100), subscription.next()).await;
+        let Some(delivery) = next else { continue };
+        let delivery = delivery.unwrap();
         let message = &delivery.message;
         let effect = NewEvent::new("Billed", message.payload().clone());
         let effect = Append::new().events(message.key().unwrap(), Expected::Any, [effect]);
@@ -45,7 +41,7 @@ async fn consume(bus: &NatsBus, store: &MemoryStore) {
 }
 
 async fn payloads(store: &MemoryStore, stream: &str) -> Vec<String> {
-    let events = store.read_stream(&StreamId::from(stream), Version::ZERO, 1_000).await.unwrap();
+    let events = store.read_stream(&stream.into(), Version::EMPTY, 1_000).await.unwrap();
     events.iter().map(|event| String::from_utf8_lossy(&event.payload).into_owned()).collect()
 }
 
@@ -72,8 +68,7 @@ fn a_server_that_is_killed_loses_nothing_keeps_the_order_of_keys_and_doubles_no_
             }
         };
         let all = join3(publishes, consume(&one, &store), consume(&two, &store));
-        let patience = SharedTimer::default();
-        if let Either::Right(_) = select(pin!(all), pin!(patience.sleep(Duration::from_secs(60)))).await {
+        if within(Duration::from_secs(60), all).await.is_none() {
             panic!("{} of {} have come", store.head().get(), KEYS * EACH);
         }
         let wanted: Vec<String> = (0..EACH).map(|n| n.to_string()).collect();
