@@ -323,13 +323,16 @@ impl Shared {
             true
         });
         self.pulls.iter_mut().for_each(|ends| ends.retain(|end| *end > now));
-        if self.waiting == 0 || self.has_no_room(now) {
+        // What has come for them already is not asked for again: a server that delivers to somebody who has gone counts
+        // its attempts anew.
+        let waiting = self.waiting.saturating_sub(self.arrived.len());
+        if waiting == 0 || self.has_no_room(now) {
             return plan;
         }
         // Longer than the server keeps it, which says so when it ends.
         let end = now + PULL + PULL / 4;
         for (consumer, ends) in self.pulls.iter_mut().enumerate() {
-            let wanted = if consumer == 0 { self.waiting.min(PULLS) } else { 1 };
+            let wanted = if consumer == 0 { waiting.min(PULLS) } else { 1 };
             while ends.len() < wanted {
                 ends.push(end);
                 plan.pull.push(consumer);
