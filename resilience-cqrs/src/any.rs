@@ -206,6 +206,14 @@ impl EventStore for AnyStore {
         engine!(self, store => store.read_stream(stream, after, limit).await)
     }
 
+    async fn read_streams(
+        &self,
+        streams: &[(StreamId, Version)],
+        limit: usize,
+    ) -> Result<Vec<Vec<Recorded>>, ReadError> {
+        engine!(self, store => store.read_streams(streams, limit).await)
+    }
+
     async fn row(&self, space: &str, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
         engine!(self, store => store.row(space, key).await)
     }

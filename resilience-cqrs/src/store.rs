@@ -78,6 +78,27 @@ pub trait EventStore: Clone + Send + Sync + 'static {
         limit: usize,
     ) -> impl Future<Output = Result<Vec<Recorded>, ReadError>> + Send;
 
+    /// The events of several streams, each after a version of its own, as [`read_stream`](Self::read_stream) would give
+    /// them one by one: at most `limit` of each, in the order of `streams`.
+    ///
+    /// Engines do it in one round trip. Unless an engine says how, the streams are read one after another.
+    ///
+    /// # Errors
+    /// See [`ReadError`]; if one stream cannot be read, none is.
+    fn read_streams(
+        &self,
+        streams: &[(StreamId, Version)],
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<Vec<Recorded>>, ReadError>> + Send {
+        async move {
+            let mut all = Vec::with_capacity(streams.len());
+            for (stream, after) in streams {
+                all.push(self.read_stream(stream, *after, limit).await?);
+            }
+            Ok(all)
+        }
+    }
+
     /// The value of a row.
     ///
     /// # Errors

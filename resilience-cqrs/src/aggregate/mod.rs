@@ -81,6 +81,7 @@ mod dispatch;
 mod execute;
 mod fixture;
 mod json;
+mod many;
 mod past;
 mod repository;
 mod schema;

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use super::execute::{ExecuteError, Executed, Request};
 use super::snapshot::{Keeper, SnapshotCounts, Snapshots};
 use super::{Decider, EventCodec, Json};
-use crate::log::{CommandId, StreamId, Version};
+use crate::log::{CommandId, ReadError, StreamId, Version};
 use crate::pace::Pace;
 use crate::states::States;
 use crate::store::EventStore;
@@ -300,16 +300,18 @@ impl<D: Decider, S: EventStore, C: EventCodec<D::Event>> Repository<D, S, C> {
     }
 
     pub(super) async fn load_stream(&self, stream: &StreamId) -> Result<Loaded<D>, ExecuteError<D::Error>> {
-        let mut loaded = match (self.kept(stream), &self.shared.snapshots) {
-            (Some(kept), _) => kept,
-            (None, Some(snapshots)) => {
-                let written = snapshots.read(&self.shared.store, stream).await.map_err(ExecuteError::Read)?;
-                written.unwrap_or_default()
-            }
-            (None, None) => Loaded::default(),
-        };
+        let mut loaded = self.begin(stream).await.map_err(ExecuteError::Read)?;
         self.refresh(stream, &mut loaded).await?;
         Ok(loaded)
+    }
+
+    /// What there is of a state without reading the stream.
+    pub(super) async fn begin(&self, stream: &StreamId) -> Result<Loaded<D>, ReadError> {
+        match (self.kept(stream), &self.shared.snapshots) {
+            (Some(kept), _) => Ok(kept),
+            (None, Some(snapshots)) => Ok(snapshots.read(&self.shared.store, stream).await?.unwrap_or_default()),
+            (None, None) => Ok(Loaded::default()),
+        }
     }
 
     /// The state as this program has last seen it, if it keeps states and has seen this one.

@@ -396,3 +396,29 @@ async fn an_event_that_does_not_pass_validation_is_not_written_and_nothing_besid
 fn the_fixture_lets_no_event_pass_that_the_repository_refuses() {
     given::<Careless>([]).when(-5).then([Counted::Added { by: 1 }, Counted::Added { by: -5 }]);
 }
+
+/// Loading many is loading each, however long their streams are and whatever is known of them; and it asks once.
+#[tokio::test]
+async fn many_aggregates_are_what_each_is_alone_in_one_read() {
+    let store = crate::testing::FaultyStore::new(MemoryStore::new());
+    let counters: Repository<Counter, _> = Repository::new(store.clone());
+    for id in 0..70 {
+        counters.execute(&id.to_string(), &Command::Add(id)).await.unwrap();
+    }
+    let long = (0..1100).map(|_| Json.encode(&Counted::Added { by: 1 }).unwrap());
+    store.append(Append::new().events("counter-long", Expected::Any, long)).await.unwrap();
+    let ids: Vec<String> = (0..60).map(|id| id.to_string()).collect();
+    let before = store.reads();
+    let loaded = counters.load_many(&ids).await.unwrap();
+    assert_eq!(store.reads() - before, 1);
+    assert_eq!(loaded.iter().map(|loaded| loaded.state.total).collect::<Vec<_>>(), (0..60).collect::<Vec<_>>());
+
+    let kept: Repository<Counter, _> = Repository::builder(store).keep_states(100.try_into().unwrap()).build();
+    kept.load("3").await.unwrap();
+    counters.execute("3", &Command::Add(1)).await.unwrap();
+    for _ in 0..2 {
+        let loaded = kept.load_many(["long", "3", "nobody", "3"]).await.unwrap();
+        let states: Vec<_> = loaded.iter().map(|loaded| (loaded.state.total, loaded.version.get())).collect();
+        assert_eq!(states, [(1100, 1100), (4, 2), (0, 0), (4, 2)]);
+    }
+}

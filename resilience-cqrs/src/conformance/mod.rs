@@ -88,6 +88,8 @@ macro_rules! conformance_tests {
             catching_up_and_going_live_have_no_seam
             a_page_ends_at_its_limit_and_says_where_to_go_on
             a_stream_is_read_in_order_from_any_version
+            several_streams_are_read_as_each_would_be_alone
+            a_tag_that_is_given_twice_is_there_once
             the_log_is_there_after_a_restart
             rows_are_ordered_by_key_and_kept_apart_by_space
             of_two_owners_behind_one_fence_one_commits

@@ -3,9 +3,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use super::{Engine, append, assert_versions, each, ok, payloads, stream, to, wait};
+use super::{Engine, append, assert_versions, each, event, ok, payloads, stream, to, wait};
 use crate::log::limits::{PAGE_BYTES, PAGE_EVENTS};
-use crate::log::{Append, Expected, Metadata, NewEvent, Position, Query, Recorded, Version};
+use crate::log::{Append, Expected, Metadata, NewEvent, Position, Query, Recorded, StreamId, Version};
 use crate::store::EventStore;
 
 /// Every byte and every field comes back.
@@ -165,4 +165,36 @@ pub fn the_log_is_there_after_a_restart(engine: &impl Engine) {
     let at = stream(&store, "s-0").len() as u64;
     let next = append(&store, to("s-0", Expected::Exact(Version::new(at)), ["next"]));
     assert_eq!((next.first, next.version("s-0")), (Position::new(51), Some(Version::new(at + 1))));
+}
+
+/// A repository that loads many at once must get what it would get one by one.
+pub fn several_streams_are_read_as_each_would_be_alone(engine: &impl Engine) {
+    let store = engine.fresh();
+    for n in 0..30 {
+        append(&store, to(&format!("s-{}", n % 3), Expected::Any, [n]));
+    }
+    let asked = [("s-2", 0), ("never", 0), ("s-0", 4), ("s-2", 9), ("s-1", 10), ("s-0", 0), ("s-1", u64::MAX)];
+    let asked = asked.map(|(stream, after)| (StreamId::from(stream), Version::new(after)));
+    for limit in [0, 1, 7, 100] {
+        let together = ok(wait(store.read_streams(&asked, limit)));
+        let alone: Vec<_> =
+            asked.iter().map(|(stream, after)| ok(wait(store.read_stream(stream, *after, limit)))).collect();
+        assert_eq!(together, alone);
+    }
+    assert_eq!(
+        ok(wait(store.read_streams(&asked, 100))).iter().map(Vec::len).collect::<Vec<_>>(),
+        [10, 0, 6, 1, 0, 10, 0]
+    );
+    assert!(ok(wait(store.read_streams(&[], 100))).is_empty());
+}
+
+/// A list of tags that was put together by hand may have one twice; that is no reason to refuse the event, or to fail.
+pub fn a_tag_that_is_given_twice_is_there_once(engine: &impl Engine) {
+    let store = engine.fresh();
+    let mut twice = event("twice");
+    twice.tags = vec!["t:1".into(), "t:2".into(), "t:1".into()];
+    append(&store, Append::new().events("s", Expected::Any, [twice]));
+    let page = ok(wait(store.read(Position::ORIGIN, &Query::tags(["t:1"]), 10)));
+    assert_eq!(page.events.len(), 1);
+    assert_eq!(page.events[0].tags, ["t:1", "t:2"]);
 }

@@ -228,7 +228,15 @@ impl Append {
         expected: Expected,
         events: impl IntoIterator<Item = NewEvent>,
     ) -> Self {
-        self.streams.push(StreamAppend { stream: stream.into(), expected, events: events.into_iter().collect() });
+        // A list of tags that was put together by hand may have one twice, which the engines' indexes cannot hold.
+        let distinct = |mut event: NewEvent| {
+            if event.tags.len() > 1 {
+                event.tags = NewEvent::new("", "").tags(event.tags).tags;
+            }
+            event
+        };
+        let events = events.into_iter().map(distinct).collect();
+        self.streams.push(StreamAppend { stream: stream.into(), expected, events });
         self
     }
 

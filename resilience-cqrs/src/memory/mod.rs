@@ -148,6 +148,15 @@ impl EventStore for MemoryStore {
         Ok(self.lock().read_stream(stream, after, limit))
     }
 
+    async fn read_streams(
+        &self,
+        streams: &[(StreamId, Version)],
+        limit: usize,
+    ) -> Result<Vec<Vec<Recorded>>, ReadError> {
+        let state = self.lock();
+        Ok(streams.iter().map(|(stream, after)| state.read_stream(stream, *after, limit)).collect())
+    }
+
     async fn row(&self, space: &str, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
         Ok(self.lock().row(space, key))
     }

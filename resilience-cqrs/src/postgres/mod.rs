@@ -310,6 +310,24 @@ impl EventStore for PostgresStore {
         .await
     }
 
+    async fn read_streams(
+        &self,
+        streams: &[(StreamId, Version)],
+        limit: usize,
+    ) -> Result<Vec<Vec<Recorded>>, ReadError> {
+        let streams: Arc<[_]> = streams.into();
+        self.reading(move |mut conn, durable| {
+            let streams = streams.clone();
+            async move {
+                let (seen, mut all) = read::streams(&mut conn, &streams, limit).await?;
+                let bound = durable.bound(&mut conn, seen).await?;
+                all.iter_mut().for_each(|events| events.retain(|event| event.position <= bound));
+                Ok(all)
+            }
+        })
+        .await
+    }
+
     async fn row(&self, space: &str, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
         let named: Arc<(String, Vec<u8>)> = Arc::new((space.to_owned(), key.to_owned()));
         self.reading(move |mut conn, durable| {

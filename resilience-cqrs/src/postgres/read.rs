@@ -107,6 +107,36 @@ pub(super) async fn missed(
     select.fetch_all(conn).await?.iter().map(event).collect()
 }
 
+/// The events of several streams, each after a version, at most `limit` of each, and the head in the same snapshot: one
+/// statement, and an index scan a stream.
+pub(super) async fn streams(
+    conn: &mut PgConnection,
+    streams: &[(StreamId, Version)],
+    limit: usize,
+) -> Result<(Seen, Vec<Vec<Recorded>>), Fault> {
+    let select = sqlx::query(concat!(
+        "SELECT ",
+        head_columns!(),
+        ", e.*, asked.nth FROM log_head AS h
+         LEFT JOIN unnest($1::text[], $2::bigint[]) WITH ORDINALITY AS asked (name, known, nth) ON true
+         LEFT JOIN LATERAL (SELECT ",
+        event_columns!(),
+        " FROM log_event WHERE stream = asked.name AND version > asked.known ORDER BY version LIMIT $3) AS e ON true
+         ORDER BY asked.nth, e.version"
+    ));
+    let names: Vec<&str> = streams.iter().map(|(stream, _)| stream.as_str()).collect();
+    let known: Vec<i64> = streams.iter().map(|(_, after)| to_sql(after.get())).collect();
+    let rows = select.bind(names).bind(known).bind(limit_sql(limit)).fetch_all(conn).await?;
+    let mut all = vec![Vec::new(); streams.len()];
+    for row in &rows {
+        let Some(event) = event_beside(row)? else { continue };
+        let nth = row.try_get::<i64, _>("nth")? - 1;
+        let of = usize::try_from(nth).ok().and_then(|nth| all.get_mut(nth));
+        of.ok_or_else(|| Corrupt::new("an event of a stream that was not asked for"))?.push(event);
+    }
+    Ok((Seen::read(rows.first())?, all))
+}
+
 /// The first events after `after`, up to `through`, that match; at most `limit`.
 pub(super) async fn matching(
     conn: &mut PgConnection,

@@ -190,6 +190,19 @@ impl EventStore for RedbStore {
         self.reading(move |tables, names| read::stream(tables, names, stream.as_str(), after, limit)).await
     }
 
+    async fn read_streams(
+        &self,
+        streams: &[(StreamId, Version)],
+        limit: usize,
+    ) -> Result<Vec<Vec<Recorded>>, ReadError> {
+        let streams = streams.to_vec();
+        let read = move |tables: &ReadTables, names: &mut record::Names| {
+            let each = streams.iter().map(|(name, after)| read::stream(tables, names, name.as_str(), *after, limit));
+            each.collect()
+        };
+        self.reading(read).await
+    }
+
     async fn row(&self, space: &str, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
         let (space, key) = (space.to_owned(), key.to_owned());
         self.reading(move |tables, _| read::row(tables, &space, &key)).await

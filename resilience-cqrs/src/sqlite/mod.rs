@@ -282,6 +282,23 @@ impl EventStore for SqliteStore {
         Ok(self.shared.pool.run(read).await??)
     }
 
+    async fn read_streams(
+        &self,
+        streams: &[(StreamId, Version)],
+        limit: usize,
+    ) -> Result<Vec<Vec<Recorded>>, ReadError> {
+        let streams = streams.to_vec();
+        // No statement reads several lists, each with a limit of its own; one hand-over to a reader is what there is to save.
+        let read = move |reader: &mut Reader| {
+            let each = streams.iter().map(|(stream, after)| match read::stream_id(&reader.conn, stream.as_str())? {
+                Some(id) => read::stream(&reader.conn, &mut reader.names, id, batch::to_sql(after.get()), limit),
+                None => Ok(Vec::new()),
+            });
+            each.collect::<Result<Vec<_>, error::Fault>>()
+        };
+        Ok(self.shared.pool.run(read).await??)
+    }
+
     async fn row(&self, space: &str, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
         let (space, key) = (space.to_owned(), key.to_owned());
         let row = self.shared.pool.run(move |reader| read::row(&reader.conn, &space, &key)).await?;

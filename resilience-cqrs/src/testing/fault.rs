@@ -173,6 +173,15 @@ impl<S: EventStore> EventStore for FaultyStore<S> {
         self.inner.read_stream(stream, after, limit).await
     }
 
+    async fn read_streams(
+        &self,
+        streams: &[(StreamId, Version)],
+        limit: usize,
+    ) -> Result<Vec<Vec<Recorded>>, ReadError> {
+        self.check_read().await?;
+        self.inner.read_streams(streams, limit).await
+    }
+
     async fn row(&self, space: &str, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
         self.check_read().await?;
         self.inner.row(space, key).await
