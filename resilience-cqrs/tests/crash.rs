@@ -30,6 +30,7 @@ fn from_env(name: &str, default: u64) -> u64 {
 }
 
 /// Scenario 8.
+/// Scenarios 8 and 21.
 #[test]
 fn a_killed_writer_loses_nothing_it_acknowledged_and_leaves_nothing_by_half() {
     killed_again_and_again("sqlite");

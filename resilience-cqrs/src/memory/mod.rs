@@ -25,8 +25,10 @@ use resilience_core::time::SharedTimer;
 use tokio::sync::watch;
 
 use self::state::State;
+pub(crate) use self::state::Within;
 use crate::log::{
-    Append, AppendError, Appended, CommandId, Committed, Position, Query, ReadError, Recorded, StreamId, Version,
+    Append, AppendError, Appended, BoxError, CommandId, Committed, Position, Query, ReadError, Recorded, RowChange,
+    StreamId, Version,
 };
 use crate::store::{EventStore, Page};
 
@@ -116,6 +118,30 @@ impl MemoryStore {
     }
 }
 
+impl MemoryStore {
+    /// Appends, and what `then` makes of the events is changed with them; refused if it fails.
+    pub(crate) fn append_then(
+        &self,
+        append: Append,
+        then: impl FnOnce(&mut Within<'_>) -> Result<Vec<RowChange>, BoxError>,
+    ) -> Result<Appended, AppendError> {
+        self.commit(append, Some(then))
+    }
+
+    fn commit(
+        &self,
+        append: Append,
+        then: Option<impl FnOnce(&mut Within<'_>) -> Result<Vec<RowChange>, BoxError>>,
+    ) -> Result<Appended, AppendError> {
+        let now = self.shared.timer.wall();
+        let mut state = self.lock();
+        let appended = state.append(append, now, then)?;
+        // Under the lock, so that the published head never goes back. Waking takes no lock of ours.
+        self.shared.head.send_if_modified(|head| std::mem::replace(head, state.head()) != state.head());
+        Ok(appended)
+    }
+}
+
 impl Default for MemoryStore {
     fn default() -> Self {
         Self::new()
@@ -125,15 +151,7 @@ impl Default for MemoryStore {
 impl EventStore for MemoryStore {
     async fn append(&self, append: Append) -> Result<Appended, AppendError> {
         append.validate().map_err(AppendError::Invalid)?;
-        let now = self.shared.timer.wall();
-        let appended = {
-            let mut state = self.lock();
-            let appended = state.append(append, now)?;
-            // Under the lock, so that the published head never goes back. Waking takes no lock of ours.
-            self.shared.head.send_if_modified(|head| std::mem::replace(head, state.head()) != state.head());
-            appended
-        };
-        Ok(appended)
+        self.commit(append, None::<fn(&mut Within<'_>) -> Result<Vec<RowChange>, BoxError>>)
     }
 
     async fn committed(&self, command: &CommandId) -> Result<Option<Committed>, ReadError> {

@@ -8,8 +8,8 @@ use resilience_core::time::WallTime;
 
 use crate::log::limits::{MISSED_EVENTS, PAGE_BYTES, PAGE_EVENTS};
 use crate::log::{
-    Append, AppendError, Appended, CommandId, Committed, Condition, Conflict, EventType, Expected, Marker, Missed,
-    Position, Query, QueryItem, Recorded, RowChange, Space, StreamId, Tag, Version, Violation,
+    Append, AppendError, Appended, BoxError, CommandId, Committed, Condition, Conflict, EventType, Expected, Marker,
+    Missed, Position, Query, QueryItem, Recorded, RowChange, Space, StreamId, Tag, Version, Violation,
 };
 use crate::store::Page;
 
@@ -22,6 +22,37 @@ pub(super) struct State {
     kinds: HashMap<EventType, Vec<Position>>,
     rows: HashMap<Space, BTreeMap<Bytes, Bytes>>,
     commands: HashMap<CommandId, (u64, Appended)>,
+}
+
+/// The store as an append leaves it, while it may still be refused.
+pub(crate) struct Within<'s> {
+    state: &'s State,
+    events: &'s [Recorded],
+}
+
+impl Within<'_> {
+    pub(crate) fn head(&self) -> Position {
+        self.state.head().plus(self.events.len() as u64)
+    }
+
+    pub(crate) fn before(&self) -> Position {
+        self.state.head()
+    }
+
+    pub(crate) fn row(&self, space: &Space, key: &Bytes) -> Option<Bytes> {
+        self.state.row(space.as_str(), key)
+    }
+
+    pub(crate) fn page(&self, after: Position, query: &Query) -> Page {
+        let mut page = self.state.read(after, query, PAGE_EVENTS);
+        if page.next >= self.state.head() {
+            let new = self.events.iter().filter(|event| event.position > after);
+            page.events.extend(new.filter(|event| query.matches(&event.kind, &event.tags)).cloned());
+            page.next = self.head();
+        }
+        page.head = self.head();
+        page
+    }
 }
 
 impl State {
@@ -37,7 +68,13 @@ impl State {
         }
     }
 
-    pub(super) fn append(&mut self, append: Append, now: WallTime) -> Result<Appended, AppendError> {
+    /// Appends what is accepted, and changes the rows that `then` says, who is shown the events before they are there.
+    pub(super) fn append(
+        &mut self,
+        mut append: Append,
+        now: WallTime,
+        then: Option<impl FnOnce(&mut Within<'_>) -> Result<Vec<RowChange>, BoxError>>,
+    ) -> Result<Appended, AppendError> {
         let command = append.command().map(|(id, digest)| (id.clone(), digest));
         if let Some((id, digest)) = &command
             && let Some((first, appended)) = self.commands.get(id)
@@ -53,6 +90,11 @@ impl State {
         }
         if self.head().get() + append.event_count() as u64 > self.capacity {
             return Err(AppendError::Full);
+        }
+        if let Some(then) = then {
+            let events = self.recorded(&append, now);
+            let further = then(&mut Within { state: self, events: &events }).map_err(AppendError::Refused)?;
+            append.rows.extend(further);
         }
         let appended = self.write(append, now);
         if let Some((id, digest)) = command {
@@ -104,6 +146,29 @@ impl State {
 
     pub(super) fn head(&self) -> Position {
         Position::new(self.log.len() as u64)
+    }
+
+    /// The events as they will be.
+    fn recorded(&self, append: &Append, now: WallTime) -> Vec<Recorded> {
+        let mut position = self.head();
+        let mut events = Vec::new();
+        for part in &append.streams {
+            let mut version = self.version(&part.stream);
+            for event in &part.events {
+                (position, version) = (position.next(), version.next());
+                events.push(Recorded {
+                    position,
+                    stream: part.stream.clone(),
+                    version,
+                    kind: event.kind.clone(),
+                    tags: event.tags.clone(),
+                    payload: event.payload.clone(),
+                    metadata: event.metadata.clone(),
+                    recorded_at: now,
+                });
+            }
+        }
+        events
     }
 
     fn write(&mut self, append: Append, now: WallTime) -> Appended {

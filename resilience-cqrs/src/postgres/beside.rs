@@ -3,12 +3,19 @@
 //! An append reads the rows it has conditions on with a lock on them, so a row that is changed here and a condition on it
 //! there wait for one another, and the later one sees what the earlier one did.
 
-use futures::future::BoxFuture;
-use sqlx::{Connection, PgConnection};
+use std::future::Future;
 
-use super::PostgresStore;
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use sqlx::{Connection, PgConnection, Row};
+
+use super::call::How;
+use super::durable::Seen;
 use super::error::Fault;
-use crate::log::{AppendError, BoxError, RowChange, Space, Unavailable, Written};
+use super::{PostgresStore, batch, read};
+use crate::log::{
+    Append, AppendError, Appended, BoxError, Position, Query, Recorded, RowChange, Space, Unavailable, Written,
+};
 
 /// A program that is stopped in the middle does not hold up whoever takes over: the server ends such a transaction.
 const BEGIN: &str = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '10s'";
@@ -17,12 +24,15 @@ const BEGIN: &str = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '10s
 pub(crate) type Work<T> =
     Box<dyn for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, BoxError>> + Send + 'static>;
 
+/// Work after an append.
+pub(crate) type Then =
+    Box<dyn for<'c> FnOnce(&'c mut PgConnection, &Appended) -> BoxFuture<'c, Result<(), BoxError>> + Send + 'static>;
+
 impl PostgresStore {
     /// Commits what `work` does, unless it fails.
     pub(crate) async fn beside<T: Send + 'static>(&self, work: Work<T>) -> Result<T, AppendError> {
         let pool = self.shared.pool.clone();
-        // On the store's own runtime, where its connections live, whoever asks.
-        let done = self.shared.runtime.spawn(async move {
+        self.on_runtime(async move {
             let no = |error: sqlx::Error| Fault::from(error).into_append_error(Written::No);
             let mut conn = pool.acquire().await.map_err(no)?;
             let mut tx = conn.begin_with(BEGIN).await.map_err(no)?;
@@ -35,8 +45,56 @@ impl PostgresStore {
             };
             tx.commit().await.map_err(|error| Fault::from(error).into_append_error(Written::Unknown))?;
             Ok(result)
-        });
-        done.await.unwrap_or_else(|ended| match ended.is_panic() {
+        })
+        .await
+    }
+
+    /// Appends, and commits it with what `then` does afterwards; refused if that fails. It is shown what was
+    /// appended, and is not run for a command that was committed before.
+    pub(crate) async fn append_then(&self, append: Append, then: Then) -> Result<Appended, AppendError> {
+        let store = self.clone();
+        self.on_runtime(async move {
+            let no = |error: sqlx::Error| Fault::from(error).into_append_error(Written::No);
+            let mut conn = store.shared.pool.acquire().await.map_err(no)?;
+            let mut tx = conn.begin_with(BEGIN).await.map_err(no)?;
+            let how = How { me: 0, guard: None, lazily: None };
+            let done = batch::within(&mut tx, &[&append], how, store.shared.timer.wall()).await;
+            let no = |fault: Fault| fault.into_append_error(Written::No);
+            let mut done = done.map_err(no)?;
+            let result = done.results.pop().unwrap_or(Err(AppendError::Closed));
+            let appended = match result {
+                Ok(appended) if done.wrote => appended,
+                // It tells of what others have written, which is to be durable before it is told.
+                other => {
+                    tx.rollback().await.map_err(|error| no(error.into()))?;
+                    if !store.shared.durable.covers(done.turn) {
+                        let seen = Seen::ask(&mut conn).await.map_err(no)?;
+                        store.shared.durable.settle(&mut conn, seen).await.map_err(no)?;
+                    }
+                    return other;
+                }
+            };
+            if let Err(error) = then(&mut tx, &appended).await {
+                let _ = tx.rollback().await; // As above.
+                return Err(refused(error));
+            }
+            tx.commit().await.map_err(|error| Fault::from(error).into_append_error(Written::Unknown))?;
+            store.shared.durable.advance(appended.last, 0); // By this very commit, whatever turns were before.
+            // Other stores look by themselves if this is lost; nobody waits for it.
+            tokio::spawn(async move {
+                let _ = sqlx::query("SELECT pg_notify('log_' || md5(current_schema()), '')").execute(&mut *conn).await;
+            });
+            Ok(appended)
+        })
+        .await
+    }
+
+    /// On the store's own runtime, where its connections live, whoever asks.
+    async fn on_runtime<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, AppendError>> + Send + 'static,
+    ) -> Result<T, AppendError> {
+        self.shared.runtime.spawn(work).await.unwrap_or_else(|ended| match ended.is_panic() {
             true => Err(AppendError::Refused("a transaction beside the log panicked".into())),
             false => Err(AppendError::Unavailable(Unavailable {
                 reason: "the store's runtime has ended".into(),
@@ -76,6 +134,26 @@ pub(crate) async fn is_still(
 ) -> Result<bool, sqlx::Error> {
     let select = sqlx::query("SELECT 1 FROM log_row WHERE space = $1 AND key = $2 AND value = $3 FOR UPDATE");
     Ok(select.bind(space.as_str()).bind(key).bind(value).fetch_optional(conn).await?.is_some())
+}
+
+/// A row, which nobody changes until the transaction ends.
+pub(crate) async fn row(conn: &mut PgConnection, space: &Space, key: &[u8]) -> Result<Option<Bytes>, BoxError> {
+    let select = sqlx::query("SELECT value FROM log_row WHERE space = $1 AND key = $2 FOR UPDATE");
+    let row = select.bind(space.as_str()).bind(key).fetch_optional(conn).await?;
+    Ok(row.map(|row| row.try_get::<Vec<u8>, _>(0)).transpose()?.map(Bytes::from))
+}
+
+/// Events as this transaction sees them.
+pub(crate) async fn events(
+    conn: &mut PgConnection,
+    query: &Query,
+    within: (Position, Position),
+    limit: usize,
+) -> Result<Vec<Recorded>, BoxError> {
+    read::matching(conn, query, within, limit).await.map_err(|fault| match fault {
+        Fault::Database(error) => error.into(),
+        Fault::Corrupt(corrupt) => corrupt.into(),
+    })
 }
 
 /// Changes rows in the order given.

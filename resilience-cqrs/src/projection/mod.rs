@@ -65,6 +65,12 @@
 //!
 //! A store that cannot be reached is not the event's fault: the runner tries again, with growing pauses, for ever.
 //!
+//! # Within the append
+//!
+//! An [`InlineStore`] takes events into a model in the transaction that appends them: the model is never behind, and what
+//! it refuses is not appended. It has a checkpoint like any other, so events of programs that do not know of it are taken
+//! in with the next append of one that does, or by a runner beside it.
+//!
 //! # Many runners for one projection
 //!
 //! [`partitions`](ProjectionRunnerBuilder::partitions) divides a projection by key among any number of processes. Who runs
@@ -98,6 +104,7 @@ mod checkpoint;
 mod config;
 mod event;
 mod handle;
+mod inline;
 mod member;
 mod members;
 mod meter;
@@ -122,6 +129,7 @@ pub use self::apply::{Apply, Keyed, Projection};
 pub use self::config::ProjectionRunnerBuilder;
 pub use self::event::Event;
 pub use self::handle::{Health, Progress, ProjectionHandle, ReplayError, Replayed, StaleRead, Status};
+pub use self::inline::{InlineEngine, InlineStore};
 pub use self::partitioned::{PartitionedBuilder, PartitionedHandle, PartitionedStatus};
 #[cfg(feature = "postgres")]
 pub use self::postgres::{Postgres, PostgresProjection};

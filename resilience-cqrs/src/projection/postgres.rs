@@ -140,14 +140,7 @@ impl<P: PostgresProjection> sealed::Sealed<PostgresStore> for Postgres<P> {
 
     async fn prepare(&self, store: &PostgresStore) -> Result<(), AppendError> {
         let projection = self.0.clone();
-        let work = async move |tx: &mut PgConnection| {
-            // Members begin at once, and `CREATE TABLE IF NOT EXISTS` lets two see that there is none.
-            let lock = sqlx::query("SELECT pg_advisory_xact_lock($1)");
-            let key = digest_of(projection.name().as_bytes()).cast_signed();
-            lock.bind(key).execute(&mut *tx).await?;
-            projection.prepare(tx).await
-        };
-        store.beside(Box::new(move |tx| Box::pin(async move { work(tx).await }))).await
+        store.beside(Box::new(move |tx| Box::pin(async move { prepare(&*projection, tx).await }))).await
     }
 
     async fn claim(&self, store: &PostgresStore, claim: Claim) -> Result<(), AppendError> {
@@ -184,6 +177,13 @@ impl<P: PostgresProjection> sealed::Sealed<PostgresStore> for Postgres<P> {
         parked.extend(behind);
         Ok(parked)
     }
+}
+
+pub(super) async fn prepare<P: PostgresProjection>(projection: &P, tx: &mut PgConnection) -> Result<(), BoxError> {
+    // Members begin at once, and `CREATE TABLE IF NOT EXISTS` lets two see that there is none.
+    let lock = sqlx::query("SELECT pg_advisory_xact_lock($1)");
+    lock.bind(digest_of(projection.name().as_bytes()).cast_signed()).execute(&mut *tx).await?;
+    projection.prepare(tx).await
 }
 
 /// Why a transaction was given up, if not by the server.

@@ -75,6 +75,7 @@ impl resilience_core::event::Sink for Heard {
     }
 }
 
+/// Scenario 21, at two hundred points.
 #[tokio::test(start_paused = true)]
 async fn a_crash_between_any_two_steps_counts_no_event_twice_and_none_never() {
     // The runner is dropped after a different number of polls each time, wherever that is, and started anew.
@@ -177,6 +178,7 @@ async fn lost_answers_and_refusals_of_the_store_are_no_ones_fault_and_double_not
     assert!(store.appends() > 25 + 10, "faults were met on the way");
 }
 
+/// Scenarios 23 and 24: what means nothing to the projection is parked, and stays in the log byte for byte.
 #[tokio::test(start_paused = true)]
 async fn a_poison_event_parks_its_key_and_nothing_else_until_it_is_replayed_in_order() {
     let store = MemoryStore::new();
@@ -273,6 +275,7 @@ async fn a_runner_that_was_replaced_cannot_commit_any_more() {
     new.stop().await.unwrap();
 }
 
+/// Scenario 28.
 #[tokio::test(start_paused = true)]
 async fn a_reader_of_its_own_writes_waits_and_is_told_when_it_takes_too_long() {
     let store = MemoryStore::new();
@@ -288,6 +291,7 @@ async fn a_reader_of_its_own_writes_waits_and_is_told_when_it_takes_too_long() {
     assert_eq!(timer.now() - started, Duration::from_secs(1));
 }
 
+/// Scenario 18.
 #[tokio::test(start_paused = true)]
 async fn the_checkpoint_moves_past_what_is_not_meant_for_the_projection() {
     let store = MemoryStore::new();
@@ -326,4 +330,69 @@ async fn a_garbled_checkpoint_is_an_error_and_not_a_fresh_start() {
     store.append(Append::new().row(RowChange::put("projection", "balances@1", "x"))).await.unwrap();
     let mut running = ProjectionRunner::builder(store, Balances::default()).start();
     assert!(matches!(running.ended().await, Err(RunnerError::Read(crate::ReadError::Corrupt(_)))));
+}
+
+/// Scenario 27: a projection that hangs holds nobody up but itself.
+#[tokio::test(start_paused = true)]
+async fn a_slow_projection_costs_its_neighbour_nothing() {
+    let store = MemoryStore::new();
+    let slow = ProjectionRunner::builder(store.clone(), Slow).start();
+    let fast = ProjectionRunner::builder(store.clone(), Balances::default()).start();
+    let timer = resilience_core::time::SharedTimer::default();
+    for _ in 0..100 {
+        let at = deposit(&store, "a", "1").await;
+        let began = timer.now();
+        fast.at_least(at, Duration::from_secs(1)).await.unwrap();
+        assert_eq!(timer.now(), began, "the fast one is there before any time has passed");
+    }
+    assert!(slow.status().position < Position::new(2));
+}
+
+struct Slow;
+
+impl Projection for Slow {
+    fn name(&self) -> &str {
+        "slow@1"
+    }
+
+    fn query(&self) -> Query {
+        Query::all()
+    }
+
+    async fn apply(&self, _: &Recorded, _: &mut Rows<'_>) -> Result<(), BoxError> {
+        resilience_core::time::SharedTimer::default().sleep(Duration::from_secs(3600)).await;
+        Ok(())
+    }
+}
+
+/// Scenario 20: from the log's beginning to live while eight append, with batches that end anywhere. Each event is taken
+/// in once and in order: a gap or a repetition at the seam would show in the sum, and in the count.
+#[tokio::test(start_paused = true)]
+async fn catching_up_under_load_and_going_live_has_no_seam() {
+    for batch in [1, 7, 64] {
+        let store = MemoryStore::new();
+        for n in 0..200 {
+            deposit(&store, "before", &n.to_string()).await;
+        }
+        let writers = (0..8).map(|writer| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                for n in 0..100 {
+                    deposit(&store, &format!("w{writer}"), &n.to_string()).await;
+                    tokio::task::yield_now().await;
+                }
+            })
+        });
+        let writers: Vec<_> = writers.collect();
+        let batch = std::num::NonZeroUsize::new(batch).unwrap();
+        let running = ProjectionRunner::builder(store.clone(), Balances::default()).batch(batch).start();
+        for writer in writers {
+            writer.await.unwrap();
+        }
+        caught_up(&store, &running).await;
+        assert_eq!(row(&store, "count", "all").await, Some(1_000));
+        for writer in 0..8 {
+            assert_eq!(row(&store, "balance", &format!("w{writer}")).await, Some((0..100).sum()));
+        }
+    }
 }

@@ -6,6 +6,7 @@
 use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use bytes::Bytes;
 use resilience_core::time::WallTime;
 use rusqlite::{Connection, OptionalExtension, Statement, Transaction, params};
 
@@ -15,16 +16,43 @@ use super::guard::Guard;
 use super::query::matching;
 use super::read;
 use crate::cache::Cache;
-use crate::log::limits::MISSED_EVENTS;
+use crate::log::limits::{MISSED_EVENTS, PAGE_EVENTS};
 pub(super) use crate::log::text::to_sql;
 use crate::log::text::{join_tags, join_versions};
 use crate::log::{
     Append, AppendError, Appended, BoxError, Condition, Conflict, EventType, Expected, Missed, NewEvent, Position,
-    Query, RowChange, StreamAppend, StreamId, Version, Violation,
+    Query, ReadError, RowChange, Space, StreamAppend, StreamId, Version, Violation,
 };
+use crate::store::Page;
 
 /// What a caller runs inside the append's transaction; what it returns is changed along with the append's own rows.
-pub(super) type Inside = Box<dyn FnOnce(&Transaction<'_>) -> Result<Vec<RowChange>, BoxError> + Send>;
+pub(super) enum Inside {
+    /// Once the append's conditions hold.
+    Before(Box<dyn FnOnce(&Transaction<'_>) -> Changes + Send>),
+    /// Once its events are written.
+    Then(Box<dyn FnOnce(&mut Within<'_>) -> Changes + Send>),
+}
+
+type Changes = Result<Vec<RowChange>, BoxError>;
+
+/// What can be seen from within an append's transaction, after its events.
+pub(crate) struct Within<'t> {
+    pub(crate) tx: &'t Transaction<'t>,
+    pub(crate) before: Position,
+    pub(crate) head: Position,
+    names: &'t mut Names,
+}
+
+impl Within<'_> {
+    pub(crate) fn row(&self, space: &Space, key: &[u8]) -> Result<Option<Bytes>, BoxError> {
+        Ok(read::row(self.tx, space.as_str(), key)?)
+    }
+
+    pub(crate) fn page(&mut self, after: Position, query: &Query) -> Result<Page, BoxError> {
+        read::page(self.tx, self.names, after, query, PAGE_EVENTS, self.head)
+            .map_err(|fault| ReadError::from(fault).into())
+    }
+}
 
 /// Why an append did not go in.
 pub(super) enum Refusal {
@@ -156,24 +184,22 @@ impl<'c> Batcher<'c> {
         if !violations.is_empty() {
             return Err(Refusal::Alone(AppendError::Conflict(Conflict { violations })));
         }
-        let further = match inside {
-            Some(inside) => self.run_inside(inside, tx)?,
-            None => Vec::new(),
+        let (further, then) = match inside {
+            Some(Inside::Before(inside)) => (self.run_inside(tx, || inside(tx))?, None),
+            Some(Inside::Then(then)) => (Vec::new(), Some(then)),
+            None => (Vec::new(), None),
         };
+        if then.is_some() {
+            tx.execute_batch("SAVEPOINT append")?;
+        }
         let first = self.head().next();
         let mut versions = Vec::with_capacity(heads.len());
         for (part, head) in append.streams().iter().zip(heads) {
             versions.push((part.stream.clone(), self.write_stream(part, head, now)?));
         }
-        for change in append.row_changes().iter().chain(&further) {
-            match change {
-                RowChange::Put { space, key, value } => {
-                    self.statements.put.execute(params![space.as_str(), &**key, &**value])?;
-                }
-                RowChange::Delete { space, key } => {
-                    self.statements.delete.execute(params![space.as_str(), &**key])?;
-                }
-            }
+        self.change(append.row_changes().iter().chain(&further))?;
+        if let Some(then) = then {
+            self.run_then(then, tx, first)?;
         }
         let appended = Appended { first, last: self.head(), versions, already_committed: false };
         if let Some((id, digest)) = named {
@@ -185,24 +211,63 @@ impl<'c> Batcher<'c> {
         Ok(appended)
     }
 
+    fn change<'r>(&mut self, changes: impl Iterator<Item = &'r RowChange>) -> Result<(), Fault> {
+        for change in changes {
+            match change {
+                RowChange::Put { space, key, value } => {
+                    self.statements.put.execute(params![space.as_str(), &**key, &**value])?;
+                }
+                RowChange::Delete { space, key } => {
+                    self.statements.delete.execute(params![space.as_str(), &**key])?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Runs the caller's part in a savepoint of its own, before anything of the append is written.
-    fn run_inside(&self, inside: Inside, tx: &Transaction<'_>) -> Result<Vec<RowChange>, Refusal> {
+    fn run_inside<T>(&self, tx: &Transaction<'_>, inside: impl FnOnce() -> Result<T, BoxError>) -> Result<T, Refusal> {
         tx.execute_batch("SAVEPOINT inside")?;
-        let result = self.guard.watch(|| catch_unwind(AssertUnwindSafe(|| inside(tx))));
+        let result = self.guard.watch(|| catch_unwind(AssertUnwindSafe(inside)));
         if tx.is_autocommit() {
             // SQLite itself undoes a transaction after some errors, and its neighbours' writes with it.
             return Err(Refusal::All(Fault::Undone));
         }
         let error = match result {
-            Ok(Ok(rows)) => {
+            Ok(Ok(result)) => {
                 tx.execute_batch("RELEASE inside")?;
-                return Ok(rows);
+                return Ok(result);
             }
             Ok(Err(error)) => error,
             Err(_) => BoxError::from("panicked inside the append's transaction"),
         };
         tx.execute_batch("ROLLBACK TO inside; RELEASE inside")?;
         Err(Refusal::Alone(AppendError::Refused(error)))
+    }
+
+    /// Runs the caller's part after the append is written; if it fails, nothing was.
+    fn run_then(
+        &mut self,
+        then: impl FnOnce(&mut Within<'_>) -> Changes,
+        tx: &Transaction<'_>,
+        first: Position,
+    ) -> Result<(), Refusal> {
+        let mut names = Names::new();
+        let before = Position::new(first.get().saturating_sub(1));
+        let mut within = Within { tx, before, head: self.head(), names: &mut names };
+        match self.run_inside(tx, || then(&mut within)) {
+            Ok(changes) => {
+                self.change(changes.iter())?;
+                tx.execute_batch("RELEASE append")?;
+                Ok(())
+            }
+            Err(Refusal::Alone(error)) => {
+                tx.execute_batch("ROLLBACK TO append; RELEASE append")?;
+                self.reload()?;
+                Err(Refusal::Alone(error))
+            }
+            Err(all) => Err(all),
+        }
     }
 
     fn write_stream(&mut self, part: &StreamAppend, head: Option<Head>, now: WallTime) -> Result<Version, Fault> {

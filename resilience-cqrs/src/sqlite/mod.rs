@@ -73,6 +73,7 @@ pub use self::error::{OpenError, SqlError};
 pub use self::event::Event;
 
 use self::batch::Inside;
+pub(crate) use self::batch::Within;
 use self::decode::Reader;
 use self::writer::{AppendJob, Job};
 use crate::log::{
@@ -155,7 +156,7 @@ impl SqliteStore {
     where
         F: FnOnce(&Transaction<'_>) -> Result<(), BoxError> + Send + 'static,
     {
-        self.enqueue(append, Some(Box::new(|tx| inside(tx).map(|()| Vec::new())))).await
+        self.enqueue(append, Some(Inside::Before(Box::new(|tx| inside(tx).map(|()| Vec::new()))))).await
     }
 
     /// The same, for parts of this crate that find out inside which rows to change.
@@ -163,7 +164,15 @@ impl SqliteStore {
     where
         F: FnOnce(&Transaction<'_>) -> Result<Vec<RowChange>, BoxError> + Send + 'static,
     {
-        self.enqueue(append, Some(Box::new(inside))).await
+        self.enqueue(append, Some(Inside::Before(Box::new(inside)))).await
+    }
+
+    /// Appends, and runs `then` in the same transaction once the events are written; if it fails, nothing was.
+    pub(crate) async fn append_then<F>(&self, append: Append, then: F) -> Result<Appended, AppendError>
+    where
+        F: FnOnce(&mut Within<'_>) -> Result<Vec<RowChange>, BoxError> + Send + 'static,
+    {
+        self.enqueue(append, Some(Inside::Then(Box::new(then)))).await
     }
 
     /// Runs a query of your own on a reader's connection, in one snapshot, off the runtime's threads.
