@@ -42,7 +42,7 @@ fn tampered(result: Result<impl std::fmt::Debug, VerifyError>) -> Tampered {
     }
 }
 
-/// Scenario 60: one byte of one payload is flipped on the disk. Nothing of SQLite's notices, and the log would answer with
+/// ES60: one byte of one payload is flipped on the disk. Nothing of SQLite's notices, and the log would answer with
 /// what was never appended; the chain says where.
 #[tokio::test]
 async fn a_byte_flipped_on_the_disk_is_found_at_the_first_event_it_changes() {

@@ -99,6 +99,7 @@ async fn counted(store: &SqliteStore) -> u32 {
     store.read_sql(|db| db.query_row("SELECT events FROM counted", [], |row| row.get(0))).await.unwrap()
 }
 
+/// ES16.
 #[tokio::test]
 async fn a_projection_in_a_restored_backup_goes_on_where_the_backup_has_it() {
     let directory = tempfile::tempdir().unwrap();

@@ -29,14 +29,14 @@ fn from_env(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |value| value.parse().unwrap())
 }
 
-/// Scenario 8.
-/// Scenarios 8 and 21.
+/// ES8.
+/// ES8 and ES21.
 #[test]
 fn a_killed_writer_loses_nothing_it_acknowledged_and_leaves_nothing_by_half() {
     killed_again_and_again("sqlite");
 }
 
-/// Scenario 8, on redb.
+/// ES8, on redb.
 #[cfg(feature = "redb")]
 #[test]
 fn a_killed_writer_loses_nothing_it_acknowledged_on_redb_either() {
@@ -96,7 +96,7 @@ fn limited(engine: &str, blocks: u32) {
     check(&log, &acknowledged(&lines));
 }
 
-/// Scenario 9. What a failed sync has lost nobody knows, and the next one may succeed all the same (Rebello et al., "Can
+/// ES9. What a failed sync has lost nobody knows, and the next one may succeed all the same (Rebello et al., "Can
 /// Applications Recover from fsync Failures?", 2020): nothing is acknowledged any more until the file is opened again.
 #[cfg(target_os = "linux")]
 #[test]

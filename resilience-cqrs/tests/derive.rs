@@ -119,7 +119,7 @@ fn every_event_comes_back_from_the_store_under_its_own_name_and_version() {
     assert_eq!(audited.decode(&recorded(written)).unwrap().r#type, "a");
 }
 
-/// Scenario 35, with names and versions taken from the type: what was written by earlier releases is an event of today.
+/// ES35, with names and versions taken from the type: what was written by earlier releases is an event of today.
 #[test]
 fn events_of_former_releases_are_events_of_the_derived_type() {
     let schema = schema();

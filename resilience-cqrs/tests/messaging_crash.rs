@@ -75,7 +75,7 @@ async fn open(directory: &Path) -> (SqliteStore, Broker, RelayHandle) {
     (store, broker, relay)
 }
 
-/// Scenario 42.
+/// ES42.
 #[test]
 fn what_a_killed_process_has_appended_is_sent_in_order_under_the_same_ids_and_takes_effect_once() {
     let (seed, kills) = (from_env("CRASH_SEED", 1), from_env("CRASH_KILLS", 10));

@@ -28,7 +28,7 @@ fn reluctant_server() -> Postgres {
     Postgres::start_with(&settings).expect("a private server starts")
 }
 
-/// Scenarios 8 and 13 on a server that crashes. Writers of two processes append as fast as they can, so that most of
+/// ES8 and ES13 on a server that crashes. Writers of two processes append as fast as they can, so that most of
 /// their commits go ahead of the disk; readers of both, of a process that only reads, by position, by stream and of a
 /// row, note down what they are shown. After the crash all of that must be in the log, at the same place.
 #[test]

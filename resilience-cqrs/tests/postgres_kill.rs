@@ -3,7 +3,7 @@
 //!
 //! The test starts itself as the child, one of two writers in the log; the other lives on, so that the log never rests. It
 //! kills after a drawn number of acknowledgements, so that a run can be repeated with `CRASH_SEED` (printed).
-//! `POSTGRES_KILLS` sets how often: 10 by default, 1,000 for a release. Scenario 8.
+//! `POSTGRES_KILLS` sets how often: 10 by default, 1,000 for a release. ES8.
 #![cfg(all(feature = "postgres", unix))]
 
 mod postgres_common;

@@ -43,7 +43,7 @@ async fn fail(store: &PostgresStore, state: &str, at_commit: bool, times: u32) {
     .await;
 }
 
-/// Scenario 10: a conflict that the database finds, by whichever state and wherever, is one that can be tried again, and
+/// ES10: a conflict that the database finds, by whichever state and wherever, is one that can be tried again, and
 /// is, with a fresh look at the log; never a failure of the inside.
 #[test]
 fn what_the_database_undoes_for_a_conflict_is_judged_again() {
@@ -69,7 +69,7 @@ fn what_the_database_undoes_for_a_conflict_is_judged_again() {
     });
 }
 
-/// Scenario 12: a transaction has taken a position and stalls. Nobody is shown what comes after; when it gives up, its
+/// ES12: a transaction has taken a position and stalls. Nobody is shown what comes after; when it gives up, its
 /// position is the next one's, and the reader goes on at once, without any setting of how long to wait for gaps.
 #[test]
 fn a_transaction_that_stalls_lets_nobody_pass_and_leaves_no_hole() {
@@ -100,7 +100,7 @@ fn a_transaction_that_stalls_lets_nobody_pass_and_leaves_no_hole() {
     });
 }
 
-/// Scenario 13: eight writers in two processes, and a reader in a third that looks every 2 ms and goes by position. What it
+/// ES13: eight writers in two processes, and a reader in a third that looks every 2 ms and goes by position. What it
 /// is delivered is what was acknowledged, once each and in order. `POSTGRES_SECONDS` says for how long: 60 for a release.
 #[test]
 fn a_reader_that_polls_under_load_is_delivered_what_was_acknowledged() {
@@ -154,7 +154,7 @@ async fn deliver(store: &PostgresStore, stop: &AtomicBool) -> Vec<(u64, String)>
     }
 }
 
-/// Scenario 14: a caller's transaction that was begun, and wrote, long before it appends. Others append in the meantime,
+/// ES14: a caller's transaction that was begun, and wrote, long before it appends. Others append in the meantime,
 /// and it comes after them: the order is that of the commits, and not that of transactions' ids.
 #[test]
 fn a_transaction_that_began_earlier_and_appends_later_comes_later() {
@@ -174,7 +174,7 @@ fn a_transaction_that_began_earlier_and_appends_later_comes_later() {
     });
 }
 
-/// Scenario 15: somebody leaves a transaction open in another database of the server. Readers that go by transaction ids
+/// ES15: somebody leaves a transaction open in another database of the server. Readers that go by transaction ids
 /// would stand still; here nobody notices.
 #[test]
 fn a_transaction_left_open_in_another_database_holds_nobody_up() {
@@ -197,7 +197,7 @@ fn a_transaction_left_open_in_another_database_holds_nobody_up() {
     });
 }
 
-/// Scenario 17: the connection that listens dies, again and again. Whoever waits for the head hears of the next append all
+/// ES17: the connection that listens dies, again and again. Whoever waits for the head hears of the next append all
 /// the same, by looking, and by a new connection after that.
 #[test]
 fn a_listener_that_dies_is_replaced_and_nobody_waits_for_ever() {

@@ -90,7 +90,7 @@ fn a_base_backup_under_load_restores_to_a_whole_log_that_goes_on() {
     });
 }
 
-/// Scenario 16: dumped as SQL and read into another cluster, whose transaction ids have nothing to do with those of the
+/// ES16: dumped as SQL and read into another cluster, whose transaction ids have nothing to do with those of the
 /// first. Positions mean the same there, so a projection goes on at its checkpoint: nothing is lost, nothing repeated.
 #[test]
 fn a_dump_read_into_another_cluster_goes_on_where_it_was() {

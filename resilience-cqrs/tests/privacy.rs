@@ -164,7 +164,7 @@ fn says(directory: &Path, file: &str, text: &str) -> bool {
     contains(file.into()) || contains(format!("{file}-wal"))
 }
 
-/// Scenario 54: somebody is forgotten. Events, snapshot, read model and outbox read redacted, none of them made anew, and
+/// ES54: somebody is forgotten. Events, snapshot, read model and outbox read redacted, none of them made anew, and
 /// others are untouched. A backup of the keys from before is put in place: it brings nobody back.
 #[tokio::test]
 async fn who_is_forgotten_is_redacted_everywhere_and_no_backup_of_the_keys_brings_him_back() {

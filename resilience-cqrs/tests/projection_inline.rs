@@ -178,7 +178,7 @@ async fn row<S: EventStore>(store: &S, key: &str) -> i64 {
     row.map_or(0, |row| std::str::from_utf8(&row).unwrap().parse().unwrap())
 }
 
-/// Scenario 22, then what others append, then many at once. `table` is what the model in SQL shows of an account, and
+/// ES22, then what others append, then many at once. `table` is what the model in SQL shows of an account, and
 /// how many events of it it has seen.
 async fn an_append_shows_its_effect_or_is_refused<S: InlineEngine>(
     store: InlineStore<S>,

@@ -53,7 +53,7 @@ async fn join(url: &str, name: &str) -> (PostgresStore, PartitionedHandle<Postgr
     (store, member)
 }
 
-/// Scenarios 19 and 21.
+/// ES19 and ES21.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_process_costs_no_event_and_doubles_none_and_its_partitions_move() {
     let url = testkit::postgres::shared();

@@ -84,7 +84,7 @@ async fn caught_up(store: &PostgresStore, running: &ProjectionHandle) {
     running.at_least(store.head(), Duration::from_secs(30)).await.unwrap();
 }
 
-/// Scenario 23, and 24 for an event whose payload means nothing: the events stay in the log, byte for byte.
+/// ES23, and ES24 for an event whose payload means nothing: the events stay in the log, byte for byte.
 #[tokio::test]
 async fn a_poison_event_in_the_middle_of_a_batch_parks_its_key_and_the_rest_goes_in() {
     let store = open(&new_schema()).await;
@@ -150,7 +150,7 @@ async fn a_projection_goes_on_where_it_stopped_in_whatever_batches_and_whoever_t
     assert_eq!(balance(&here, "a").await, 120);
 }
 
-/// Scenario 19's zombie, at its worst moment: it has changed its tables, and is stopped before it commits.
+/// ES19's zombie, at its worst moment: it has changed its tables, and is stopped before it commits.
 #[tokio::test]
 async fn a_successor_takes_over_while_the_one_before_hangs_in_its_transaction_and_cannot_commit() {
     let store = open(&new_schema()).await;

@@ -43,7 +43,7 @@ async fn fold<S: EventStore>(store: &S) -> BTreeMap<String, i64> {
     balances
 }
 
-/// Scenario 25. The old version goes on throughout; each reader is shown one that knows what it has been told before.
+/// ES25. The old version goes on throughout; each reader is shown one that knows what it has been told before.
 async fn takes_over<S: EventStore, A: Apply<S> + Clone>(
     store: S,
     builder: impl Fn(Orders) -> ProjectionRunnerBuilder<S, A>,

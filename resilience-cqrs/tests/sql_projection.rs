@@ -62,7 +62,7 @@ async fn caught_up(store: &SqliteStore, running: &ProjectionHandle) {
     running.at_least(store.head(), Duration::from_secs(30)).await.unwrap();
 }
 
-/// Scenario 23.
+/// ES23.
 #[tokio::test]
 async fn a_poison_event_in_the_middle_of_a_batch_parks_its_key_and_the_rest_goes_in() {
     let directory = tempfile::tempdir().unwrap();
@@ -151,7 +151,7 @@ impl SqlProjection for Hoard {
     }
 }
 
-/// Scenario 22, by hand.
+/// ES22, by hand.
 #[tokio::test]
 async fn a_model_updated_inside_the_append_refuses_it_by_failing() {
     // The inline form: no runner, no lag, and the model's rule is the append's.

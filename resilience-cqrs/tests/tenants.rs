@@ -13,7 +13,7 @@ async fn write(store: &impl EventStore, stream: &str) {
     }
 }
 
-/// Scenario 53 on a real engine: two tenants write at once, more come than may be open, and all is as it was when they are
+/// ES53 on a real engine: two tenants write at once, more come than may be open, and all is as it was when they are
 /// opened again; whoever is another's is told so.
 async fn tenants_are_apart_and_come_back<E: TenantEngine + Clone>(engine: E) {
     let max_open = NonZeroUsize::new(2).unwrap();

@@ -110,6 +110,7 @@ fn child(directory: &Path) -> Child {
     child.env(DIRECTORY, directory).stdout(Stdio::null()).spawn().unwrap()
 }
 
+/// ES46.
 #[test]
 fn killed_at_any_moment_nothing_is_lost_and_nothing_done_twice() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();

@@ -25,6 +25,7 @@ const SCENARIOS: &[(&str, u32)] = &[
     ("RC", 1),
     ("CH", 1),
     ("CP", 8),
+    ("ES", 60),
 ];
 
 /// Looks up every row of the page.

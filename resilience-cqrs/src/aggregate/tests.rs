@@ -161,6 +161,7 @@ fn counters<S: EventStore>(store: S) -> Repository<Counter, S> {
     Repository::builder(store).backoff(std::time::Duration::ZERO, std::time::Duration::ZERO).seed(1).build()
 }
 
+/// ES41.
 #[tokio::test(start_paused = true)]
 async fn events_that_commute_are_appended_again_without_deciding_again() {
     let before = decisions().load(Ordering::Relaxed);
@@ -228,6 +229,7 @@ async fn a_command_executed_twice_happens_once_and_its_id_serves_no_other() {
     }
 }
 
+/// ES39.
 /// The caller was told nothing of its first attempt and asks again, while the first is still on its way: it gets there
 /// after the second has asked whether it did, and before it decides. Decided on its effect, the second is refused.
 #[tokio::test]
@@ -373,7 +375,7 @@ impl Decider for Careless {
     }
 }
 
-/// Scenario 38: what is wrong with one event keeps its neighbours out of the log too, as every limit of the log does.
+/// ES38: what is wrong with one event keeps its neighbours out of the log too, as every limit of the log does.
 #[tokio::test]
 async fn an_event_that_does_not_pass_validation_is_not_written_and_nothing_beside_it() {
     let store = MemoryStore::new();

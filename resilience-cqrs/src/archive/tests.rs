@@ -61,7 +61,7 @@ fn is_refused(result: Result<impl std::fmt::Debug, AppendError>, name: &str) -> 
     }
 }
 
-/// Scenario 55: an archived stream is in no hot read and no default subscription, is read by whoever includes it, and takes
+/// ES55: an archived stream is in no hot read and no default subscription, is read by whoever includes it, and takes
 /// no event, whoever appends.
 #[tokio::test(start_paused = true)]
 async fn an_archived_stream_is_out_of_the_way_can_be_read_and_takes_no_event() {

@@ -11,6 +11,7 @@ use crate::store::EventStore;
 
 /// Two writers at the same version: one append goes in, and the other's conflict carries the event it missed, so that it
 /// need not read again.
+// ES1.
 pub fn of_two_exact_writers_one_wins_and_the_other_learns_what_it_missed(engine: &impl Engine) {
     let store = engine.fresh();
     append(&store, to("s", Expected::NoStream, 1..=3));
@@ -31,6 +32,7 @@ pub fn of_two_exact_writers_one_wins_and_the_other_learns_what_it_missed(engine:
 }
 
 /// 32 writers that expect nothing: every append is acknowledged, and the versions have neither hole nor repetition.
+// ES2.
 pub fn writers_without_expectation_leave_no_hole(engine: &impl Engine) {
     const EACH: usize = 100;
     let store = engine.fresh();
@@ -48,6 +50,7 @@ pub fn writers_without_expectation_leave_no_hole(engine: &impl Engine) {
 }
 
 /// A stream at 3 is not at 10 either. A store that relies on a unique index alone would leave a hole here.
+// ES3.
 pub fn an_expectation_ahead_of_the_stream_conflicts(engine: &impl Engine) {
     let store = engine.fresh();
     append(&store, to("s", Expected::Any, 1..=3));
@@ -59,6 +62,7 @@ pub fn an_expectation_ahead_of_the_stream_conflicts(engine: &impl Engine) {
 }
 
 /// `NoStream` twice at once makes one stream; `Exists` needs one.
+// ES4.
 pub fn a_stream_is_made_once_and_a_missing_one_does_not_exist(engine: &impl Engine) {
     let store = engine.fresh();
     let missing = conflict(wait(store.append(to("s", Expected::Exists, [1]))));
@@ -74,6 +78,7 @@ pub fn a_stream_is_made_once_and_a_missing_one_does_not_exist(engine: &impl Engi
 }
 
 /// One of two streams is not as expected: neither changes, and the conflict names the one that is not.
+// ES5.
 pub fn an_append_over_two_streams_is_all_or_nothing(engine: &impl Engine) {
     let store = engine.fresh();
     append(&store, to("a", Expected::Any, [1]));
@@ -93,6 +98,7 @@ pub fn an_append_over_two_streams_is_all_or_nothing(engine: &impl Engine) {
 }
 
 /// Of 100 appends at once the 37th conflicts; the others do not notice.
+// ES6.
 pub fn a_conflict_costs_its_neighbours_nothing(engine: &impl Engine) {
     let store = engine.fresh();
     append(&store, to("s-37", Expected::Any, [0]));
@@ -105,6 +111,7 @@ pub fn a_conflict_costs_its_neighbours_nothing(engine: &impl Engine) {
 }
 
 /// 10,001 events in one append are one append: in order, without a gap.
+// ES7.
 pub fn ten_thousand_events_are_one_append(engine: &impl Engine) {
     let store = engine.fresh();
     append(&store, to("other", Expected::Any, ["first"]));

@@ -11,6 +11,7 @@ fn command(id: &str) -> Append {
 }
 
 /// The second attempt gets the first one's result, whatever the stream looks like by then.
+// ES39.
 pub fn a_command_appended_twice_happens_once(engine: &impl Engine) {
     let store = engine.fresh();
     assert_eq!(ok(wait(store.committed(&"c".into()))), None);
@@ -55,6 +56,7 @@ pub fn a_command_is_remembered_after_a_restart(engine: &impl Engine) {
 }
 
 /// The same id with another content is a mistake, and is called one.
+// ES40.
 pub fn a_command_id_serves_one_command_only(engine: &impl Engine) {
     let store = engine.fresh();
     append(&store, command("c"));

@@ -34,6 +34,7 @@ fn all<S: EventStore>(store: &S, query: &Query) -> (Vec<Recorded>, Marker) {
 }
 
 /// One place, two students at once, no stream in common: exactly one is enrolled.
+// ES48.
 pub fn of_two_students_one_gets_the_last_place(engine: &impl Engine) {
     let store = engine.fresh();
     append(&store, one("courses", tagged("CapacitySet", &["course:c1"])));
@@ -56,6 +57,7 @@ pub fn of_two_students_one_gets_the_last_place(engine: &impl Engine) {
 }
 
 /// 32 writers, each on a tag of its own: a boundary conflicts with what it is about and with nothing else.
+// ES49.
 pub fn writers_on_disjoint_tags_never_conflict(engine: &impl Engine) {
     let store = engine.fresh();
     each(32, |n| {
@@ -71,6 +73,7 @@ pub fn writers_on_disjoint_tags_never_conflict(engine: &impl Engine) {
 }
 
 /// Invoice numbers without hole or repetition, with no tag and no stream to hold on to.
+// ES50.
 pub fn a_type_alone_is_a_boundary(engine: &impl Engine) {
     let store = engine.fresh();
     let invoices = Query::types(["InvoiceIssued"]);
@@ -94,6 +97,7 @@ pub fn a_type_alone_is_a_boundary(engine: &impl Engine) {
 }
 
 /// Whoever appends without conditions still counts for those who have some.
+// ES51.
 pub fn an_unconditional_append_is_seen_by_a_condition(engine: &impl Engine) {
     let store = engine.fresh();
     let query = Query::tags(["t"]);
@@ -113,6 +117,7 @@ pub fn an_unconditional_append_is_seen_by_a_condition(engine: &impl Engine) {
 }
 
 /// A read that stopped at its limit must not vouch for what it did not return.
+// ES52.
 pub fn a_marker_of_half_the_events_conflicts_with_the_other_half(engine: &impl Engine) {
     let store = engine.fresh();
     let query = Query::tags(["t"]);
@@ -156,6 +161,7 @@ pub fn queries_match_any_item_all_tags_and_any_type(engine: &impl Engine) {
 }
 
 /// A reader for whom nothing is meant gets to the head all the same, and need not look again after a restart.
+// ES18.
 pub fn a_filtered_read_moves_past_what_it_does_not_match(engine: &impl Engine) {
     let store = engine.fresh();
     append(&store, one("s", tagged("Wanted", &[])));

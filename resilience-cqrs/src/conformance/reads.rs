@@ -36,6 +36,7 @@ pub fn what_is_read_is_what_was_written(engine: &impl Engine) {
 
 /// Eight writers and a poller: what is delivered is what was acknowledged, in order, once. This is the law that stores
 /// with a number from a sequence break, because a number can be taken before and become visible after another.
+// ES13.
 pub fn a_poller_sees_what_was_acknowledged_in_order_and_once(engine: &impl Engine) {
     const EACH: usize = 150;
     let store = engine.fresh();
@@ -78,6 +79,7 @@ pub fn a_poller_sees_what_was_acknowledged_in_order_and_once(engine: &impl Engin
 }
 
 /// A reader that catches up and then waits for more misses nothing and sees nothing twice where the one becomes the other.
+// ES20.
 pub fn catching_up_and_going_live_have_no_seam(engine: &impl Engine) {
     const TOTAL: u64 = 600;
     let store = engine.fresh();

@@ -72,7 +72,7 @@ fn keeping<S: EventStore>(store: S) -> Decisions<Course, S> {
     Decisions::builder(store).keep_models(NonZeroUsize::new(8).unwrap()).backoff(Duration::ZERO, Duration::ZERO).build()
 }
 
-/// Scenario 48: capacity 1, two at once.
+/// ES48: capacity 1, two at once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_two_students_who_want_the_last_seat_at_once_one_gets_it() {
     for _ in 0..50 {
@@ -90,7 +90,7 @@ async fn of_two_students_who_want_the_last_seat_at_once_one_gets_it() {
     }
 }
 
-/// Scenario 49: disjoint tags do not meet, however many write.
+/// ES49: disjoint tags do not meet, however many write.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn decisions_about_different_things_never_conflict() {
     let campus = decisions(MemoryStore::new());

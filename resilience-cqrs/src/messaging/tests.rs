@@ -21,7 +21,7 @@ async fn everything<S: EventStore>(store: &S) -> Vec<Recorded> {
 
 #[tokio::test(start_paused = true)]
 async fn a_message_that_is_delivered_five_times_takes_effect_once() {
-    // Scenario 45: five deliveries, two of them at the same time; and the answer to the first append is lost.
+    // ES45: five deliveries, two of them at the same time; and the answer to the first append is lost.
     let store = FaultyStore::new(MemoryStore::new()).on_append(|nth| (nth == 1).then_some(Fault::AnswerLost));
     let inbox = Inbox::new(store.clone(), "billing");
     let message = Message::new("order-17", "orders.placed", "");
@@ -50,7 +50,7 @@ async fn a_message_that_is_delivered_five_times_takes_effect_once() {
 
 #[tokio::test(start_paused = true)]
 async fn an_effect_elsewhere_is_run_by_one_at_a_time_and_to_its_end_once() {
-    // Scenario 45 for an effect that is no append.
+    // ES45 for an effect that is no append.
     let (inbox, effects) = (Inbox::new(MemoryStore::new(), "mailer"), AtomicU32::new(0));
     let message = Message::new("m", "orders.placed", "");
     let mail = async || {
@@ -131,7 +131,7 @@ async fn a_store_that_fails_leaves_no_effect_unremembered_without_an_error() {
 
 #[tokio::test(start_paused = true)]
 async fn what_comes_of_a_message_is_caused_by_it_and_belongs_to_the_same() {
-    // Scenario 47, the part of messages: command c1, event e1, message, command, event e2.
+    // ES47, the part of messages: command c1, event e1, message, command, event e2.
     let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     let (store, bus) = (MemoryStore::new(), MemoryBus::new());
     let metadata = Metadata::new().with_correlation("checkout-9").with_causation("c1").with_trace(trace);

@@ -75,7 +75,7 @@ impl resilience_core::event::Sink for Heard {
     }
 }
 
-/// Scenario 21, at two hundred points.
+/// ES21, at two hundred points.
 #[tokio::test(start_paused = true)]
 async fn a_crash_between_any_two_steps_counts_no_event_twice_and_none_never() {
     // The runner is dropped after a different number of polls each time, wherever that is, and started anew.
@@ -178,7 +178,7 @@ async fn lost_answers_and_refusals_of_the_store_are_no_ones_fault_and_double_not
     assert!(store.appends() > 25 + 10, "faults were met on the way");
 }
 
-/// Scenarios 23 and 24: what means nothing to the projection is parked, and stays in the log byte for byte.
+/// ES23 and ES24: what means nothing to the projection is parked, and stays in the log byte for byte.
 #[tokio::test(start_paused = true)]
 async fn a_poison_event_parks_its_key_and_nothing_else_until_it_is_replayed_in_order() {
     let store = MemoryStore::new();
@@ -275,7 +275,7 @@ async fn a_runner_that_was_replaced_cannot_commit_any_more() {
     new.stop().await.unwrap();
 }
 
-/// Scenario 28.
+/// ES28.
 #[tokio::test(start_paused = true)]
 async fn a_reader_of_its_own_writes_waits_and_is_told_when_it_takes_too_long() {
     let store = MemoryStore::new();
@@ -291,7 +291,7 @@ async fn a_reader_of_its_own_writes_waits_and_is_told_when_it_takes_too_long() {
     assert_eq!(timer.now() - started, Duration::from_secs(1));
 }
 
-/// Scenario 18.
+/// ES18.
 #[tokio::test(start_paused = true)]
 async fn the_checkpoint_moves_past_what_is_not_meant_for_the_projection() {
     let store = MemoryStore::new();
@@ -332,7 +332,7 @@ async fn a_garbled_checkpoint_is_an_error_and_not_a_fresh_start() {
     assert!(matches!(running.ended().await, Err(RunnerError::Read(crate::ReadError::Corrupt(_)))));
 }
 
-/// Scenario 27: a projection that hangs holds nobody up but itself.
+/// ES27: a projection that hangs holds nobody up but itself.
 #[tokio::test(start_paused = true)]
 async fn a_slow_projection_costs_its_neighbour_nothing() {
     let store = MemoryStore::new();
@@ -365,7 +365,7 @@ impl Projection for Slow {
     }
 }
 
-/// Scenario 20: from the log's beginning to live while eight append, with batches that end anywhere. Each event is taken
+/// ES20: from the log's beginning to live while eight append, with batches that end anywhere. Each event is taken
 /// in once and in order: a gap or a repetition at the seam would show in the sum, and in the count.
 #[tokio::test(start_paused = true)]
 async fn catching_up_under_load_and_going_live_has_no_seam() {

@@ -50,7 +50,7 @@ async fn append(store: &MemoryStore) -> Position {
     store.append(Append::new().events("s", Expected::Any, event)).await.unwrap().last
 }
 
-/// Scenario 28, the first half.
+/// ES28, the first half.
 #[tokio::test]
 async fn whoever_has_written_sees_it() {
     let store = MemoryStore::new();
@@ -63,7 +63,7 @@ async fn whoever_has_written_sees_it() {
     }
 }
 
-/// Scenario 28, the second half: it says so after a second, and not before.
+/// ES28, the second half: it says so after a second, and not before.
 #[tokio::test(start_paused = true)]
 async fn a_model_that_stands_still_is_said_to() {
     let store = MemoryStore::new();

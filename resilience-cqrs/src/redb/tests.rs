@@ -73,7 +73,7 @@ impl Sink for Heard {
     }
 }
 
-/// Scenario 6.
+/// ES6.
 #[tokio::test]
 async fn what_waits_shares_one_commit_and_a_refusal_costs_it_nothing() {
     let place = Place::new();
@@ -137,7 +137,7 @@ async fn nothing_is_seen_before_it_is_durable() {
     assert_eq!(store.row("r", b"k").await.unwrap().as_deref(), Some(&b"v"[..]));
 }
 
-/// Scenario 9.
+/// ES9.
 #[tokio::test]
 async fn a_failed_commit_ends_writing_until_the_store_is_opened_again() {
     let place = Place::new();

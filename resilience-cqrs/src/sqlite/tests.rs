@@ -74,6 +74,7 @@ impl Sink for Heard {
     }
 }
 
+/// ES6.
 #[tokio::test]
 async fn what_waits_shares_one_commit_and_a_refusal_costs_it_nothing() {
     let place = Place::new();
@@ -107,6 +108,7 @@ async fn what_waits_shares_one_commit_and_a_refusal_costs_it_nothing() {
     assert_eq!(commits, [(1, 0, 1), (1, 0, 0), (99, 1, 99)]);
 }
 
+/// ES9.
 #[tokio::test]
 async fn a_failed_commit_ends_writing_until_the_store_is_opened_again() {
     let place = Place::new();
@@ -149,6 +151,7 @@ async fn a_full_store_refuses_and_goes_on_once_there_is_room() {
     store.verify().await.unwrap();
 }
 
+/// ES11.
 #[tokio::test]
 async fn an_append_given_up_while_it_waits_is_not_written() {
     let place = Place::new();
@@ -448,6 +451,7 @@ async fn a_statement_is_compiled_once_whatever_is_bound_to_it() {
     assert_eq!(compiled_again.await.unwrap(), 0);
 }
 
+/// ES50.
 #[test]
 fn conditions_and_filters_are_answered_by_index() {
     let conn = Connection::open_in_memory().unwrap();

@@ -50,7 +50,7 @@ fn at_most(logs: usize) -> Tenants<MemoryTenants> {
     Tenants::builder(MemoryTenants::new()).max_open(NonZeroUsize::new(logs).unwrap()).build()
 }
 
-/// Scenario 53: what was given to a client for one tenant is refused by another, each tenant's order is its own and without
+/// ES53: what was given to a client for one tenant is refused by another, each tenant's order is its own and without
 /// gaps, and nothing of one is found in the other, whatever it is called.
 #[tokio::test]
 async fn what_is_one_tenants_is_denied_to_another_and_each_has_an_order_of_its_own() {

@@ -84,7 +84,7 @@ fn fails(test: impl FnOnce()) -> String {
     panic.downcast_ref::<String>().cloned().or_else(|| panic.downcast_ref::<&str>().map(|s| s.to_string())).unwrap()
 }
 
-/// Scenario 59. No store, no async.
+/// ES59. No store, no async.
 #[test]
 fn rules_are_tested_by_what_has_happened_what_is_asked_and_what_comes_of_it() {
     let history = || [deposited(10)];

@@ -47,7 +47,7 @@ async fn payloads(store: &MemoryStore, stream: &str) -> Vec<String> {
 
 #[test]
 fn a_server_that_is_killed_loses_nothing_keeps_the_order_of_keys_and_doubles_no_effect() {
-    // Scenario 42: two programs consume, one publishes, and the server is killed in mid-run, three times. What was
+    // ES42: two programs consume, one publishes, and the server is killed in mid-run, three times. What was
     // acknowledged to the publisher takes effect once, in the order of its key.
     run(async |mut server| {
         let (one, two, sender) = (builder(&server), builder(&server), builder(&server));
@@ -106,7 +106,7 @@ fn what_is_published_while_the_server_is_down_waits_and_is_refused_in_time() {
 
 #[test]
 fn a_relay_whose_server_is_down_holds_up_no_append_and_then_sends_all_in_order() {
-    // Scenario 43: the broker is down for a while. Scenario 42: the relay died after it had sent the first message and
+    // ES43: the broker is down for a while. ES42: the relay died after it had sent the first message and
     // before it could note it, so it sends it again, under the same id.
     run(async |mut server| {
         let bus = builder(&server).answer_within(Duration::from_millis(200)).open().await.unwrap();

@@ -27,6 +27,7 @@ fn retry() -> Retry {
     Retry::builder().name("commands").attempts(3).backoff(backoff).unlimited().build().unwrap()
 }
 
+/// ES11.
 #[tokio::test(start_paused = true)]
 async fn an_append_whose_answer_was_lost_is_asked_for_again_and_not_done_again() {
     let store = FaultyStore::new(MemoryStore::new()).on_append(|nth| (nth == 1).then_some(Fault::AnswerLost));

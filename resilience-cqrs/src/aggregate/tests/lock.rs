@@ -92,7 +92,7 @@ fn what_old_events_can_follow_makes_the_file_old_and_nothing_else() {
     assert_eq!(Turned::fingerprint(), Bank::fingerprint());
 }
 
-/// Scenario 35, before anything runs: what the schema cannot bring up to date is named while it is still a test that fails.
+/// ES35, before anything runs: what the schema cannot bring up to date is named while it is still a test that fails.
 #[test]
 fn an_earlier_version_stays_in_the_file_and_must_stay_readable() {
     let directory = tempfile::tempdir().unwrap();

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Scenario 37.
+/// ES37.
 #[tokio::test]
 async fn the_state_at_a_version_or_time_is_the_fold_of_that_prefix() {
     let store = MemoryStore::new();

@@ -23,7 +23,7 @@ fn split(payload: Value) -> Result<Vec<Replacement>, crate::BoxError> {
     ])
 }
 
-/// As in scenario 35, told in any order: field renamed, then split in two.
+/// As in ES35, told in any order: field renamed, then split in two.
 fn schemas() -> [Schema; 2] {
     let forward = Schema::builder()
         .event("Paid", 1)
@@ -45,7 +45,7 @@ fn today(schema: &Schema, kind: &str, payload: &str) -> Result<Vec<Today>, Codec
     schema.decode_each(&recorded(kind, payload), &mut |event| events.push(event)).map(|()| events)
 }
 
-/// Scenario 35.
+/// ES35.
 #[test]
 fn an_event_of_two_releases_ago_is_what_it_means_today_in_whatever_order_the_ways_are_told() {
     for schema in schemas() {

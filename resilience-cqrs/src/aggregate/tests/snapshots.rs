@@ -67,7 +67,7 @@ async fn rows(store: &impl EventStore) -> usize {
     store.rows("snapshot", None, 10).await.unwrap().len()
 }
 
-/// Scenarios 30 and 31: by one, two and three, with commands of one to four events, cut anywhere.
+/// ES30 and ES31: by one, two and three, with commands of one to four events, cut anywhere.
 #[tokio::test]
 async fn a_state_with_snapshots_is_the_fold_of_all_events_whatever_the_policy() {
     for every in 1..=3 {
@@ -102,7 +102,7 @@ async fn a_stream_with_a_snapshot_is_read_from_there() {
     assert_eq!(counted.reads(), 2, "the row, and the page after it");
 }
 
-/// Scenario 32.
+/// ES32.
 #[tokio::test]
 async fn a_snapshot_of_another_shape_or_label_is_not_looked_at_and_is_replaced() {
     let store = MemoryStore::new();
@@ -125,7 +125,7 @@ async fn a_snapshot_of_another_shape_or_label_is_not_looked_at_and_is_replaced()
     assert_eq!(relabelled.snapshots().ignored, 1);
 }
 
-/// Scenario 33.
+/// ES33.
 #[tokio::test]
 async fn an_older_snapshot_never_replaces_a_newer_one() {
     let store = MemoryStore::new();
@@ -141,7 +141,7 @@ async fn an_older_snapshot_never_replaces_a_newer_one() {
     assert!(row.ends_with(br#"{"cents":100}"#));
 }
 
-/// Scenario 34.
+/// ES34.
 #[tokio::test]
 async fn a_snapshot_that_cannot_be_written_or_read_fails_no_command() {
     // Every second append is that of a snapshot: states are kept, so that nothing is written while loading.

@@ -38,7 +38,7 @@ async fn upgraded() -> MemoryStore {
     store
 }
 
-/// Scenario 36, a projection: no policy declared.
+/// ES36, a projection: no policy declared.
 #[tokio::test(start_paused = true)]
 async fn an_unknown_event_parks_its_stream_and_no_other() {
     let store = upgraded().await;
@@ -53,7 +53,7 @@ async fn an_unknown_event_parks_its_stream_and_no_other() {
     assert_eq!((&page.events[0].payload[..], page.marker), (&b"null"[..], Marker::seen_through(page.next)));
 }
 
-/// Scenario 36, a projection: `Ignore` is declared.
+/// ES36, a projection: `Ignore` is declared.
 #[tokio::test(start_paused = true)]
 async fn a_declared_reader_goes_on_after_an_unknown_event_and_counts_it() {
     let store = upgraded().await;
@@ -70,7 +70,7 @@ async fn a_declared_reader_goes_on_after_an_unknown_event_and_counts_it() {
     assert_eq!(handle.status().parked.into_keys().collect::<Vec<_>>(), ["counter-3"]);
 }
 
-/// Scenario 36, an aggregate.
+/// ES36, an aggregate.
 #[tokio::test]
 async fn an_aggregate_with_an_unknown_event_is_not_loaded_unless_that_is_declared() {
     let store = upgraded().await;

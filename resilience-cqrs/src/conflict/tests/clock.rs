@@ -8,7 +8,7 @@ use super::*;
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR_MILLIS: u64 = 3_600_000;
 
-/// Scenario 57. One machine is an hour ahead. Were its stamp taken in, this node would write an hour ahead as well, and
+/// ES57. One machine is an hour ahead. Were its stamp taken in, this node would write an hour ahead as well, and
 /// so would everybody it talks to; and until then its writes would beat all others.
 #[test]
 fn a_clock_an_hour_ahead_is_refused_and_leaves_no_trace() {

@@ -31,7 +31,7 @@ macro_rules! laws {
 }
 
 laws! {
-    /// Scenario 56. Where two writes have the same time, a register that keeps its own value stays apart for ever.
+    /// ES56. Where two writes have the same time, a register that keeps its own value stays apart for ever.
     registers_written_at_the_same_time_agree_over_ten_thousand_histories: LwwRegister<u8>, 10_000, 12;
     maps_of_last_writes_converge: LwwMap<u8, u8>, 500, 30;
     counters_that_grow_converge: GCounter, 300, 30;
@@ -41,7 +41,7 @@ laws! {
     what_is_made_of_them_converges: ((OrSet<u8>, LwwRegister<u8>), Option<BTreeSet<u8>>), 200, 30;
 }
 
-/// Scenario 56, as it is written down: equal time on nodes a and b, and both pick b's.
+/// ES56, as it is written down: equal time on nodes a and b, and both pick b's.
 #[test]
 fn of_writes_at_the_same_time_the_greater_node_has_the_last_word() {
     for (first, second) in [("a", "b"), ("b", "a")] {
@@ -82,7 +82,7 @@ proptest! {
         }
     }
 
-    /// Scenario 58, second half. When all has arrived everywhere, what is left of thousands of removed elements is one
+    /// ES58, second half. When all has arrived everywhere, what is left of thousands of removed elements is one
     /// number for each node.
     #[test]
     fn once_all_is_known_nothing_is_left_of_what_was_removed(steps in steps(40)) {
@@ -160,7 +160,7 @@ proptest! {
     }
 }
 
-/// Scenario 58, first half.
+/// ES58, first half.
 #[test]
 fn an_addition_beats_a_removal_that_did_not_know_of_it() {
     let (mut a, mut b) = (OrSet::new(), OrSet::new());

@@ -130,7 +130,8 @@ async fn done<S: Clone>(running: &ConsumerHandle<S>, messages: u64) {
 
 #[tokio::test(start_paused = true)]
 async fn whatever_crashes_when_each_message_takes_effect_once_and_each_key_in_order() {
-    // Scenarios 29 and 45. The consumer is dropped after a different number of polls each time, wherever that is: also between the effect and the
+    // ES29 and ES45. The consumer is dropped after a different number of polls each time, wherever that is: also between the
+    // effect and the
     // ack, and before the effect. What is acknowledged before its effect would be missing in the end.
     let (store, bus) = (MemoryStore::new(), MemoryBus::new());
     let inbox = Inbox::new(store.clone(), "worker");

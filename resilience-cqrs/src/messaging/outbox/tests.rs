@@ -136,7 +136,7 @@ fn assert_each_once_in_order(broker: &Broker, sent: usize, keys: usize) {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_appended_is_sent_under_the_same_id_however_often_the_relay_crashes() {
-    // Scenario 42: the relay is dropped after a different number of polls each time, wherever that is, also between the
+    // ES42: the relay is dropped after a different number of polls each time, wherever that is, also between the
     // broker's answer and the checkpoint, and started anew.
     let (store, broker) = (MemoryStore::new(), Broker::default());
     for n in 0..300 {
@@ -166,7 +166,7 @@ async fn what_is_appended_is_sent_under_the_same_id_however_often_the_relay_cras
 
 #[tokio::test(start_paused = true)]
 async fn a_broker_that_is_down_costs_appends_nothing_and_the_backlog_drains_in_order() {
-    // Scenario 43. The broker is down for an hour.
+    // ES43. The broker is down for an hour.
     let (store, broker) = (MemoryStore::new(), Broker::default());
     let outbox = Outbox::new("bank");
     broker.is_down.store(true, Ordering::Relaxed);
@@ -226,7 +226,7 @@ async fn a_message_of_an_append_is_sent_if_and_only_if_the_append_happened() {
 
 #[tokio::test(start_paused = true)]
 async fn a_poison_message_parks_its_key_and_nothing_else_until_it_is_replayed_in_order() {
-    // Scenario 44: one that the broker refuses, one that cannot be made, and one that panics.
+    // ES44: one that the broker refuses, one that cannot be made, and one that panics.
     let (store, broker) = (MemoryStore::new(), Broker::default());
     let running = relay(&store, &broker).start().unwrap();
     for (account, payload) in

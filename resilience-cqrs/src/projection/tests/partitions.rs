@@ -124,7 +124,7 @@ async fn pass(time: Duration) {
     SharedTimer::default().sleep(time).await;
 }
 
-/// Scenario 19.
+/// ES19.
 #[tokio::test(start_paused = true)]
 async fn a_members_partitions_move_within_its_leases_and_the_zombie_that_wakes_up_cannot_commit() {
     let (store, leases) = (MemoryStore::new(), MemoryLeases::default());

@@ -43,7 +43,7 @@ impl Reaction for Calls {
     }
 }
 
-/// Scenario 29: a crash repeats effects, and each repetition carries the key of the first.
+/// ES29: a crash repeats effects, and each repetition carries the key of the first.
 #[tokio::test(start_paused = true)]
 async fn a_crash_between_effect_and_checkpoint_repeats_the_effect_under_the_same_key_and_skips_none() {
     let store = MemoryStore::new();
@@ -109,7 +109,7 @@ async fn a_reaction_that_may_be_tried_once_is_tried_once() {
     assert_eq!((calls.made().len(), running.status().health), (1, Health::Degraded));
 }
 
-/// Scenario 18: the checkpoint moves past what the filter leaves out, also of the last few, so a restart does not look
+/// ES18: the checkpoint moves past what the filter leaves out, also of the last few, so a restart does not look
 /// at them again.
 #[tokio::test(start_paused = true)]
 async fn an_idle_subscription_saves_that_it_has_passed_what_is_not_meant_for_it() {

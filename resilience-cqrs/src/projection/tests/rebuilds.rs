@@ -68,7 +68,7 @@ fn four() -> NonZeroU32 {
     NonZeroU32::new(4).unwrap()
 }
 
-/// Scenario 25, in time that stands still while programs run: what is measured is what the change of versions itself
+/// ES25, in time that stands still while programs run: what is measured is what the change of versions itself
 /// makes readers wait for.
 #[tokio::test(start_paused = true)]
 async fn readers_are_served_all_the_time_and_hardly_see_the_change_of_versions() {
@@ -114,7 +114,7 @@ async fn readers_are_served_all_the_time_and_hardly_see_the_change_of_versions()
     }
 }
 
-/// Scenario 25: killed, it goes on where it was.
+/// ES25: killed, it goes on where it was.
 #[tokio::test(start_paused = true)]
 async fn a_rebuild_that_is_killed_goes_on_and_does_not_begin_again() {
     for parts in [NonZeroU32::MIN, four()] {
@@ -155,7 +155,7 @@ async fn a_rebuild_that_is_killed_goes_on_and_does_not_begin_again() {
     }
 }
 
-/// Scenario 26.
+/// ES26.
 #[tokio::test(start_paused = true)]
 async fn of_two_who_rebuild_at_once_one_does_and_the_other_is_told() {
     let (store, leases) = (MemoryStore::new(), MemoryLeases::default());
