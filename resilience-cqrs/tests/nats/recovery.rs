@@ -131,14 +131,21 @@ fn a_relay_whose_server_is_down_holds_up_no_append_and_then_sends_all_in_order()
         assert_eq!(relay.status().position.get(), 0, "nothing counts as sent that was not");
         server.restart().unwrap();
         let mut last: HashMap<String, u64> = HashMap::new();
-        for nth in 0..100 {
+        let mut heard = 0;
+        while heard < 100 {
             let delivery = group.next().await.unwrap();
             let message = &delivery.message;
             let n: u64 = std::str::from_utf8(message.payload()).unwrap().parse().unwrap();
-            assert_eq!(message.id.as_str(), format!("shop-{}", n + 1), "delivery {nth}");
+            assert_eq!(message.id.as_str(), format!("shop-{}", n + 1), "delivery {heard}");
             let before = last.insert(message.key().unwrap().to_owned(), n);
-            assert_eq!(before.map_or(n % 4, |before| before + 4), n, "out of order, or twice");
-            delivery.ack().await.unwrap();
+            // The first may have been in somebody's hands when the server was killed, which then knows nothing of that.
+            if (n, before) != (0, Some(0)) {
+                assert_eq!(before.map_or(n % 4, |before| before + 4), n, "out of order, or twice");
+                heard += 1;
+            }
+            // Of such a delivery the settling may be late.
+            let settled = delivery.ack().await;
+            assert!(settled.is_ok() || n == 0, "{settled:?}");
         }
         relay.at_least(store.head(), Duration::from_secs(10)).await.unwrap();
         relay.stop().await.unwrap();
