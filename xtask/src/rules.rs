@@ -173,7 +173,7 @@ fn other_pattern(path: &str, line: &str) -> Option<&'static str> {
 }
 
 fn is_test(path: &str) -> bool {
-    path.ends_with("tests.rs") || path.contains("/tests/")
+    path.ends_with("tests.rs") || path.ends_with("_test.rs") || path.contains("/tests/")
 }
 
 /// The lines that are code, with their numbers: no comments, and nothing after an inline module of tests begins.

@@ -149,6 +149,6 @@ pub use self::service::AdaptiveLimitService;
 pub use self::window::Figure;
 
 #[cfg(all(test, loom))]
-mod loom_tests;
+mod loom_test;
 #[cfg(all(test, feature = "tokio", not(loom)))]
 mod tests;

@@ -119,6 +119,6 @@ pub use self::policy::{Batch, Snapshot};
 pub use self::service::{BatchLayer, BatchService, Splitting, ToService};
 
 #[cfg(all(test, loom))]
-mod loom_tests;
+mod loom_test;
 #[cfg(all(test, not(loom), feature = "tokio"))]
 mod tests;

@@ -158,6 +158,6 @@ pub use self::policy::{Bulkhead, Permit, Snapshot, Totals};
 pub use self::service::BulkheadService;
 
 #[cfg(all(test, loom))]
-mod loom_tests;
+mod loom_test;
 #[cfg(all(test, not(loom), feature = "tokio"))]
 mod tests;

@@ -120,6 +120,6 @@ pub use self::policy::{Chaos, Snapshot};
 pub use self::service::ChaosService;
 
 #[cfg(all(test, loom))]
-mod loom_tests;
+mod loom_test;
 #[cfg(all(test, not(loom)))]
 mod tests;

@@ -181,6 +181,6 @@ pub use self::service::{CircuitBreakerService, KeyedCircuitBreakerService};
 pub use self::state::{Cause, Opening, State, Transition};
 
 #[cfg(all(test, loom))]
-mod loom_tests;
+mod loom_test;
 #[cfg(all(test, not(loom)))]
 mod tests;

@@ -269,6 +269,6 @@ impl<K: Hash + Eq + Clone, T> fmt::Debug for Waiter<K, T> {
 }
 
 #[cfg(all(test, loom))]
-mod loom_tests;
+mod loom_test;
 #[cfg(all(test, not(loom)))]
 mod tests;

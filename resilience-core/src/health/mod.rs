@@ -159,6 +159,6 @@ pub enum Probe {
 }
 
 #[cfg(all(test, loom))]
-mod loom_tests;
+mod loom_test;
 #[cfg(all(test, not(loom), feature = "tokio"))]
 mod tests;

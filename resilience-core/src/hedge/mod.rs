@@ -162,6 +162,6 @@ pub use self::run::Run;
 pub use self::service::HedgeService;
 
 #[cfg(all(test, loom))]
-mod loom_tests;
+mod loom_test;
 #[cfg(all(test, not(loom), feature = "tower"))]
 mod tests;

@@ -136,6 +136,6 @@ pub use self::ownership::{Ownership, OwnershipBuilder};
 pub use self::store::{Acquired, Lease, Leases};
 
 #[cfg(all(test, loom))]
-mod loom_tests;
+mod loom_test;
 #[cfg(all(test, not(loom), feature = "tokio", feature = "tower"))]
 mod tests;

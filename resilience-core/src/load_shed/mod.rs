@@ -128,6 +128,6 @@ fn class(criticality: crate::context::Criticality) -> usize {
 }
 
 #[cfg(all(test, loom))]
-mod loom_tests;
+mod loom_test;
 #[cfg(all(test, feature = "tokio", not(loom)))]
 mod tests;

@@ -145,6 +145,6 @@ pub use self::reservation::Reservation;
 pub use self::service::RateLimiterService;
 
 #[cfg(all(test, loom))]
-mod loom_tests;
+mod loom_test;
 #[cfg(all(test, not(loom), feature = "tokio"))]
 mod tests;

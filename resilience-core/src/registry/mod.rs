@@ -113,6 +113,6 @@ pub use self::registered::Registry;
 pub use self::snapshot::{Figure, Snapshot};
 
 #[cfg(all(test, loom))]
-mod loom_tests;
+mod loom_test;
 #[cfg(all(test, not(loom), feature = "tokio"))]
 mod tests;

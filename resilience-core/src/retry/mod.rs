@@ -173,6 +173,6 @@ pub use self::run::Run;
 pub use self::service::RetryService;
 
 #[cfg(all(test, loom))]
-mod loom_tests;
+mod loom_test;
 #[cfg(all(test, not(loom), feature = "tower"))]
 mod tests;

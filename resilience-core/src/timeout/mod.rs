@@ -126,6 +126,6 @@ pub use self::readiness::{ReadinessFuture, ReadinessLayer, ReadinessService};
 pub use self::service::TimeoutService;
 
 #[cfg(all(test, loom, feature = "tower"))]
-mod loom_tests;
+mod loom_test;
 #[cfg(all(test, not(loom), feature = "tokio", feature = "tower"))]
 mod tests;

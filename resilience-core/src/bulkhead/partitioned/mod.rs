@@ -100,6 +100,6 @@ pub use self::policy::{Partition, PartitionedBulkhead, PartitionedSnapshot, Perm
 pub use self::service::{PartitionedBulkheadLayer, PartitionedBulkheadService, ResponseFuture};
 
 #[cfg(all(test, loom))]
-mod loom_tests;
+mod loom_test;
 #[cfg(all(test, not(loom), feature = "tokio"))]
 mod tests;

@@ -98,6 +98,6 @@ pub use self::service::{DistributedRateLimiterLayer, DistributedRateLimiterServi
 pub use self::store::{LocalStore, PermitStore, Quota, Taken};
 
 #[cfg(all(test, loom))]
-mod loom_tests;
+mod loom_test;
 #[cfg(all(test, not(loom), feature = "tokio"))]
 mod tests;

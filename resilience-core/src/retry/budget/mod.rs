@@ -300,6 +300,6 @@ pub struct Snapshot {
 }
 
 #[cfg(all(test, loom))]
-mod loom_tests;
+mod loom_test;
 #[cfg(all(test, not(loom)))]
 mod tests;

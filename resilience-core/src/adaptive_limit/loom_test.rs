@@ -48,7 +48,9 @@ fn loom_a_limit_that_is_changed_by_hand_and_by_a_call_ends_within_its_bounds() {
         let limit = limit().initial(4).build().unwrap();
         let (permits, other) = ([limit.try_acquire().unwrap(), limit.try_acquire().unwrap()], limit.clone());
         let change = thread::spawn(move || other.reconfigure(self::limit().max(2)).unwrap());
-        permits.map(|permit| permit.settle(Class::Success));
+        for permit in permits {
+            permit.settle(Class::Success);
+        }
         change.join().unwrap();
         assert_eq!((limit.snapshot().limit, limit.snapshot().in_flight), (2, 0));
     });
