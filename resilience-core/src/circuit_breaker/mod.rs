@@ -142,6 +142,7 @@
 //! [probes]: CircuitBreakerBuilder::probes
 //! [half_open_for]: CircuitBreakerBuilder::half_open_for
 
+mod by_hand;
 mod config;
 mod control;
 mod event;
@@ -161,6 +162,7 @@ mod settle;
 pub(crate) mod shards;
 mod shared;
 mod slow;
+mod snapshot;
 mod state;
 mod wait;
 pub(crate) mod window;
@@ -175,9 +177,10 @@ pub use self::keyed::{KeyedCircuitBreaker, KeyedSnapshot};
 #[cfg(feature = "tower")]
 pub use self::layer::{CircuitBreakerLayer, KeyedCircuitBreakerLayer};
 pub use self::permit::Permit;
-pub use self::policy::{CircuitBreaker, Snapshot};
+pub use self::policy::CircuitBreaker;
 #[cfg(feature = "tower")]
 pub use self::service::{CircuitBreakerService, KeyedCircuitBreakerService};
+pub use self::snapshot::Snapshot;
 pub use self::state::{Cause, Opening, State, Transition};
 
 #[cfg(all(test, loom))]

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::config::{CircuitBreakerBuilder, Config, Trip};
+use super::config::{CircuitBreakerBuilder, Config};
 use super::event::Event;
 use super::machine::Admission;
 use super::permit::{Kind, Pass, Permit};
@@ -15,7 +15,7 @@ use crate::held::Held;
 use crate::sync::atomic::Ordering;
 use crate::sync::{Arc, lock};
 use crate::time::Timestamp;
-use crate::{ConfigError, Name, Reason, Rejected};
+use crate::{Name, Reason, Rejected};
 
 /// A circuit breaker: refuses calls to a dependency that is taken to be down, and finds out when it is back.
 ///
@@ -35,50 +35,6 @@ use crate::{ConfigError, Name, Reason, Rejected};
 #[derive(Clone)]
 pub struct CircuitBreaker {
     pub(super) shared: Arc<Shared>,
-}
-
-/// A breaker's state at one moment, for people and tests.
-///
-/// ```
-/// use resilience_core::Class;
-/// use resilience_core::circuit_breaker::CircuitBreaker;
-///
-/// let breaker = CircuitBreaker::builder().failure_rate(0.9).build()?;
-/// breaker.try_acquire().unwrap().settle(Class::Success);
-/// breaker.try_acquire().unwrap().settle(Class::Failure);
-/// breaker.try_acquire().unwrap().settle(Class::Ignore); // is in neither count
-/// let seen = breaker.snapshot();
-/// assert_eq!((seen.calls, seen.failures, seen.opened), (2, 1, 0));
-/// # Ok::<(), resilience_core::ConfigError>(())
-/// ```
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct Snapshot {
-    /// Where the circuit stands.
-    pub state: State,
-    /// How often the state has changed.
-    pub generation: u32,
-    /// When the state ends by itself, if it does.
-    pub until: Option<Timestamp>,
-    /// Failures in a row; counted by [`consecutive_failures`](CircuitBreakerBuilder::consecutive_failures) only.
-    pub consecutive_failures: u32,
-    /// Calls in the window; 0 without one.
-    pub calls: u64,
-    /// Failures in the window; 0 without one.
-    pub failures: u64,
-    /// Slow calls in the window, and those that run and are slow already; 0 without
-    /// [`slow_calls`](CircuitBreakerBuilder::slow_calls).
-    pub slow: u64,
-    /// The share of calls that pass, in a stage of the [ramp](CircuitBreakerBuilder::ramp).
-    pub share: Option<f64>,
-    /// Calls refused since the breaker was built.
-    pub rejected: u64,
-    /// Calls that would have been refused, in a [dry run](CircuitBreakerBuilder::dry_run).
-    pub would_reject: u64,
-    /// Answers that came too late to count, since the breaker was built.
-    pub stale: u64,
-    /// How often the circuit has opened.
-    pub opened: u64,
 }
 
 impl CircuitBreaker {
@@ -284,193 +240,6 @@ impl CircuitBreaker {
     /// The breaker's name.
     pub fn name(&self) -> &Name {
         &self.shared.name
-    }
-
-    /// Everything there is to see, at one moment; the counts are exact when no call is being settled.
-    pub fn snapshot(&self) -> Snapshot {
-        let shared = &self.shared;
-        let now = shared.timer.now();
-        if let Some(breaker) = &shared.exact {
-            let mut breaker = lock(breaker);
-            let (state, generation, until) = breaker.place();
-            // A closed window that is thrown away has an end too, which is nobody's business.
-            let until = until.filter(|_| state != super::exact::State::Closed);
-            let sums = breaker.sums(now);
-            let failures = breaker.failures_in_a_row();
-            drop(breaker);
-            return Snapshot {
-                consecutive_failures: u32::try_from(failures).unwrap_or(u32::MAX),
-                calls: sums.total(),
-                failures: sums.failed,
-                slow: sums.slow(),
-                ..self.figures(State::of_exact(state), generation, until.map(|until| Timestamp::ORIGIN + until))
-            };
-        }
-        let cold = lock(&shared.cold);
-        let word = Word(shared.word.load(Ordering::Acquire));
-        let machine = &cold.machine;
-        let (state, generation, until, share) =
-            (machine.state(), machine.generation(), machine.until(), machine.share());
-        drop(cold);
-        let counts = shared.window.as_ref().map(|window| window.counts(generation, now)).unwrap_or_default();
-        let slow = shared
-            .slow
-            .as_ref()
-            .map_or(0, |slow| slow.window.counts(generation, now).failures + slow.overdue(generation, now));
-        let ends = matches!(state, State::Open | State::HalfOpen) && until != Timestamp::NEVER;
-        Snapshot {
-            consecutive_failures: word.failures(),
-            calls: counts.calls,
-            failures: counts.failures,
-            slow,
-            share,
-            ..self.figures(state, generation, ends.then_some(until))
-        }
-    }
-
-    fn figures(&self, state: State, generation: u32, until: Option<Timestamp>) -> Snapshot {
-        let shared = &self.shared;
-        Snapshot {
-            state,
-            generation,
-            until,
-            consecutive_failures: 0,
-            calls: 0,
-            failures: 0,
-            slow: 0,
-            share: None,
-            rejected: shared.rejected.load(Ordering::Relaxed),
-            would_reject: shared.would_reject.load(Ordering::Relaxed),
-            stale: shared.stale.load(Ordering::Relaxed),
-            opened: lock(&shared.cold).opened,
-        }
-    }
-
-    /// Opens the circuit until [`close`](Self::close) is called.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use resilience_core::Reason;
-    /// use resilience_core::circuit_breaker::CircuitBreaker;
-    /// use resilience_core::time::ManualTimer;
-    ///
-    /// let timer = ManualTimer::new();
-    /// let breaker = CircuitBreaker::builder().name("reports").timer(timer.clone()).build()?;
-    /// breaker.isolate(); // somebody works on the report server
-    /// timer.advance(Duration::from_secs(86_400));
-    /// assert_eq!(breaker.try_acquire().unwrap_err().reason(), Reason::Isolated); // and no wait ends it
-    /// breaker.close();
-    /// assert!(breaker.try_acquire().is_ok());
-    /// # Ok::<(), resilience_core::ConfigError>(())
-    /// ```
-    pub fn isolate(&self) {
-        self.force(State::Isolated, |_| Timestamp::NEVER);
-    }
-
-    /// Opens the circuit for `wait`, then probes.
-    pub fn open_for(&self, wait: Duration) {
-        self.force(State::Open, |now| now + wait);
-    }
-
-    /// Opens the circuit until `when`, then probes.
-    ///
-    /// For a maintenance that is announced. A time that has passed makes the next call a probe.
-    pub fn open_until(&self, when: Timestamp) {
-        self.force(State::Open, |_| when);
-    }
-
-    /// Lets every call pass until [`close`](Self::close) is called: answers are reported, and not evidence.
-    pub fn disable(&self) {
-        self.force(State::Disabled, |_| Timestamp::NEVER);
-    }
-
-    /// Lets every call pass until [`close`](Self::close) is called, and goes on counting: what would have opened the
-    /// circuit is reported once, as [`Event::WouldOpen`](super::Event::WouldOpen).
-    ///
-    /// To find out which thresholds fit, before they do anything. A [dry run](CircuitBreakerBuilder::dry_run) plays the
-    /// whole of it through instead.
-    ///
-    /// ```
-    /// use resilience_core::Class::Failure;
-    /// use resilience_core::circuit_breaker::{CircuitBreaker, State};
-    ///
-    /// let breaker = CircuitBreaker::builder().consecutive_failures(2).build()?;
-    /// breaker.metrics_only();
-    /// (0..3).for_each(|_| breaker.try_acquire().unwrap().settle(Failure));
-    /// assert_eq!(breaker.state(), State::MetricsOnly);
-    /// assert_eq!(breaker.snapshot().consecutive_failures, 3);
-    /// # Ok::<(), resilience_core::ConfigError>(())
-    /// ```
-    pub fn metrics_only(&self) {
-        self.force(State::MetricsOnly, |_| Timestamp::NEVER);
-    }
-
-    /// Closes the circuit, with no evidence gathered yet.
-    pub fn close(&self) {
-        self.force(State::Closed, |_| Timestamp::NEVER);
-    }
-
-    fn force(&self, state: State, until: impl FnOnce(Timestamp) -> Timestamp) {
-        let now = self.shared.timer.now();
-        let until = until(now);
-        if self.shared.exact.is_some() {
-            self.shared.force_exact(state, now, (state == State::Open).then(|| until - now));
-        } else {
-            self.shared.change(None, |machine| ((), [Some(machine.force(state, now, until)), None]));
-        }
-    }
-
-    /// Takes over thresholds, waits, probes, ramp and dry run of `builder` while calls come and go; what is counted stays
-    /// counted, and a state that has begun ends when it was to end. The rest of the builder is not looked at.
-    ///
-    /// # Errors
-    ///
-    /// As the builder's, and if it counts failures in a row where this breaker goes by a rate, or the other way round;
-    /// if [slow calls](CircuitBreakerBuilder::slow_calls) come or go; if a
-    /// [rule of one's own](CircuitBreakerBuilder::open_for_each) comes to a breaker that was built without; and for
-    /// [exact](CircuitBreakerBuilder::exact) rules.
-    /// Nothing has changed then.
-    ///
-    /// ```
-    /// use resilience_core::Class::Failure;
-    /// use resilience_core::circuit_breaker::{CircuitBreaker, State};
-    ///
-    /// let breaker = CircuitBreaker::builder().consecutive_failures(10).build()?;
-    /// (0..3).for_each(|_| breaker.try_acquire().unwrap().settle(Failure));
-    /// breaker.reconfigure(CircuitBreaker::builder().consecutive_failures(4))?;
-    /// breaker.try_acquire().unwrap().settle(Failure); // the fourth, and not the first
-    /// assert_eq!(breaker.state(), State::Open);
-    /// # Ok::<(), resilience_core::ConfigError>(())
-    /// ```
-    pub fn reconfigure(&self, builder: CircuitBreakerBuilder) -> Result<(), ConfigError> {
-        let shared = &self.shared;
-        let config = builder.timer(shared.timer.clone()).checked()?;
-        let counts_in_a_row = matches!(config.trip, Trip::Consecutive(_));
-        if shared.exact.is_some() || config.exact.is_some() {
-            return Err(ConfigError::new("exact", "cannot change while running"));
-        }
-        if counts_in_a_row != shared.window.is_none() {
-            return Err(ConfigError::new("failure_rate", "cannot come or go while running, only change"));
-        }
-        if config.slow.is_some() != shared.slow.is_some() {
-            return Err(ConfigError::new("slow_calls", "cannot come or go while running, only change its rate"));
-        }
-        if config.rules.waits.generator.is_some() && !shared.asks_user {
-            // Threads may keep a share in a breaker that owns nothing of the user's, and with it what came later.
-            return Err(ConfigError::new("open_for_each", "cannot come while running, only change"));
-        }
-        // The rest of it stays outside of the lock, and is dropped there: listeners are the user's.
-        let Config { trip, slow, rules, dry_run, .. } = config;
-        // All under one lock: of two that change it at once, one wins as a whole.
-        let old = shared.change(None, |machine| {
-            shared.limits.set(trip, slow);
-            // Relaxed: see `refuse`.
-            shared.dry_run.store(dry_run, Ordering::Relaxed);
-            (machine.set_rules(rules), [None, None])
-        });
-        // The user's rule of waits may look at the breaker when it is dropped, so not under the lock either.
-        drop(old);
-        Ok(())
     }
 }
 

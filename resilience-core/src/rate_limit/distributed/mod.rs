@@ -85,14 +85,16 @@
 //!
 //! Permits are spent one by one. A store's clock decides, where it has one.
 
+mod config;
 mod event;
 mod policy;
 #[cfg(feature = "tower")]
 mod service;
 mod store;
 
+pub use self::config::{DistributedRateLimiterBuilder, WhenUnavailable};
 pub use self::event::Event;
-pub use self::policy::{DistributedRateLimiter, DistributedRateLimiterBuilder, Snapshot, WhenUnavailable};
+pub use self::policy::{DistributedRateLimiter, Snapshot};
 #[cfg(feature = "tower")]
 pub use self::service::{DistributedRateLimiterLayer, DistributedRateLimiterService, ResponseFuture};
 pub use self::store::{LocalStore, PermitStore, Quota, Taken};

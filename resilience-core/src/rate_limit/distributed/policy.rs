@@ -8,29 +8,15 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
-use super::super::machine::Rule;
+use super::config::{DistributedRateLimiterBuilder, Settings, WhenUnavailable};
 use super::event::Event;
-use super::store::{PermitStore, Quota, Taken};
+use super::store::{PermitStore, Taken};
 use crate::bulkhead::Bulkhead;
-use crate::event::{Listeners, Sink};
+use crate::event::Listeners;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex, lock};
 use crate::time::{SharedTimer, Timestamp};
 use crate::{ConfigError, Name, Reason, Rejected};
-
-/// Calls that may wait for one answer of the store. More are refused: the store is not what they wait for any more.
-const MOST_WAITING: u32 = 65_535;
-
-/// What becomes of calls while the store does not answer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum WhenUnavailable {
-    /// They pass.
-    #[default]
-    Admit,
-    /// They are refused.
-    Refuse,
-}
 
 /// A limit on the calls of several nodes in a time. Clones are one node's limiter.
 ///
@@ -55,17 +41,6 @@ pub(super) struct Shared<S> {
     rejected: AtomicU64,
     would_reject: AtomicU64,
     unavailable: AtomicU64,
-}
-
-/// What can change while it is in use.
-#[derive(Clone, Copy, Debug)]
-struct Settings {
-    quota: Quota,
-    handful: u32,
-    keep_for: Duration,
-    patience: Duration,
-    when_unavailable: WhenUnavailable,
-    dry_run: bool,
 }
 
 /// Why the store gave nothing.
@@ -94,19 +69,7 @@ pub struct Snapshot {
 impl<S: PermitStore> DistributedRateLimiter<S> {
     /// Starts a configuration over `store`; see the [defaults](super#defaults).
     pub fn builder(store: S) -> DistributedRateLimiterBuilder<S> {
-        DistributedRateLimiterBuilder {
-            store,
-            name: Name::from_static("rate_limit"),
-            quota: None,
-            burst: None,
-            handful: None,
-            keep_for: None,
-            patience: Duration::from_millis(50),
-            when_unavailable: WhenUnavailable::default(),
-            dry_run: false,
-            timer: SharedTimer::preset(),
-            listeners: Listeners::default(),
-        }
+        DistributedRateLimiterBuilder::new(store)
     }
 
     /// Spends a permit, asking the store for more if there is none at hand.
@@ -191,6 +154,32 @@ impl<S: PermitStore> DistributedRateLimiter<S> {
             rejected: shared.rejected.load(Ordering::Relaxed),
             would_reject: shared.would_reject.load(Ordering::Relaxed),
             unavailable: shared.unavailable.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl<S> Shared<S> {
+    pub(super) fn new(
+        store: S,
+        settings: Settings,
+        name: Name,
+        timer: SharedTimer,
+        listeners: Listeners,
+        asking: Bulkhead,
+    ) -> Self {
+        Self {
+            store,
+            settings: ArcSwap::from_pointee(settings),
+            name,
+            timer,
+            listeners,
+            hand: Mutex::new((0, Timestamp::ORIGIN)),
+            asking,
+            said: Mutex::new((0, None)),
+            taken: AtomicU64::new(0),
+            rejected: AtomicU64::new(0),
+            would_reject: AtomicU64::new(0),
+            unavailable: AtomicU64::new(0),
         }
     }
 }
@@ -291,143 +280,5 @@ impl<S> fmt::Debug for DistributedRateLimiter<S> {
             .field("name", &self.shared.name)
             .field("quota", &self.shared.settings.load().quota)
             .finish_non_exhaustive()
-    }
-}
-
-/// Sets up a [`DistributedRateLimiter`].
-#[derive(Debug)]
-#[must_use = "a builder does nothing until it is built"]
-pub struct DistributedRateLimiterBuilder<S> {
-    store: S,
-    name: Name,
-    quota: Option<(u32, Duration)>,
-    burst: Option<u32>,
-    handful: Option<u32>,
-    keep_for: Option<Duration>,
-    patience: Duration,
-    when_unavailable: WhenUnavailable,
-    dry_run: bool,
-    timer: Option<SharedTimer>,
-    listeners: Listeners,
-}
-
-impl<S: PermitStore> DistributedRateLimiterBuilder<S> {
-    /// The name in refusals and events, and of the limit in the store: nodes with the same name share it. Default:
-    /// `rate_limit`.
-    pub fn name(mut self, name: impl Into<Name>) -> Self {
-        self.name = name.into();
-        self
-    }
-
-    /// `permits` in each `per`, for all nodes together. Has no default.
-    pub fn quota(mut self, permits: u32, per: Duration) -> Self {
-        self.quota = Some((permits, per));
-        self
-    }
-
-    /// Permits that may be had at once by nodes that have taken none for a while. Default: as many as the quota's.
-    pub fn burst(mut self, burst: u32) -> Self {
-        self.burst = Some(burst);
-        self
-    }
-
-    /// Permits to ask the store for at a time. Default: a hundredth of the burst, at least 1.
-    pub fn handful(mut self, permits: u32) -> Self {
-        self.handful = Some(permits);
-        self
-    }
-
-    /// How long permits at hand may be spent. Default: the quota's time.
-    pub fn keep_for(mut self, time: Duration) -> Self {
-        self.keep_for = Some(time);
-        self
-    }
-
-    /// How long the store may take to answer. Default: 50 ms.
-    pub fn patience(mut self, time: Duration) -> Self {
-        self.patience = time;
-        self
-    }
-
-    /// What becomes of calls while the store does not answer. Default: [`WhenUnavailable::Admit`].
-    pub fn when_unavailable(mut self, rule: WhenUnavailable) -> Self {
-        self.when_unavailable = rule;
-        self
-    }
-
-    /// Asks, spends, counts and tells, and refuses nobody. Default: off.
-    pub fn dry_run(mut self, dry_run: bool) -> Self {
-        self.dry_run = dry_run;
-        self
-    }
-
-    /// The clock to live by. Default: tokio's.
-    pub fn timer(mut self, timer: impl Into<SharedTimer>) -> Self {
-        self.timer = Some(timer.into());
-        self
-    }
-
-    /// Adds a listener; see [`Event`].
-    pub fn listener(mut self, sink: impl Sink) -> Self {
-        self.listeners.add(sink);
-        self
-    }
-
-    /// The node's limiter.
-    ///
-    /// # Errors
-    ///
-    /// [`ConfigError`] for a quota that is missing or cannot be kept, a handful of zero or above the burst, a time of zero,
-    /// or no timer (without the feature `tokio`).
-    pub fn build(self) -> Result<DistributedRateLimiter<S>, ConfigError> {
-        let settings = self.checked()?;
-        let timer = self.timer.ok_or(ConfigError::new("timer", "must be set without the feature `tokio`"))?;
-        let asking =
-            Bulkhead::builder().name(self.name.clone()).limit(1).queue(MOST_WAITING).timer(timer.clone()).build()?;
-        let listeners = self.listeners.bound("rate_limit", &self.name);
-        let shared = Shared {
-            store: self.store,
-            settings: ArcSwap::from_pointee(settings),
-            name: self.name,
-            timer,
-            listeners,
-            hand: Mutex::new((0, Timestamp::ORIGIN)),
-            asking,
-            said: Mutex::new((0, None)),
-            taken: AtomicU64::new(0),
-            rejected: AtomicU64::new(0),
-            would_reject: AtomicU64::new(0),
-            unavailable: AtomicU64::new(0),
-        };
-        Ok(DistributedRateLimiter { shared: Arc::new(shared) })
-    }
-}
-
-impl<S> DistributedRateLimiterBuilder<S> {
-    /// All that can be changed later.
-    fn checked(&self) -> Result<Settings, ConfigError> {
-        let (permits, per) = self.quota.ok_or(ConfigError::new("quota", "must be set"))?;
-        let burst = self.burst.unwrap_or(permits);
-        Rule::new(permits, per, burst)?;
-        let handful = self.handful.unwrap_or((burst / 100).max(1));
-        if handful == 0 || handful > burst {
-            return Err(ConfigError::new("handful", "must be above zero and at most the burst"));
-        }
-        let keep_for = self.keep_for.unwrap_or(per);
-        if keep_for.is_zero() {
-            return Err(ConfigError::new("keep_for", "must be above zero"));
-        }
-        if self.patience.is_zero() {
-            return Err(ConfigError::new("patience", "must be above zero"));
-        }
-        let quota = Quota { permits, per, burst };
-        let Self { patience, when_unavailable, dry_run, .. } = *self;
-        Ok(Settings { quota, handful, keep_for, patience, when_unavailable, dry_run })
-    }
-
-    /// Whether it could be built, given a timer.
-    #[cfg(all(feature = "serde", not(loom)))]
-    pub(crate) fn can_work(&self) -> Result<(), ConfigError> {
-        self.checked().map(drop)
     }
 }
