@@ -3,14 +3,20 @@
 
 use std::collections::BTreeMap;
 use std::num::{NonZeroU32, NonZeroUsize};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use resilience_core::event::Sink;
 use resilience_core::lease::MemoryLeases;
-use resilience_cqrs::projection::{Apply, ProjectionRunnerBuilder, Versions};
+use resilience_cqrs::projection::{Apply, Event, Phase, ProjectionRunnerBuilder, Versions};
 use resilience_cqrs::{Append, BoxError, EventStore, Expected, NewEvent, Position, Query, Recorded};
+use tokio::sync::watch;
 
 const ACCOUNTS: u64 = 50;
+/// Events before the rebuild.
+const OLD: u64 = 1_000;
+/// How far behind the new version may take over.
+const NEAR: u64 = 100;
 
 struct Orders(&'static str);
 
@@ -31,61 +37,99 @@ async fn append<S: EventStore>(store: &S, n: u64) {
 }
 
 /// Balances after everything up to a position.
-async fn fold<S: EventStore>(store: &S) -> BTreeMap<String, i64> {
+async fn fold<S: EventStore>(store: &S, until: Position) -> BTreeMap<String, i64> {
     let (mut at, mut balances) = (Position::ORIGIN, BTreeMap::new());
-    while at < store.head() {
+    while at < until {
         let page = store.read(at, &Query::all(), 8192).await.unwrap();
-        for event in page.events {
-            *balances.entry(event.stream.as_str().to_owned()).or_insert(0) += cents(&event).unwrap();
+        for event in page.events.iter().filter(|event| event.position <= until) {
+            *balances.entry(event.stream.as_str().to_owned()).or_insert(0) += cents(event).unwrap();
         }
         at = page.next;
     }
     balances
 }
 
+fn sum(balances: &BTreeMap<String, i64>) -> i64 {
+    balances.values().sum()
+}
+
+/// From where on the new version serves.
+#[derive(Default)]
+struct Served(Mutex<Option<Position>>);
+
+impl Sink for Served {
+    fn on_event(&self, event: &resilience_core::event::Event<'_>) {
+        if let Some(Event::Serving { position, .. }) = event.fact() {
+            *self.0.lock().unwrap() = Some(*position);
+        }
+    }
+}
+
 /// ES25. The old version goes on throughout; each reader is shown one that knows what it has been told before.
+///
+/// It ends whoever is faster. A writer without bounds that is faster than the rebuild would keep it behind for ever, so
+/// this one appends one event for each two that the rebuild has got past: with the rebuild at `p` the head is at most at
+/// `OLD + p / 2`, so that at `2 * (OLD - NEAR)` at the latest it is `NEAR` behind. Until then there is always something
+/// to take in, and the log never grows past twice `OLD`.
 async fn takes_over<S: EventStore, A: Apply<S> + Clone>(
     store: S,
     builder: impl Fn(Orders) -> ProjectionRunnerBuilder<S, A>,
     read: impl AsyncFn(String) -> BTreeMap<String, i64>,
 ) {
     let versions = Versions::new(store.clone());
-    for n in 0..2_000 {
+    for n in 0..OLD {
         append(&store, n).await;
     }
     let old = builder(Orders("orders@2")).start();
-    old.at_least(store.head(), std::time::Duration::from_secs(60)).await.unwrap();
+    old.at_least(store.head(), Duration::from_secs(60)).await.unwrap();
     versions.serve("orders@2").await.unwrap();
-    let (stop, appended) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(2_000)));
+    let (allow, mut allowed) = watch::channel(OLD);
     let writing = tokio::spawn({
-        let (store, stop, appended) = (store.clone(), stop.clone(), appended.clone());
+        let store = store.clone();
         async move {
-            while !stop.load(Ordering::Relaxed) {
-                append(&store, appended.fetch_add(1, Ordering::Relaxed)).await;
+            let mut n = OLD;
+            while allowed.wait_for(|allowed| *allowed > n).await.is_ok() {
+                append(&store, n).await;
+                n += 1;
             }
         }
     });
-    let batch = NonZeroUsize::new(64).unwrap();
-    let rebuild = builder(Orders("orders@3")).batch(batch).rebuild(MemoryLeases::default(), "node");
-    let rebuilt = tokio::spawn(rebuild.parallel(NonZeroU32::new(4).unwrap()).threshold(200).start().finish());
-    let sum = |balances: BTreeMap<String, i64>| balances.values().sum::<i64>();
-    let (mut seen, mut changed) = (0, false);
-    while !changed {
+    let served = Arc::new(Served::default());
+    let runner = builder(Orders("orders@3")).batch(NonZeroUsize::new(64).unwrap()).listener(served.clone());
+    let rebuild = runner.rebuild(MemoryLeases::default(), "node");
+    let rebuild = rebuild.parallel(NonZeroU32::new(4).unwrap()).threshold(NEAR).start();
+    let (mut seen, mut begun_at) = (0, Position::ORIGIN);
+    let shown = loop {
+        let status = rebuild.status();
+        match status.phase {
+            // Nobody would ever see it serve.
+            Phase::Failed => panic!("{:?}", rebuild.finish().await),
+            Phase::TakingOver | Phase::Serving => {}
+            _ => begun_at = status.head,
+        }
+        allow.send_replace(OLD + status.position.get() / 2);
         let serving = versions.serving("orders").await.unwrap().unwrap();
-        changed = serving == "orders@3";
-        let shown = sum(read(serving).await);
-        // Deposits only add: a version that shows less than was shown before would go back in time. What was committed
-        // while the row changed may be missing for a moment.
-        assert!(shown >= seen - 97 * 100, "{shown} after {seen}");
-        seen = seen.max(shown);
-    }
-    let rebuilt = rebuilt.await.unwrap().unwrap();
+        let shown = sum(&read(serving.clone()).await);
+        if serving == "orders@3" {
+            break shown;
+        }
+        // Deposits only add: a version that shows less than was shown before would go back in time.
+        assert!(shown >= seen, "{shown} after {seen}");
+        seen = shown;
+    };
+    let rebuilt = rebuild.finish().await.unwrap();
     assert_eq!(rebuilt.replaced.as_deref(), Some("orders@2"));
-    stop.store(true, Ordering::Relaxed);
+    // What was committed while the row changed may be missing for a moment, and nothing before that.
+    let served = served.0.lock().unwrap().expect("it says from where on it serves");
+    assert!(served >= begun_at, "at {served} it did not know the events before {begun_at}");
+    let known = sum(&fold(&store, served).await);
+    assert!(shown >= known, "{shown} of {known} after {seen}");
+    allow.send_replace(0);
+    drop(allow);
     writing.await.unwrap();
     for (version, running) in [("orders@3", rebuilt.running), ("orders@2", old)] {
-        running.at_least(store.head(), std::time::Duration::from_secs(60)).await.unwrap();
-        assert_eq!(read(version.into()).await, fold(&store).await, "{version}");
+        running.at_least(store.head(), Duration::from_secs(60)).await.unwrap();
+        assert_eq!(read(version.into()).await, fold(&store, store.head()).await, "{version}");
         running.stop().await.unwrap();
     }
 }

@@ -130,16 +130,10 @@ impl<S: EventStore, A: Apply<S> + Clone> Building<S, A> {
             running.push(handle);
         }
         self.until_near(&mut running, Phase::Building, ownership).await?;
-        // What a runner has seen is known to the store, so none is past this.
-        let barrier = self.runner.store.head();
-        for handle in &running {
-            let _ = handle.requests.send(Request::Until(barrier)).await; // Has it ended? Then it says why below.
-        }
         self.tell(Phase::Joining, &running.iter().collect::<Vec<_>>());
+        let barrier = meet(&mut running).await?;
         for handle in &mut running {
-            parked(handle)?;
-            handle.ended().await?;
-            parked(handle)?;
+            until_ended(handle).await?;
         }
         self.join(parts, barrier).await
     }
@@ -230,6 +224,49 @@ impl<S: EventStore, A: Apply<S> + Clone> Building<S, A> {
         self.publish.send_replace(RebuildStatus { phase, position, head, rate, eta });
         head.since(position)
     }
+}
+
+/// Lets all parts end at one position, and says which.
+///
+/// Each goes on until it hears of it, past any position that was chosen before. So they are held first, each after the
+/// batch at hand, and meet where the first of them is.
+async fn meet(running: &mut [ProjectionHandle]) -> Result<Position, RebuildError> {
+    let mut asked = Vec::new();
+    for handle in running.iter() {
+        let (at, answer) = oneshot::channel();
+        let (until, told) = oneshot::channel();
+        // Has it ended? Then there is no answer.
+        let _ = handle.requests.send(Request::Meet { at, until: told }).await;
+        asked.push((answer, until));
+    }
+    let (mut barrier, mut held) = (Position::ORIGIN, Vec::new());
+    for ((answer, until), handle) in asked.into_iter().zip(running) {
+        match answer.await {
+            Ok(at) => barrier = barrier.max(at),
+            Err(_) => {
+                handle.ended().await?;
+                return Err(RunnerError::Aborted.into());
+            }
+        }
+        held.push(until);
+    }
+    for until in held {
+        let _ = until.send(barrier); // As above.
+    }
+    Ok(barrier)
+}
+
+/// Waits until a part has ended without holes.
+async fn until_ended(handle: &mut ProjectionHandle) -> Result<(), RebuildError> {
+    loop {
+        // One that has parked too much stands still, and does not end.
+        parked(handle)?;
+        if handle.status().health == Health::Stopped || handle.status.changed().await.is_err() {
+            break;
+        }
+    }
+    handle.ended().await?;
+    parked(handle)
 }
 
 /// A version with holes must not take over by itself.

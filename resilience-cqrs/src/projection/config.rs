@@ -164,6 +164,7 @@ impl<S: EventStore, A: Apply<S>> ProjectionRunnerBuilder<S, A> {
             timer: self.timer,
             rng: self.rng,
             requests,
+            asked: None,
             status,
             ended,
         };

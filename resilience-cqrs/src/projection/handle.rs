@@ -93,8 +93,12 @@ pub(super) enum Request {
         key: String,
         answer: oneshot::Sender<Result<Replayed, ReplayError>>,
     },
-    /// To end as soon as it is there, and not beyond.
-    Until(Position),
+    /// To say where it is between two batches, to wait there until it is told where to meet the others, and to end as
+    /// soon as it is there, and not beyond.
+    Meet {
+        at: oneshot::Sender<Position>,
+        until: oneshot::Receiver<Position>,
+    },
     /// To save how far it is.
     Save {
         answer: oneshot::Sender<()>,
@@ -106,7 +110,7 @@ impl fmt::Debug for Request {
         match self {
             Self::Replay { key, .. } => f.debug_struct("Replay").field("key", key).finish_non_exhaustive(),
             Self::Save { .. } => f.write_str("Save"),
-            Self::Until(position) => f.debug_tuple("Until").field(position).finish(),
+            Self::Meet { .. } => f.write_str("Meet"),
         }
     }
 }

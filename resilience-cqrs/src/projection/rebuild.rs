@@ -120,9 +120,13 @@ impl<S: EventStore, A: Apply<S> + Clone, L: Leases + 'static> RebuildBuilder<S, 
         let (ended, end) = oneshot::channel();
         self.owner = format!("{}~{:016x}", self.owner, self.runner.rng.next_u64());
         let Self { runner, leases, owner, parallel, threshold, ttl } = self;
-        let work = Building::new(runner, (parallel, threshold), publish);
+        let work = Building::new(runner, (parallel, threshold), publish.clone());
         let task = tokio::spawn(async move {
-            let _ = ended.send(work.run(&leases, &owner, ttl).await);
+            let result = work.run(&leases, &owner, ttl).await;
+            if result.is_err() {
+                publish.send_modify(|status| status.phase = Phase::Failed);
+            }
+            let _ = ended.send(result);
         });
         RebuildHandle { status, ended: end, task: task.abort_handle() }
     }
@@ -142,6 +146,8 @@ pub enum Phase {
     TakingOver,
     /// It serves.
     Serving,
+    /// It has ended without that; [`finish`](RebuildHandle::finish) says why.
+    Failed,
 }
 
 /// How far a rebuild is.

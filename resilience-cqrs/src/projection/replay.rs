@@ -13,9 +13,13 @@ impl<S: EventStore, A: Apply<S>> ProjectionRunner<S, A> {
     pub(super) async fn serve(&mut self, request: Request, place: &mut Place) -> Result<(), Stumble> {
         let (key, answer) = match request {
             Request::Replay { key, answer } => (key, answer),
-            Request::Until(until) => {
-                self.until = Some(until);
-                place.ahead = None;
+            Request::Meet { at, until } => {
+                let _ = at.send(place.position);
+                // Nobody says where when the rebuild is given up; then the handle is gone as well, which ends us.
+                if let Ok(until) = until.await {
+                    self.until = Some(until);
+                    place.ahead = None;
+                }
                 return Ok(());
             }
             Request::Save { answer } => {

@@ -44,6 +44,8 @@ pub struct ProjectionRunner<S, A> {
     pub(super) listeners: Listeners,
     pub(super) rng: Rng,
     pub(super) requests: mpsc::Receiver<Request>,
+    /// What could not be done at once, and is as soon as the store can be reached.
+    pub(super) asked: Option<Request>,
     pub(super) status: watch::Sender<Status>,
     pub(super) ended: oneshot::Sender<Result<(), RunnerError>>,
 }
@@ -179,7 +181,7 @@ impl<S: EventStore, A: Apply<S>> ProjectionRunner<S, A> {
 
     /// One round: serve a request, or take in a batch, or wait. Whether to stop.
     async fn turn(&mut self, place: &mut Place) -> Result<bool, Stumble> {
-        match self.requests.try_recv() {
+        match self.asked.take().map_or_else(|| self.requests.try_recv(), Ok) {
             Ok(request) => {
                 self.serve(request, place).await?;
                 return Ok(false);
@@ -244,7 +246,7 @@ impl<S: EventStore, A: Apply<S>> ProjectionRunner<S, A> {
                     let error = "the store cannot be reached".into();
                     let _ = answer.send(Err(ReplayError::Store { error }));
                 }
-                Either::Left((Some(Request::Until(until)), _)) => self.until = Some(until),
+                Either::Left((Some(meet @ Request::Meet { .. }), _)) => self.asked = Some(meet),
                 Either::Left((Some(Request::Save { .. }), _)) => {} // The one who asks learns that it was not.
                 Either::Right(_) => return false,
             }

@@ -85,7 +85,7 @@ async fn a_crash_between_any_two_steps_counts_no_event_twice_and_none_never() {
     }
     for polls in 0..200 {
         let batch = std::num::NonZeroUsize::new(polls % 5 + 1).unwrap();
-        let yielding = FaultyStore::new(Yielding(store.clone()));
+        let yielding = FaultyStore::new(Yielding(store.clone(), 1));
         let (runner, _handle) = ProjectionRunner::builder(yielding, Balances::default()).batch(batch).build();
         let mut run = Box::pin(runner.run());
         for _ in 0..polls % 23 {
@@ -103,9 +103,9 @@ async fn a_crash_between_any_two_steps_counts_no_event_twice_and_none_never() {
     running.stop().await.unwrap();
 }
 
-/// A store of which every call is pending once before and once after it takes effect.
+/// A store of which every call is pending once before it takes effect (a page's so often) and an append once after it.
 #[derive(Clone, Debug)]
-struct Yielding(MemoryStore);
+struct Yielding(MemoryStore, u32);
 
 impl EventStore for Yielding {
     async fn append(&self, append: Append) -> Result<crate::Appended, AppendError> {
@@ -120,7 +120,9 @@ impl EventStore for Yielding {
     }
 
     async fn read(&self, after: Position, query: &Query, limit: usize) -> Result<crate::Page, crate::ReadError> {
-        tokio::task::yield_now().await;
+        for _ in 0..self.1 {
+            tokio::task::yield_now().await;
+        }
         self.0.read(after, query, limit).await
     }
 

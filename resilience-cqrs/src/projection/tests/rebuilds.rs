@@ -222,3 +222,45 @@ async fn a_rebuild_that_may_not_be_behind_at_all_takes_over_when_it_is_not() {
         equals_the_log(&store, "orders@3").await;
     }
 }
+
+/// A part may have asked for its next page before it hears where to end: the page may end behind what was the head then.
+/// Once chosen beforehand, the position where all meet was passed by one of them, and the rebuild failed as corrupt.
+#[tokio::test(start_paused = true)]
+async fn parts_meet_at_one_position_while_events_come_and_none_is_past_it() {
+    for batch in [20, 50, 200] {
+        let store = MemoryStore::new();
+        fill(&store, 200).await;
+        // Events come between a part's question and its answer.
+        let writing = tokio::spawn({
+            let store = store.clone();
+            async move {
+                for n in 0..1_000 {
+                    deposit(&store, &format!("a{}", n % 20), "1").await;
+                    match n % 8 {
+                        7 => SharedTimer::default().sleep(Duration::from_millis(1)).await, // Lets time pass.
+                        _ => tokio::task::yield_now().await,
+                    }
+                }
+            }
+        });
+        let runner = ProjectionRunner::builder(Yielding(store.clone(), 20), orders("orders@3"));
+        let runner = runner.batch(std::num::NonZeroUsize::new(batch).unwrap());
+        let rebuild = runner.rebuild(MemoryLeases::default(), "node").parallel(four()).threshold(40);
+        let rebuilt = rebuild.start().finish().await;
+        writing.await.unwrap();
+        let running = rebuilt.unwrap().running;
+        caught_up(&store, &running).await;
+        equals_the_log(&store, "orders@3").await;
+    }
+}
+
+/// Whoever only watches learns as well that it will never serve.
+#[tokio::test(start_paused = true)]
+async fn a_rebuild_that_has_failed_shows_it_to_those_who_watch() {
+    let (store, leases) = (MemoryStore::new(), MemoryLeases::default());
+    deposit(&store, "a1", "poison").await;
+    let runner = ProjectionRunner::builder(store.clone(), orders("orders@3"));
+    let mut rebuild = runner.rebuild(leases, "node").start();
+    while rebuild.changed().await.phase != Phase::Failed {}
+    assert!(matches!(rebuild.finish().await, Err(RebuildError::Parked { events: 1 })));
+}
