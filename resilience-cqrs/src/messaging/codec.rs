@@ -21,7 +21,8 @@ struct Head<'a> {
     metadata: BTreeMap<&'a str, std::borrow::Cow<'a, str>>,
 }
 
-/// The head's length, the head, the payload.
+/// The head, then the payload. Where the head ends is told by the head alone, being JSON: a length beside it would be wrong
+/// as soon as somebody puts another text into it, as the store in front of [personal values](crate::privacy) does.
 pub(super) fn encode(message: &Message) -> Vec<u8> {
     let Outgoing { subject, key, payload, metadata, way } = &message.content;
     let head = Head {
@@ -33,16 +34,12 @@ pub(super) fn encode(message: &Message) -> Vec<u8> {
     };
     // Texts and a flag always have a JSON form.
     let head = serde_json::to_vec(&head).unwrap_or_default();
-    let length = u32::try_from(head.len()).unwrap_or(u32::MAX);
-    [&length.to_be_bytes()[..], &head, payload].concat()
+    [&head[..], payload].concat()
 }
 
 pub(super) fn decode(bytes: &Bytes) -> Result<Message, Corrupt> {
     let corrupt = || Corrupt::new("a stored message cannot be read");
-    let (length, rest) = bytes.split_first_chunk::<4>().ok_or_else(corrupt)?;
-    let length = usize::try_from(u32::from_be_bytes(*length)).map_err(|_| corrupt())?;
-    let (head, payload) = rest.split_at_checked(length).ok_or_else(corrupt)?;
-    let head: Head<'_> = serde_json::from_slice(head).map_err(|_| corrupt())?;
+    let (head, payload) = split::<Head<'_>>(bytes).ok_or_else(corrupt)?;
     let metadata = metadata(head.metadata.iter().map(|(field, value)| (*field, &**value)));
     let content = Outgoing {
         subject: head.subject.into(),
@@ -52,6 +49,13 @@ pub(super) fn decode(bytes: &Bytes) -> Result<Message, Corrupt> {
         way: if head.is_queued { Way::Send } else { Way::Publish },
     };
     Ok(content.with_id(head.id))
+}
+
+/// What some bytes begin with, and what follows it.
+pub(super) fn split<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<(T, &'a [u8])> {
+    let mut values = serde_json::Deserializer::from_slice(bytes).into_iter();
+    let value = values.next()?.ok()?;
+    Some((value, bytes.get(values.byte_offset()..)?))
 }
 
 /// Metadata of named fields; names of a later release are passed over.

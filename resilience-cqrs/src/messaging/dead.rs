@@ -247,22 +247,18 @@ fn number(counter: &[u8]) -> u64 {
     <[u8; 8]>::try_from(counter).map_or(COUNTER, u64::from_be_bytes)
 }
 
-/// The note's length, the note, the message.
+/// The note, then the message.
 fn encode(message: &Message, attempts: u32, error: &str, at: WallTime) -> Vec<u8> {
     let mut error = error.to_owned();
     error.truncate(error.floor_char_boundary(ERROR_BYTES));
     // Numbers and a text always have a JSON form.
     let note = serde_json::to_vec(&Note { attempts, error, at: at.as_unix_millis() }).unwrap_or_default();
-    let length = u32::try_from(note.len()).unwrap_or(u32::MAX);
-    [&length.to_be_bytes()[..], &note, &codec::encode(message)].concat()
+    [note, codec::encode(message)].concat()
 }
 
 fn decode(lane: &str, number: u64, row: Bytes) -> Result<DeadLetter, Corrupt> {
     let corrupt = || Corrupt::new(format!("letter {number} of {lane:?} cannot be read"));
-    let (length, rest) = row.split_first_chunk::<4>().ok_or_else(corrupt)?;
-    let length = usize::try_from(u32::from_be_bytes(*length)).map_err(|_| corrupt())?;
-    let (note, message) = rest.split_at_checked(length).ok_or_else(corrupt)?;
-    let Note { attempts, error, at } = serde_json::from_slice(note).map_err(|_| corrupt())?;
+    let (Note { attempts, error, at }, message) = codec::split(&row).ok_or_else(corrupt)?;
     let message = codec::decode(&row.slice_ref(message)).map_err(|_| corrupt())?;
     let at = WallTime::from_unix_millis(at);
     Ok(DeadLetter { lane: lane.to_owned(), number, message, attempts, error, at, row: row.clone() })

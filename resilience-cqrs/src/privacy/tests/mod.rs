@@ -1,5 +1,6 @@
 //! Personal values through stores in memory; on SQLite with backups, in `tests/privacy.rs`.
 
+mod letters;
 mod tokens;
 mod values;
 mod vault;
