@@ -9,7 +9,7 @@ use resilience_core::time::SharedTimer;
 use thiserror::Error;
 
 use super::message::{Message, MessageId};
-use crate::log::{Append, AppendError, Appended, Condition, ReadError, RowChange, Space};
+use crate::log::{Append, AppendError, Appended, BoxError, Condition, ReadError, RowChange, Space};
 use crate::store::EventStore;
 
 /// Remembers which messages have taken effect.
@@ -127,8 +127,9 @@ impl<S: EventStore> Inbox<S> {
     ///
     /// # Errors
     /// See [`RunError`].
-    pub async fn run<T, E, Fut>(&self, message: &Message, effect: impl FnOnce() -> Fut) -> Result<Ran<T>, RunError<E>>
+    pub async fn run<T, E, Fut>(&self, message: &Message, effect: impl FnOnce() -> Fut) -> Result<Ran<T>, RunError>
     where
+        E: Into<BoxError>,
         Fut: Future<Output = Result<T, E>>,
     {
         let key = Bytes::copy_from_slice(message.id.as_str().as_bytes());
@@ -167,13 +168,14 @@ impl<S: EventStore> Inbox<S> {
                 // Free for the next attempt at once; if this is lost, after the claim.
                 let free = Append::new().require(ours()).row(RowChange::delete(self.space.clone(), key.clone()));
                 let _ = self.store.append(free).await;
-                Err(RunError::Effect(error))
+                Err(RunError::Effect(error.into()))
             }
         }
     }
 
-    /// Forgets messages whose effect was [run](Self::run) more than `age` ago, at most `limit` of them, beginning after
-    /// `after` in the order of ids. Returns where to go on, `None` at the end.
+    /// Forgets messages whose effect was [run](Self::run) more than `age` ago, and claims that ended as long ago and were
+    /// never taken up, at most `limit` of them, beginning after `after` in the order of ids. Returns where to go on, `None`
+    /// at the end.
     ///
     /// A message that comes again after that is taken for a new one; so the age is well above what a bus keeps messages for.
     ///
@@ -184,25 +186,44 @@ impl<S: EventStore> Inbox<S> {
         age: Duration,
         after: Option<&MessageId>,
         limit: usize,
-    ) -> Result<Option<MessageId>, RunError<std::convert::Infallible>> {
+    ) -> Result<Option<MessageId>, RunError> {
         let oldest = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
         let before = self.timer.wall().as_unix_millis().saturating_sub(oldest);
         let limit = limit.clamp(1, 4_096);
         let after = after.map(|id| id.as_str().as_bytes());
         let rows = self.store.rows(self.space.as_str(), after, limit).await.map_err(RunError::Read)?;
-        let is_old = |row: &Bytes| matches!(Entry::decode(row), Entry::Done(at) if at < before);
-        let old: Vec<RowChange> = rows
-            .iter()
-            .filter(|(_, row)| is_old(row))
-            .map(|(key, _)| RowChange::delete(self.space.clone(), key.clone()))
-            .collect();
-        if !old.is_empty() {
-            // Done is final, so nobody else changes these rows.
-            self.store.append(Append::new().rows(old)).await.map_err(RunError::Append)?;
+        let delete = |key: &Bytes| RowChange::delete(self.space.clone(), key.clone());
+        let mut old = Append::new();
+        let mut claims = Vec::new();
+        for (key, row) in &rows {
+            match Entry::decode(row) {
+                // Done is final, so nobody else changes these rows.
+                Entry::Done(at) if at < before => old = old.row(delete(key)),
+                Entry::Claimed { until, .. } if until < before => claims.push((key, row)),
+                Entry::Done(_) | Entry::Claimed { .. } => {}
+            }
         }
-        let last = rows.last().filter(|_| rows.len() == limit);
-        Ok(last.map(|(key, _)| MessageId::from(String::from_utf8_lossy(key).into_owned())))
+        if old.rows.is_empty() && claims.is_empty() {
+            return Ok(next(&rows, limit));
+        }
+        let and_claims = claims.into_iter().fold(old.clone(), |all, (key, row)| {
+            all.require(Condition::row_is(self.space.clone(), key.clone(), row.clone())).row(delete(key))
+        });
+        match self.store.append(and_claims).await {
+            Ok(_) => {}
+            // One of them was taken up this moment; they are looked at another time.
+            Err(AppendError::Conflict(_)) if old.rows.is_empty() => {}
+            Err(AppendError::Conflict(_)) => drop(self.store.append(old).await.map_err(RunError::Append)?),
+            Err(error) => return Err(RunError::Append(error)),
+        }
+        Ok(next(&rows, limit))
     }
+}
+
+/// Where to go on after these rows, of which there may be more if there are as many as were asked for.
+fn next(rows: &[(Bytes, Bytes)], limit: usize) -> Option<MessageId> {
+    let last = rows.last().filter(|_| rows.len() == limit);
+    last.map(|(key, _)| MessageId::from(String::from_utf8_lossy(key).into_owned()))
 }
 
 impl<S> fmt::Debug for Inbox<S> {
@@ -221,9 +242,12 @@ pub enum Ran<T> {
 }
 
 /// An effect was not run, or not to its end, or nobody knows.
+///
+/// A handler returns it as it is: its [consumer](super::Consumer) keeps a message in hand that somebody else works on, without
+/// counting an attempt, and goes by the effect's own error for the rest.
 #[derive(Debug, Error)]
 #[non_exhaustive]
-pub enum RunError<E> {
+pub enum RunError {
     /// Somebody else works on the message.
     #[error("somebody else works on it")]
     Busy {
@@ -231,8 +255,8 @@ pub enum RunError<E> {
         left: Duration,
     },
     /// The effect's own error.
-    #[error("{0}")]
-    Effect(E),
+    #[error("the effect has failed")]
+    Effect(#[source] BoxError),
     /// The store did not take what is to be remembered. The effect may have happened.
     #[error("the inbox cannot be written")]
     Append(#[source] AppendError),

@@ -182,3 +182,24 @@ fn filters_match_words_and_nothing_between() {
     }
     assert!(Filter::from("a.*.>").validate().is_ok());
 }
+
+/// A message whose worker died, and which never came again, has left a claim. It is no more to be remembered than one that
+/// was done, or each leaves a row for good; one that lasts, or has ended lately, stays.
+#[test]
+fn claims_of_those_who_are_gone_are_forgotten_too() {
+    let (timer, store) = (ManualTimer::new(), MemoryStore::new());
+    let inbox = Inbox::new(store.clone(), "mailer").timer(timer.clone()).claim(Duration::from_secs(10));
+    let die = async |id: &str| {
+        let message = Message::new(id, "orders.placed", "");
+        let mut crashed = Box::pin(inbox.run(&message, std::future::pending::<Result<(), BoxError>>));
+        assert!(futures::poll!(&mut crashed).is_pending());
+    };
+    futures::executor::block_on(async {
+        die("old").await;
+        timer.advance(Duration::from_secs(71));
+        die("new").await;
+        inbox.prune(Duration::from_secs(60), None, 10).await.unwrap();
+        let rows = store.rows("inbox/mailer", None, 10).await.unwrap();
+        assert_eq!(rows.iter().map(|(key, _)| &key[..]).collect::<Vec<_>>(), [b"new"]);
+    });
+}

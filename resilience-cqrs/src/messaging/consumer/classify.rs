@@ -6,6 +6,7 @@ use std::fmt;
 use resilience_core::{AsRejected as _, Classification, Classify};
 
 use crate::log::BoxError;
+use crate::messaging::inbox::RunError;
 
 /// An error that no further attempt will change: the message is given up at once.
 ///
@@ -48,6 +49,7 @@ impl StdError for Poison {
 /// |---|---|
 /// | handled | |
 /// | refused by a policy around the handler | nothing was tried: the consumer waits, the attempt does not count |
+/// | [`RunError::Busy`], of an [`Inbox`](crate::messaging::Inbox) | somebody else works on it: as above |
 /// | [`Poison`], wherever in the chain of causes | it will come again: given up, and no evidence against anything |
 /// | anything else | it may pass: comes again, evidence for the breaker |
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,6 +71,10 @@ impl Classify<(), BoxError> for ByHandling {
         while let Some(error) = next {
             if error.is::<Poison>() {
                 return Classification::IGNORE;
+            }
+            if let Some(RunError::Busy { .. }) = error.downcast_ref() {
+                // Not after what is left of the claim: most are over long before.
+                return Classification::REFUSED;
             }
             next = error.source();
         }

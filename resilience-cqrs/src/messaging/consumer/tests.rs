@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::future::{Either, select};
 use resilience_core::circuit_breaker::CircuitBreaker;
 use resilience_core::retry::{Backoff, Jitter};
-use resilience_core::time::SharedTimer;
+use resilience_core::time::{ManualTimer, SharedTimer};
 use resilience_core::{Reason, Rejected};
 
 use super::*;
@@ -496,4 +496,43 @@ fn a_consumer_is_refused_what_cannot_work() {
     assert_eq!(named("n", queue().ack_wait(Duration::ZERO)), Err("subscription"));
     let never = consumer(&store, &bus, &effects).within(Duration::ZERO).build().map(drop);
     assert!(never.is_err());
+}
+
+/// ES45: what an [`Inbox`] says is understood by the consumer around it. A message whose worker was killed in the middle is
+/// claimed for a minute; that somebody has it is no failure of the message, or it is among the dead letters before the
+/// claim is over, though nobody has found anything wrong with it.
+#[tokio::test(start_paused = true)]
+async fn a_message_that_somebody_else_works_on_is_not_given_up() {
+    let (store, bus, clock) = (MemoryStore::new(), MemoryBus::new(), ManualTimer::new());
+    let (inbox, effects) = (Inbox::new(store.clone(), "mailer").timer(clock.clone()), Effects::default());
+    send(&bus, 1, "ann", "hello").await;
+    let message = Message::new("m1", "work", "hello").with_key("ann");
+    {
+        let mut killed = pin!(inbox.run(&message, std::future::pending::<Result<(), BoxError>>));
+        assert!(futures::poll!(&mut killed).is_pending());
+    }
+    let handler = tower::service_fn({
+        let effects = effects.clone();
+        move |message: Message| {
+            let (inbox, effects) = (inbox.clone(), effects.clone());
+            async move { inbox.run(&message, || effects.effect(message.clone())).await.map(drop) }
+        }
+    });
+    let running = consumer(&store, &bus, &handler).max_attempts(NonZeroU32::new(2).unwrap()).start().unwrap();
+    SharedTimer::default().sleep(Duration::from_secs(600)).await;
+    assert_eq!((running.status().in_hand, running.status().dead), (1, 0), "it waits for the claim to be over");
+    clock.advance(Duration::from_secs(60));
+    until(&running, |status| status.handled == 1).await;
+    assert_eq!(effects.of_key("ann"), ["hello"]);
+    // What the effect itself says is seen through the inbox, too: poison is given up at the first attempt, and what was
+    // refused is not counted.
+    effects.refuses.store(true, Ordering::Relaxed);
+    send(&bus, 2, "bob", "poison").await;
+    let calls = effects.calls();
+    eventually(async || effects.calls() > calls + 5).await;
+    assert_eq!(running.status().dead, 0);
+    effects.refuses.store(false, Ordering::Relaxed);
+    until(&running, |status| status.dead == 1).await;
+    assert_eq!(running.dead_letters().of_key("bob", None, 9).await.unwrap()[0].attempts, 1);
+    running.stop().await.unwrap();
 }
