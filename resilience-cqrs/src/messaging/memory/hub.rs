@@ -10,9 +10,8 @@ use resilience_core::{Name, Reason, Rejected};
 use tokio::sync::{Notify, mpsc};
 
 use super::machine::Machine;
-use super::{Load, Snapshot};
+use super::{Load, Question, Snapshot};
 use crate::messaging::bus::{Source, Subscribe};
-use crate::messaging::delivery::Request;
 use crate::messaging::error::BusError;
 use crate::messaging::message::{Message, MessageId};
 use crate::messaging::subject::{Filter, Subject};
@@ -56,7 +55,7 @@ pub(super) struct Lane {
 struct Answer {
     group: Name,
     filter: Filter,
-    to: mpsc::Sender<Request>,
+    to: mpsc::Sender<Question>,
 }
 
 /// The ids of the messages that were taken lately.
@@ -154,6 +153,8 @@ impl Hub {
             },
         };
         lane.lock().set_limits(to.ack_wait, in_flight);
+        // More may be in flight than whoever waits knows of.
+        lane.news.notify_one();
         Ok(lane)
     }
 
@@ -194,7 +195,7 @@ impl Hub {
         Ok(lane)
     }
 
-    pub(super) fn answer(&self, group: Name, filter: Filter, to: mpsc::Sender<Request>) -> Result<(), BusError> {
+    pub(super) fn answer(&self, group: Name, filter: Filter, to: mpsc::Sender<Question>) -> Result<(), BusError> {
         let mut state = lock(&self.state);
         state.answers.retain(|answer| !answer.to.is_closed());
         self.has_place(state.answers.len())?;
@@ -203,7 +204,7 @@ impl Hub {
     }
 
     /// One of those that answer the subject, in turn. Of several groups the first one answers.
-    pub(super) fn who_answers(&self, subject: &Subject) -> Option<mpsc::Sender<Request>> {
+    pub(super) fn who_answers(&self, subject: &Subject) -> Option<mpsc::Sender<Question>> {
         let mut state = lock(&self.state);
         state.answers.retain(|answer| !answer.to.is_closed());
         state.turn = state.turn.wrapping_add(1);

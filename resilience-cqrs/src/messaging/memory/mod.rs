@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Either, select};
-use resilience_core::time::Timestamp;
+use resilience_core::time::{SharedTimer, Timestamp};
 use resilience_core::{Elapsed, Name, Reason, Rejected, context};
 use tokio::sync::{mpsc, oneshot};
 
@@ -162,8 +162,8 @@ impl Bus for MemoryBus {
         let to = self.hub.who_answers(message.subject()).ok_or_else(nobody)?;
         let (answer, answered) = oneshot::channel();
         let asked = async {
-            let request = Request::new(message, within, Answer(answer));
-            to.send(request).await.map_err(|_| nobody())?;
+            let until = now + within;
+            to.send(Question { message, until, answer }).await.map_err(|_| nobody())?;
             // Dropped unanswered: as with a broker, the one who asks is not told.
             match answered.await {
                 Ok(payload) => Ok(payload),
@@ -191,7 +191,7 @@ impl Bus for MemoryBus {
         filter.validate()?;
         let (to, requests) = mpsc::channel(REQUESTS);
         self.hub.answer(group, filter, to)?;
-        Ok(MemoryRequests { requests })
+        Ok(MemoryRequests { timer: self.hub.timer.clone(), requests })
     }
 }
 
@@ -286,15 +286,32 @@ impl Settle for Held {
     }
 }
 
+/// A request on its way.
+#[derive(Debug)]
+struct Question {
+    message: Message,
+    /// When whoever asks gives up.
+    until: Timestamp,
+    answer: oneshot::Sender<Bytes>,
+}
+
 /// Requests to one that answers on a [`MemoryBus`].
 #[derive(Debug)]
 pub struct MemoryRequests {
-    requests: mpsc::Receiver<Request>,
+    timer: SharedTimer,
+    requests: mpsc::Receiver<Question>,
 }
 
 impl Requests for MemoryRequests {
     async fn next(&mut self) -> Result<Request, BusError> {
-        self.requests.recv().await.ok_or(BusError::Closed)
+        loop {
+            let Question { message, until, answer } = self.requests.recv().await.ok_or(BusError::Closed)?;
+            let left = until.since(self.timer.now());
+            // Whoever asked may have given up while it waited here.
+            if !answer.is_closed() && !left.is_zero() {
+                return Ok(Request::new(message, left, Answer(answer)));
+            }
+        }
     }
 }
 

@@ -202,3 +202,44 @@ async fn a_group_that_is_removed_ends_its_subscriptions_and_keeps_no_sender_wait
     assert_eq!(waits.await.unwrap(), Sent { duplicate: false });
     assert!(matches!(group.next().await, Err(BusError::Closed)));
 }
+
+/// A consumer waits because as many are in hand as may be. Another subscribes with a greater number, and never asks for
+/// one: the first is not to wait for something else to happen.
+#[tokio::test(start_paused = true)]
+async fn a_limit_that_is_raised_is_heard_of_by_who_waits() {
+    let bus = MemoryBus::new();
+    let one = |limit: u32| Subscribe::queue("q").in_flight(std::num::NonZeroU32::new(limit).unwrap());
+    let mut consumer = bus.subscribe(one(1)).await.unwrap();
+    bus.send(message(1, None)).await.unwrap();
+    bus.send(message(2, None)).await.unwrap();
+    let first = consumer.next().await.unwrap();
+    let mut second = Box::pin(consumer.next());
+    assert!(futures::poll!(&mut second).is_pending());
+    let _idle = bus.subscribe(one(2)).await.unwrap();
+    assert!(futures::poll!(&mut second).is_ready());
+    first.ack().await.unwrap();
+}
+
+/// A request waited for somebody who was busy. Whoever asked has given up, so it is not answered; and one that is has
+/// only the time that is left.
+#[tokio::test(start_paused = true)]
+async fn a_request_nobody_waits_for_is_not_handed_out_and_the_others_say_what_time_is_left() {
+    let (bus, timer) = (MemoryBus::new(), SharedTimer::default());
+    let mut answers = bus.answer("stock", "stock.left").await.unwrap();
+    let ask = |id: usize, seconds| {
+        let bus = bus.clone();
+        let question = Message::new(format!("m{id}"), "stock.left", "");
+        tokio::spawn(async move { bus.request(question, Duration::from_secs(seconds)).await })
+    };
+    let short = ask(1, 5);
+    let given_up = ask(2, 60);
+    let long = ask(3, 60);
+    timer.sleep(Duration::from_secs(20)).await;
+    assert!(matches!(short.await.unwrap(), Err(BusError::Elapsed(_))));
+    given_up.abort();
+    assert!(given_up.await.unwrap_err().is_cancelled());
+    let request = answers.next().await.unwrap();
+    assert_eq!((request.message.id.as_str(), request.within), ("m3", Duration::from_secs(40)));
+    request.reply("3").await.unwrap();
+    assert_eq!(&long.await.unwrap().unwrap()[..], b"3");
+}
