@@ -59,6 +59,13 @@ pub enum BusAddressError {
         /// The kind and the feature.
         scheme: &'static str,
     },
+    /// There are options in the address, and they are not the one there is. Passed over, a misspelt one would put the
+    /// program among another's messages.
+    #[error("the only option in an address of {scheme} is `prefix=`, with a name")]
+    Option {
+        /// The kind.
+        scheme: &'static str,
+    },
     /// It could not be opened.
     #[error(transparent)]
     Bus(#[from] BusError),
@@ -81,14 +88,23 @@ impl AnyBus {
 
 #[cfg(feature = "nats")]
 async fn on_nats(address: &str) -> Result<AnyBus, BusAddressError> {
-    let (server, options) = address.split_once('?').unwrap_or((address, ""));
-    let prefix = options.split('&').find_map(|option| option.strip_prefix("prefix="));
+    let (server, prefix) = split(address)?;
     let builder = NatsBus::builder(server);
     let builder = match prefix {
         Some(prefix) => builder.prefix(prefix),
         None => builder,
     };
     Ok(AnyBus::Nats(builder.open().await?))
+}
+
+/// The server, and the prefix of what is made there.
+#[cfg(feature = "nats")]
+fn split(address: &str) -> Result<(&str, Option<&str>), BusAddressError> {
+    let Some((server, options)) = address.split_once('?') else { return Ok((address, None)) };
+    match options.strip_prefix("prefix=") {
+        Some(prefix) if !prefix.is_empty() && !prefix.contains('&') => Ok((server, Some(prefix))),
+        _ => Err(BusAddressError::Option { scheme: "nats" }),
+    }
 }
 
 #[cfg(not(feature = "nats"))]
@@ -174,5 +190,22 @@ pub enum AnyRequests {
 impl Requests for AnyRequests {
     async fn next(&mut self) -> Result<Request, BusError> {
         each!(Self: self, requests => requests.next().await)
+    }
+}
+
+#[cfg(all(test, feature = "nats"))]
+mod tests {
+    use super::*;
+
+    /// A misspelt `prefix` that is passed over puts a program's messages among another's.
+    #[test]
+    fn an_option_that_nobody_knows_is_refused() {
+        assert_eq!(split("nats://u:p@host:4222").unwrap(), ("nats://u:p@host:4222", None));
+        assert_eq!(split("nats://host?prefix=shop").unwrap(), ("nats://host", Some("shop")));
+        for wrong in ["nats://u:secret@host?prefx=shop", "nats://host?prefix=shop&tls=1", "nats://host?prefix="] {
+            let error = split(wrong).unwrap_err();
+            assert!(matches!(error, BusAddressError::Option { .. }), "{wrong}");
+            assert!(!error.to_string().contains("secret"));
+        }
     }
 }
