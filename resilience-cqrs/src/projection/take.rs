@@ -28,7 +28,8 @@ impl<S: EventStore, A: Apply<S>> ProjectionRunner<S, A> {
         let key = self.checkpoint();
         let found = Checkpoint::load(&self.store, &key).await?;
         let before = found.unwrap_or(Checkpoint { position: Position::ORIGIN, owner: 0 });
-        let saved = Checkpoint { owner: before.owner + 1, ..before };
+        // Only whether it is the same is ever asked.
+        let saved = Checkpoint { owner: before.owner.wrapping_add(1), ..before };
         self.apply.claim(&self.store, Claim { key, found, to: saved }).await?;
         Ok(Place { position: saved.position, saved, parked: self.parked().await?, ahead: None })
     }

@@ -170,7 +170,8 @@ impl<S: EventStore, B: Bus> Relay<S, B> {
             }
             None => (Position::ORIGIN, 0),
         };
-        let saved = Checkpoint { position, owner: owner + 1 };
+        // Only whether it is the same is ever asked.
+        let saved = Checkpoint { position, owner: owner.wrapping_add(1) };
         let free = Condition::Row { space: checkpoint::SPACE, key, equals: row };
         self.store.append(Append::new().require(free).row(saved.write(&self.name))).await?;
         let parked = self.parked.counts(&self.store).await?;

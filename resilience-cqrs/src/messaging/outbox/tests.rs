@@ -401,3 +401,14 @@ async fn a_garbled_checkpoint_is_an_error_and_not_a_fresh_start() {
     assert!(Relay::builder(store.clone(), Broker::default(), "").build().is_err());
     assert!(Relay::builder(store, Broker::default(), "n".repeat(101)).build().is_err());
 }
+
+/// A row that says that the outbox was taken over as often as can be counted: the next one takes it over all the same.
+#[tokio::test(start_paused = true)]
+async fn an_outbox_that_was_taken_over_too_often_to_count_is_taken_over_again() {
+    let store = MemoryStore::new();
+    let row = [0_u64.to_be_bytes(), u64::MAX.to_be_bytes()].concat();
+    store.append(Append::new().row(RowChange::put("outbox", "bank", row))).await.unwrap();
+    let first = relay(&store, &Broker::default()).start().unwrap();
+    tokio::task::yield_now().await;
+    first.stop().await.unwrap();
+}
