@@ -63,11 +63,6 @@ impl Head {
         Some(Self { row: Some(row), seal })
     }
 
-    /// Whether anything was sealed at all.
-    pub(super) fn is_there(&self) -> bool {
-        self.row.is_some()
-    }
-
     /// Holds while the chain ends where it did.
     pub(super) fn fence(&self) -> Condition {
         Condition::Row { space: HEAD, key: Bytes::from_static(HEAD_KEY), equals: self.row.clone() }

@@ -267,3 +267,19 @@ proptest! {
         }
     }
 }
+
+/// Whoever has changed an event of the third block sets the end of the chain back to the second, where all still fits, and
+/// leaves the third to the next sealer to write anew. A chain that goes on after its end has been tampered with.
+#[tokio::test]
+async fn a_chain_that_goes_on_after_its_end_is_found() {
+    let store = MemoryStore::new();
+    append(&store, some(4)).await;
+    seal_in_blocks_of(&store, 4).await;
+    let (space, head) = super::block::head_row();
+    let former = store.row(space, head).await.unwrap().unwrap();
+    append(&store, some(4)).await;
+    seal_in_blocks_of(&store, 4).await;
+    assert_eq!(verify(&store).await.unwrap().unsealed, 0);
+    store.append(Append::new().row(RowChange::put(space, head, former))).await.unwrap();
+    assert_eq!(found(&store).await, (5, Evidence::Entry));
+}
