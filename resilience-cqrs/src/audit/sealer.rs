@@ -145,6 +145,15 @@ pub struct Sealing {
     ended: oneshot::Receiver<Result<Seal, SealError>>,
 }
 
+/// What ended a wait.
+enum Next {
+    More,
+    /// The rest is to be sealed first.
+    Stop,
+    /// Nobody waits for it.
+    Dropped,
+}
+
 impl<S: EventStore> Sealer<S> {
     /// Sets up a sealer of a log.
     pub fn builder(store: S) -> SealerBuilder<S> {
@@ -172,10 +181,11 @@ impl<S: EventStore> Sealer<S> {
             let pause = match self.catch_up().await {
                 Ok(seal) => {
                     failures = 0;
-                    if self.until_more(seal).await {
-                        return self.catch_up().await;
+                    match self.until_more(seal).await {
+                        Next::More => continue,
+                        Next::Stop => return self.catch_up().await,
+                        Next::Dropped => return Ok(seal),
                     }
-                    continue;
                 }
                 Err(error) if !error.is_retryable() => return Err(error),
                 Err(error) => {
@@ -185,8 +195,10 @@ impl<S: EventStore> Sealer<S> {
                     doubled.min(PAUSE_CAP).mul_f64(self.rng.unit())
                 }
             };
-            if let Either::Left(_) = select(pin!(&mut self.stop), pin!(self.timer.sleep(pause))).await {
-                return self.catch_up().await;
+            match select(pin!(&mut self.stop), pin!(self.timer.sleep(pause))).await {
+                Either::Left((Ok(()), _)) => return self.catch_up().await,
+                Either::Left((Err(_), _)) => return Ok(*self.latest.borrow()),
+                Either::Right(_) => {}
             }
         }
     }
@@ -205,13 +217,17 @@ impl<S: EventStore> Sealer<S> {
         }
     }
 
-    /// Waits for an event, and then for as long as others may come along; whether to stop instead.
-    async fn until_more(&mut self, seal: Seal) -> bool {
+    /// Waits for an event, and then for as long as others may come along.
+    async fn until_more(&mut self, seal: Seal) -> Next {
         let more = async {
             self.store.wait_past(seal.position()).await;
             self.timer.sleep(self.linger).await;
         };
-        matches!(select(pin!(&mut self.stop), pin!(more)).await, Either::Left(_))
+        match select(pin!(&mut self.stop), pin!(more)).await {
+            Either::Left((Ok(()), _)) => Next::Stop,
+            Either::Left((Err(_), _)) => Next::Dropped,
+            Either::Right(_) => Next::More,
+        }
     }
 }
 
@@ -304,7 +320,10 @@ impl Sealing {
     /// # Errors
     /// Why the rest could not be sealed, or why it had ended by itself.
     pub async fn stop(mut self) -> Result<Seal, SealError> {
-        drop(self.stop.take());
+        if let Some(stop) = self.stop.take() {
+            // It may have ended by itself.
+            let _ = stop.send(());
+        }
         self.ended.await.unwrap_or(Err(SealError::Aborted))
     }
 

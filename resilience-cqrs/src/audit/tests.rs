@@ -283,3 +283,16 @@ async fn a_chain_that_goes_on_after_its_end_is_found() {
     store.append(Append::new().row(RowChange::put(space, head, former))).await.unwrap();
     assert_eq!(found(&store).await, (5, Evidence::Entry));
 }
+
+/// Whoever drops the handle does not wait for anything, so nothing more is done in his name: a sealer that went on would
+/// hold its store open for as long as the log is long, or the store hangs.
+#[tokio::test(start_paused = true)]
+async fn a_sealer_whose_handle_is_dropped_ends_where_it_is() {
+    let store = MemoryStore::new();
+    let sealing = Sealer::builder(store.clone()).linger(Duration::from_secs(3_600)).start();
+    tokio::task::yield_now().await;
+    append(&store, some(3)).await;
+    drop(sealing);
+    sleep(Duration::from_secs(7_200)).await;
+    assert_eq!(verify(&store).await.unwrap().unsealed, 3);
+}
