@@ -138,11 +138,12 @@ impl<E: TenantEngine> Tenants<E> {
         if let Some(store) = &*store {
             return Ok(Tenant { id, store: store.clone(), held });
         }
-        let mut place = self.place().await?;
         let failed = |source: BoxError| TenantError::Open { tenant: id.clone(), source };
+        // Before there is a place for it: a name that nobody has made puts nobody else out.
         if !make && !self.shared.engine.exists(&id).await.map_err(failed)? {
             return Err(TenantError::Unknown { tenant: id });
         }
+        let mut place = self.place().await?;
         let opened = self.shared.engine.open(&id).await.map_err(failed)?;
         if self.slots().closed {
             // Whoever closes has not seen this one, or waits for it; either way it is not to stay.

@@ -273,3 +273,15 @@ fn a_name_at_the_limit_is_one_and_one_past_it_is_none() {
     assert!("acme:99999999999999999999".parse::<TenantPosition>().is_err());
     assert!("acme:+1".parse::<TenantPosition>().is_err());
 }
+
+/// A name that nobody has made costs those who are there nothing: neither is one of them closed for it, nor is it told
+/// that there is no place, which would be retried for ever.
+#[tokio::test]
+async fn a_name_that_nobody_has_made_puts_no_tenant_out() {
+    let tenants = at_most(1);
+    let acme = tenants.create("acme").await.unwrap();
+    assert!(matches!(tenants.of("nobody").await, Err(TenantError::Unknown { .. })), "though all places are taken");
+    drop(acme);
+    assert!(matches!(tenants.of("nobody").await, Err(TenantError::Unknown { .. })));
+    assert_eq!(tenants.open_now().len(), 1, "acme is as it was");
+}
