@@ -24,6 +24,10 @@ pub const SUBJECT_FORGOTTEN: EventType = EventType::from_static("SubjectForgotte
 /// The stream of those events.
 const STREAM: StreamId = StreamId::from_static("privacy-forgotten");
 
+/// What the command is called by which somebody is forgotten; followed by the name. Not what a program would call one of
+/// its own, for that would be another command under the same id.
+const FORGET: &str = "resilience-cqrs/privacy/forget/";
+
 /// Events read at once when those who were forgotten are looked up.
 const PAGE: usize = 512;
 
@@ -100,7 +104,7 @@ impl<S: EventStore, K: KeyStore> PrivateStore<S, K> {
         let said = SubjectForgotten { subject: subject.as_str().to_owned() };
         let payload = serde_json::to_vec(&said).map_err(|error| KeyError::new(false, error))?;
         let event = NewEvent::new(SUBJECT_FORGOTTEN, payload).tag(subject.tag());
-        let append = Append::new().events(STREAM, Expected::Any, [event]).command_id(format!("forget:{subject}"));
+        let append = Append::new().events(STREAM, Expected::Any, [event]).command_id(format!("{FORGET}{subject}"));
         self.inner.append(append).await.map_err(ForgetError::Append)
     }
 
@@ -146,9 +150,11 @@ impl<S: EventStore, K: KeyStore> PrivateStore<S, K> {
         let mut subjects = BTreeSet::new();
         for payload in payloads {
             // In whatever form: bytes that were read here may have got there by another way, and their transit is over.
-            let names: Vec<_> = token::find(payload).filter_map(|(_, token)| token.subject()).collect();
+            // What names nobody is somebody's text, of which no key store is asked.
+            let names = token::find(payload).filter_map(|(_, token)| token.subject()).map(SubjectId::from);
+            let names: Vec<_> = names.filter(|name| name.check().is_ok()).collect();
             let any = !names.is_empty();
-            subjects.extend(names.into_iter().map(SubjectId::from));
+            subjects.extend(names);
             if any {
                 with_values.push(payload);
             }

@@ -7,7 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{Store, private};
 use crate::aggregate::{EventCodec, Json};
-use crate::privacy::{Key, Personal, PersonalData, Subject, View};
+use crate::privacy::{
+    Key, Personal, PersonalData, PrivateStore, SUBJECT_BYTES, StoreKeys, Subject, Vault, View, token,
+};
+use crate::testing::FaultyStore;
 use crate::{
     Append, AppendError, Condition, EventStore, Expected, MemoryStore, NewEvent, Position, Query, Recorded, RowChange,
     Version, Violation,
@@ -325,4 +328,31 @@ async fn an_outage_or_a_loss_of_keys_does_not_look_like_somebody_forgotten() {
     let lost = PrivateStore::open(log, Vault::new(StoreKeys::new(MemoryStore::new()))).await.unwrap();
     let Event::Renamed(name) = Json.decode(&all(&lost).await[0]).unwrap() else { panic!() };
     assert_eq!(name.view(), View::Sealed);
+}
+
+/// Somebody writes into a field of his own what looks like a value of a subject that cannot be. No key store is asked for
+/// such a name: one that does not take it would keep everybody from reading the page.
+#[tokio::test]
+async fn what_names_no_possible_subject_is_a_text_like_any_other() {
+    let keys = FaultyStore::new(MemoryStore::new());
+    let vault = Vault::new(StoreKeys::new(keys.clone()));
+    let store = PrivateStore::open(MemoryStore::new(), vault).await.unwrap();
+    let names = ["s".repeat(SUBJECT_BYTES + 1), "a\nb".into()];
+    let payload = serde_json::to_vec(&names.map(|name| token::sealed(&name, "QUFB"))).unwrap();
+    let event = NewEvent::new("Plain", payload.clone());
+    store.append(Append::new().events("s", Expected::Any, [event])).await.unwrap();
+    let before = keys.reads();
+    assert_eq!(all(&store).await[0].payload, payload);
+    assert_eq!(keys.reads(), before);
+}
+
+/// A program has a command of its own to forget a customer, and names it as one would.
+#[tokio::test]
+async fn a_command_of_the_program_does_not_stand_in_the_way_of_forgetting() {
+    let store = private().await;
+    store.vault().subject("s-1").await.unwrap();
+    let own = Append::new().events("customer-1", Expected::Any, [NewEvent::new("Left", "")]).command_id("forget:s-1");
+    store.append(own).await.unwrap();
+    assert!(!store.forget("s-1").await.unwrap().already_committed);
+    assert!(store.forget("s-1").await.unwrap().already_committed);
 }
