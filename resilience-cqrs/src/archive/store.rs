@@ -209,19 +209,21 @@ impl<S: EventStore> Archive<S> {
     }
 
     /// Takes the events of archived streams out.
-    async fn hide(&self, events: &mut Vec<Recorded>) -> Result<(), ReadError> {
-        if self.include || events.is_empty() {
+    async fn hide(&self, lists: &mut [Vec<Recorded>]) -> Result<(), ReadError> {
+        let mut streams: Vec<_> = lists.iter().flatten().map(|event| event.stream.clone()).collect();
+        if self.include || streams.is_empty() {
             return Ok(());
         }
         // Asked for after the events were read: what was archived before the read began is among the changes.
         let Some(changes) = self.changes().await?.1 else { return Ok(()) };
-        let mut streams: Vec<_> = events.iter().map(|event| event.stream.clone()).collect();
         streams.sort_unstable();
         streams.dedup();
         let looks: Vec<_> = streams.into_iter().map(|stream| self.look(changes, stream)).collect();
         let archived: HashMap<StreamId, bool> =
             futures::stream::iter(looks).buffer_unordered(AT_ONCE).try_collect().await?;
-        events.retain(|event| archived.get(&event.stream) != Some(&true));
+        for events in lists {
+            events.retain(|event| archived.get(&event.stream) != Some(&true));
+        }
         Ok(())
     }
 }
@@ -259,14 +261,24 @@ impl<S: EventStore> EventStore for Archive<S> {
 
     async fn read(&self, after: Position, query: &Query, limit: usize) -> Result<Page, ReadError> {
         let mut page = self.inner.read(after, query, limit).await?;
-        self.hide(&mut page.events).await?;
+        self.hide(std::slice::from_mut(&mut page.events)).await?;
         Ok(page)
     }
 
     async fn read_stream(&self, stream: &StreamId, after: Version, limit: usize) -> Result<Vec<Recorded>, ReadError> {
         let mut events = self.inner.read_stream(stream, after, limit).await?;
-        self.hide(&mut events).await?;
+        self.hide(std::slice::from_mut(&mut events)).await?;
         Ok(events)
+    }
+
+    async fn read_streams(
+        &self,
+        streams: &[(StreamId, Version)],
+        limit: usize,
+    ) -> Result<Vec<Vec<Recorded>>, ReadError> {
+        let mut all = self.inner.read_streams(streams, limit).await?;
+        self.hide(&mut all).await?;
+        Ok(all)
     }
 
     async fn row(&self, space: &str, key: &[u8]) -> Result<Option<Bytes>, ReadError> {

@@ -279,3 +279,22 @@ impl Decider for Opening {
 
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 struct Opened;
+
+/// To load many aggregates is one round trip to the engine, whatever stands before it.
+#[tokio::test]
+async fn several_streams_are_read_together_without_those_that_are_archived() {
+    let store = Archive::new(FaultyStore::new(MemoryStore::new()));
+    for stream in ["a", "b", "c"] {
+        append(&store, stream).await.unwrap();
+    }
+    store.archive("b").await.unwrap();
+    let asked = ["c", "b", "a"].map(|stream| (stream.into(), Version::EMPTY));
+    let lengths = async |store: &Archive<_>| {
+        store.read_streams(&asked, 10).await.unwrap().iter().map(Vec::len).collect::<Vec<_>>()
+    };
+    assert_eq!(lengths(&store).await, [1, 0, 1]);
+    let before = store.inner().reads();
+    assert_eq!(lengths(&store).await, [1, 0, 1]);
+    assert_eq!(store.inner().reads() - before, 2, "the streams, and whether something has changed");
+    assert_eq!(lengths(&store.include_archived()).await, [1, 1, 1]);
+}

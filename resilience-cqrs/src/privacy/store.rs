@@ -255,6 +255,16 @@ impl<S: EventStore, K: KeyStore> EventStore for PrivateStore<S, K> {
         Ok(events)
     }
 
+    async fn read_streams(
+        &self,
+        streams: &[(StreamId, Version)],
+        limit: usize,
+    ) -> Result<Vec<Vec<Recorded>>, ReadError> {
+        let mut all = self.inner.read_streams(streams, limit).await?;
+        self.open_all(all.iter_mut().flatten().map(|event| &mut event.payload)).await?;
+        Ok(all)
+    }
+
     async fn row(&self, space: &str, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
         let mut row = self.inner.row(space, key).await?;
         self.open_all(row.iter_mut()).await?;

@@ -75,6 +75,14 @@ impl<S: EventStore> EventStore for Tenant<S> {
         self.store.read_stream(stream, after, limit).await
     }
 
+    async fn read_streams(
+        &self,
+        streams: &[(StreamId, Version)],
+        limit: usize,
+    ) -> Result<Vec<Vec<Recorded>>, ReadError> {
+        self.store.read_streams(streams, limit).await
+    }
+
     async fn row(&self, space: &str, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
         self.store.row(space, key).await
     }

@@ -346,6 +346,28 @@ async fn what_names_no_possible_subject_is_a_text_like_any_other() {
     assert_eq!(keys.reads(), before);
 }
 
+/// To load many aggregates is one round trip to the engine, whatever stands before it.
+#[tokio::test]
+async fn several_streams_are_read_together_and_their_values_opened() {
+    let vault = Vault::new(StoreKeys::new(MemoryStore::new()));
+    let store = PrivateStore::open(FaultyStore::new(MemoryStore::new()), vault).await.unwrap();
+    let ann = store.vault().subject("s-1").await.unwrap();
+    for stream in ["a", "b", "c"] {
+        let event = Json.encode(&Event::Renamed(ann.seal(stream.to_owned()).unwrap())).unwrap();
+        store.append(Append::new().events(stream, Expected::Any, [event])).await.unwrap();
+    }
+    let before = store.inner().reads();
+    let asked = ["c", "a", "none"].map(|stream| (stream.into(), Version::EMPTY));
+    let found = store.read_streams(&asked, 10).await.unwrap();
+    assert_eq!(store.inner().reads() - before, 1);
+    let name = |event: &Recorded| match Json.decode(event).unwrap() {
+        Event::Renamed(name) => name.into_value().unwrap(),
+        Event::Registered { .. } => panic!("it is none"),
+    };
+    let found: Vec<Vec<_>> = found.iter().map(|events| events.iter().map(name).collect()).collect();
+    assert_eq!(found, [vec!["c".to_owned()], vec!["a".to_owned()], vec![]]);
+}
+
 /// A program has a command of its own to forget a customer, and names it as one would.
 #[tokio::test]
 async fn a_command_of_the_program_does_not_stand_in_the_way_of_forgetting() {
