@@ -127,6 +127,21 @@ impl<K, V> LwwMap<K, V> {
         self.entries.len() - self.len()
     }
 
+    /// The time of the latest write in it, removals included, and not before the [floor](Self::floor): what a
+    /// [clock](super::HybridClock::observe) takes notice of before this is merged, and before a node that was given it
+    /// writes for the first time. [`ZERO`](HybridTime::ZERO) if there is none.
+    ///
+    /// ```
+    /// use resilience_cqrs::conflict::{HybridTime, LwwMap, NodeId, Stamp};
+    ///
+    /// let mut map = LwwMap::<_, &str>::new();
+    /// let removal = map.remove("colour", Stamp::new(HybridTime::new(2, 0), NodeId::new(1)));
+    /// assert_eq!(removal.latest(), HybridTime::new(2, 0));
+    /// ```
+    pub fn latest(&self) -> HybridTime {
+        self.entries.values().map(|(stamp, _)| stamp.time).fold(self.floor, HybridTime::max)
+    }
+
     /// Up to when removals are no longer remembered one by one.
     pub fn floor(&self) -> HybridTime {
         self.floor

@@ -98,7 +98,8 @@
 //! # Do and don't
 //!
 //! - Do give each writer an id that nobody else has or had: [`NodeId`] says how. Two writers under one id lose writes.
-//! - Do [observe](HybridClock::observe) a stamp before the write it is on is merged.
+//! - Do [observe](HybridClock::observe) a stamp before the write it is on is merged; of a map, or a delta of one, the
+//!   [latest](LwwMap::latest).
 //! - Do [prune](LwwMap::prune) only up to what [`Stability`] says.
 //! - Don't send deltas in place of whole states to a node that is new, or that has lost some: it gets the state once.
 //! - Don't merge what must not be exceeded. Stock that may not go below zero is decided on where it is, or each node gets

@@ -44,6 +44,10 @@ impl Stability {
     }
 
     /// Waits for this node too from now on. What it wrote before must have been merged by whoever has pruned.
+    ///
+    /// A node that is new is given the state of one that is not, and its clock
+    /// [observes](super::HybridClock::observe) the [latest](super::LwwMap::latest) time in it before it writes: what it
+    /// wrote at a time that others have pruned up to would be taken for removed.
     pub fn join(&mut self, node: NodeId) {
         self.heard.entry(node).or_insert(HybridTime::ZERO);
     }

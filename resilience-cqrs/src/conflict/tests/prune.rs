@@ -164,3 +164,32 @@ fn a_silent_member_holds_the_stable_time_back_until_it_leaves() {
     assert_eq!(arrived.time(), HybridTime::ZERO);
     assert_eq!(Stability::new([]).time(), HybridTime::ZERO, "of nobody nothing is known");
 }
+
+/// What a clock has to observe is to be had from a delta, whatever is in it: of a removal nobody here knows the key. Else
+/// what is written next looks older than the removal it came after, and is lost without a word.
+#[test]
+fn a_write_after_a_removal_that_was_observed_is_later() {
+    let now = resilience_core::time::WallTime::from_unix_millis(1_000);
+    let mut here = Map::new();
+    let mut clock = HybridClock::new(node(0), std::time::Duration::from_secs(60));
+    let removal = Map::new().remove(7, Stamp::new(HybridTime::new(9_000, 0), node(1)));
+    clock.observe(removal.latest(), now).unwrap();
+    here.merge(removal);
+    here.insert(7, clock.tick(now).unwrap(), 1);
+    assert_eq!(here.get(&7), Some(&1));
+}
+
+/// A node joins whose clock is behind what the others have pruned up to, and is given their state, in which nothing is left
+/// of it but the floor. Its first write is later than that, or all take it for removed.
+#[test]
+fn a_node_that_joins_writes_after_what_was_pruned_before_it_came() {
+    let now = resilience_core::time::WallTime::from_unix_millis(1_000);
+    let mut here = Map::new();
+    here.remove(7, Stamp::new(HybridTime::new(2_000, 0), node(0)));
+    here.prune(HybridTime::new(2_000, 0));
+    let mut joined = here.clone();
+    let mut clock = HybridClock::new(node(1), std::time::Duration::from_secs(60));
+    clock.observe(joined.latest(), now).unwrap();
+    here.merge(joined.insert(7, clock.tick(now).unwrap(), 1));
+    assert_eq!((here.get(&7), joined.get(&7)), (Some(&1), Some(&1)));
+}
