@@ -276,6 +276,15 @@ mod postgres {
         conn.close().await.unwrap();
     }
 
+    /// Cut to what fits, two long names would be one set of leases.
+    #[test]
+    fn a_schema_that_the_server_would_call_otherwise_is_refused() {
+        let open = PostgresLeases::builder().schema("l".repeat(64)).open(testkit::postgres::shared());
+        let error = runtime().block_on(open).unwrap_err();
+        let said = std::error::Error::source(&error).unwrap().to_string();
+        assert!(said.starts_with("a schema's name has 1 to 63 bytes") && !error.is_retryable(), "{said}");
+    }
+
     /// A schema of its own for each engine, and the time of all there are.
     #[derive(Default)]
     struct Server {

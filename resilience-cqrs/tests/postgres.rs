@@ -138,6 +138,21 @@ fn another_layout_and_no_server_are_said_in_one_sentence() {
     });
 }
 
+/// The server cuts names at 63 bytes and says so to nobody: two long names would be one log. And it reads `$user` in a search
+/// path as whoever is connected.
+#[test]
+fn a_schema_that_the_server_would_call_otherwise_is_refused() {
+    let long = "l".repeat(63);
+    open(shared_server(), &long);
+    runtime().block_on(async {
+        for wrong in [format!("{long}1"), "é".repeat(32), "$user".into(), "a\0b".into(), String::new()] {
+            let error = PostgresStore::builder().schema(wrong.as_str()).open(shared_server()).await.unwrap_err();
+            let said = error.to_string();
+            assert!(said.starts_with("a schema's name has 1 to 63 bytes"), "{wrong}: {said}");
+        }
+    });
+}
+
 #[test]
 fn programs_that_start_at_once_make_the_tables_once() {
     let schema = new_schema();

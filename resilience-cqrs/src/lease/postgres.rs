@@ -155,7 +155,8 @@ pub struct PostgresLeasesBuilder {
 }
 
 impl PostgresLeasesBuilder {
-    /// The schema of the tables; made if it is not there. Default: the connection's. Each schema has tokens of its own.
+    /// The schema of the tables; made if it is not there. Default: the connection's. Each schema has tokens of its own. A
+    /// name of more than 63 bytes is refused, for the server would cut it.
     #[must_use]
     pub fn schema(mut self, schema: impl Into<String>) -> Self {
         self.schema = Some(schema.into());
@@ -182,7 +183,7 @@ impl PostgresLeasesBuilder {
     /// Opens the leases; see [`PostgresLeases::open`].
     ///
     /// # Errors
-    /// [`LeaseError`] if the server cannot be reached, or the tables are of another version.
+    /// [`LeaseError`] if the server cannot be reached, the tables are of another version, or the schema's name is refused.
     pub async fn open(self, url: &str) -> Result<PostgresLeases, LeaseError> {
         // Of another scheme, the parser would take what it can and try the server on this host.
         if !SCHEMES.iter().any(|scheme| url.starts_with(scheme)) {
@@ -190,6 +191,7 @@ impl PostgresLeasesBuilder {
         }
         let mut options = PgConnectOptions::from_str(url)?;
         if let Some(name) = &self.schema {
+            schema::check(name).map_err(|error| LeaseError::new(false, error))?;
             options = schema::of_its_own(options, name).await?;
         }
         // Under a stricter level, which a server may have for its default, who waited would be refused and not served.

@@ -48,7 +48,7 @@ impl PostgresStoreBuilder {
     }
 
     /// The schema the log's tables are in; made if it is not there. Each schema is a log of its own: one for the
-    /// application's events, one for its sagas, one a tenant.
+    /// application's events, one for its sagas, one a tenant. A name has at most 63 bytes, for the server cuts the rest.
     #[must_use]
     pub fn schema(mut self, schema: impl Into<String>) -> Self {
         self.schema = Some(schema.into());

@@ -29,6 +29,10 @@ pub enum OpenError {
         /// What this version of the crate reads and writes.
         supported: i64,
     },
+    /// The name of the schema is one that the server would cut to 63 bytes without a word, or take for another: two logs
+    /// would be one.
+    #[error("a schema's name has 1 to 63 bytes, none of them NUL, and is not `$user`")]
+    SchemaName,
     /// The server cannot be reached, or refused.
     #[error("cannot open the log")]
     Database(#[from] sqlx::Error),

@@ -37,6 +37,7 @@ pub(super) async fn open(config: PostgresStoreBuilder, url: &str) -> Result<Post
         let seen = Seen::ask(&mut conn).await?;
         durable.settle(&mut conn, seen).await?;
         Ok(seen)
+        schema::check(name)?;
     };
     let seen = seen.await.map_err(|fault: Fault| match fault {
         Fault::Database(error) => OpenError::Database(error),

@@ -21,7 +21,17 @@ const SCHEMA_LOCK: &str = "SELECT pg_advisory_xact_lock(hashtextextended('resili
 /// Names compare by bytes: the order of a log must not depend on a server's locale.
 const TABLES: &str = concat!(include_str!("tables.sql"), include_str!("append.sql"));
 
-/// The same connection, for tables in this schema; made if it is not there.
+/// The longest name in bytes. A longer one is cut, so that it may be another's; with a notice that nobody reads.
+const NAME_BYTES: usize = 63;
+
+/// Whether the server calls a schema what we call it.
+pub(crate) fn check(schema: &str) -> Result<(), OpenError> {
+    // In a search path, `$user` stands for whoever is connected, quoted or not.
+    let is_a_name = (1..=NAME_BYTES).contains(&schema.len()) && !schema.contains('\0') && schema != "$user";
+    if is_a_name { Ok(()) } else { Err(OpenError::SchemaName) }
+}
+
+/// The same connection, for tables in this schema, whose name was [checked](check); made if it is not there.
 pub(crate) async fn of_its_own(options: PgConnectOptions, schema: &str) -> Result<PgConnectOptions, sqlx::Error> {
     let quoted = quote(schema);
     let mut conn = options.connect().await?;
