@@ -83,7 +83,7 @@ impl ReplicaBuilder {
             by_standby: AtomicU64::new(0),
             by_primary: AtomicU64::new(0),
         };
-        Ok(Replica { store: self.store, standby: Arc::new(standby), at_least: None })
+        Ok(Replica { store: self.store, standby: Arc::new(standby), at_least: None, rows: Arc::default() })
     }
 }
 
@@ -111,7 +111,7 @@ impl ReplicaBuilder {
 /// # How new
 ///
 /// By default a read is at least as new as the [head](EventStore::head) this process knows of: it reads its own writes,
-/// and those it has heard of. [`at_least`](Replica::at_least) says otherwise. A page of the log is asked for less: its
+/// and those it has heard of. [`at_least`](Replica::at_least) says otherwise, and its rows still never go back. A page of the log is asked for less: its
 /// [`next`](Page::next) says how far it goes, so it may come from a standby that is behind, as long as that is past the
 /// page's beginning; a reader that goes by `next`, as it must, goes on with the primary where the standby ends.
 ///
@@ -141,6 +141,8 @@ pub struct Replica {
     standby: Arc<Standby>,
     at_least: Option<Position>,
 }
+    /// The last turn whose rows were seen or made through this and its clones.
+    rows: Arc<AtomicU64>,
 
 struct Standby {
     pool: PgPool,
@@ -166,8 +168,11 @@ impl Replica {
     /// The same, for reads that are at least as new as `position`, and need not be newer: [`Position::ORIGIN`] is content
     /// with any age.
     #[must_use]
+    ///
+    /// Rows do not go back: who has read or written some through what this returns, or a clone of it, is shown none that
+    /// are older. So a projection whose events may be of any age goes on from its own rows.
     pub fn at_least(&self, position: Position) -> Self {
-        Self { at_least: Some(position), ..self.clone() }
+        Self { at_least: Some(position), rows: Arc::default(), ..self.clone() }
     }
 
     /// Who has answered reads so far, of all clones.
@@ -195,7 +200,19 @@ impl Replica {
     /// Whether rows that were last changed in this turn are durable, and as new as a read of rows must be.
     fn has_rows(&self, turn: u64, seen: u64) -> bool {
         let (_, known) = self.store.shared.durable.known();
-        turn <= known && (self.at_least.is_some() || seen >= known)
+        // Relaxed: a number that says how new something must be, read by whoever was answered before.
+        let floor = if self.at_least.is_some() { self.rows.load(Ordering::Relaxed) } else { known };
+        let shows = turn <= known && seen >= floor;
+        if shows {
+            self.rows.fetch_max(seen, Ordering::Relaxed);
+        }
+        shows
+    }
+
+    /// The primary has answered, or taken something: what it told of is known to be durable by now.
+    fn keep_up(&self) {
+        let (_, known) = self.store.shared.durable.known();
+        self.rows.fetch_max(known, Ordering::Relaxed); // As in `has_rows`.
     }
 
     /// What the standby answers, if it does and may.
@@ -243,7 +260,9 @@ fn since_start(now: Timestamp) -> u64 {
 
 impl EventStore for Replica {
     async fn append(&self, append: Append) -> Result<Appended, AppendError> {
-        self.store.append(append).await
+        let result = self.store.append(append).await;
+        self.keep_up(); // A conflict tells of rows, too.
+        result
     }
 
     /// Asked before something is done a second time: always the primary.
@@ -291,7 +310,11 @@ impl EventStore for Replica {
         });
         match self.count(value.await) {
             Some(value) => Ok(value),
-            None => self.store.row(space, key).await,
+            None => {
+                let value = self.store.row(space, key).await;
+                self.keep_up();
+                value
+            }
         }
     }
 
@@ -305,7 +328,11 @@ impl EventStore for Replica {
         });
         match self.count(rows.await) {
             Some(rows) => Ok(rows),
-            None => self.store.rows(space, after, limit).await,
+            None => {
+                let rows = self.store.rows(space, after, limit).await;
+                self.keep_up();
+                rows
+            }
         }
     }
 
