@@ -4,11 +4,14 @@
 
 mod postgres_common;
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use resilience_core::time::SharedTimer;
-use resilience_cqrs::{AppendError, EventStore, Expected, Position, PostgresStore, Query, Version, Written};
+use resilience_cqrs::{
+    Append, AppendError, Condition, EventStore, Expected, Position, PostgresStore, Query, Version, Violation, Written,
+};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use testkit::postgres::Postgres;
 use testkit::process::poll;
@@ -249,5 +252,79 @@ fn a_writer_whose_connection_is_taken_away_makes_another() {
             }
         }
         assert_eq!(everything(&store).await, ["0", "1", "2", "3", "4"]);
+    });
+}
+
+/// An append that only asks has nothing to write, so it takes no turn, and no wait for the disk: to other stores a turn is
+/// news, after which they know less to be durable.
+#[test]
+fn an_append_that_only_asks_leaves_the_log_as_it_is() {
+    let store = open(shared_server(), &new_schema());
+    runtime().block_on(async {
+        let done = store.append(to("a", Expected::NoStream, 1)).await.unwrap();
+        let head = async || {
+            let mut conn = store.connection().await.unwrap();
+            let select = sqlx::query_scalar::<_, String>("SELECT log_head::text FROM log_head");
+            select.fetch_one(&mut *conn).await.unwrap()
+        };
+        let before = head().await;
+        for _ in 0..3 {
+            let asked = store.append(Append::new().events("a", Expected::Exists, [])).await.unwrap();
+            assert!(asked.is_empty() && asked.last == done.last);
+            let refused = store.append(Append::new().events("a", Expected::NoStream, [])).await.unwrap_err();
+            assert!(refused.as_conflict().is_some(), "{refused:?}");
+        }
+        assert_eq!(head().await, before);
+    });
+}
+
+/// A row that is not there cannot be locked: a transaction beside the log may put it in between the look and the write of
+/// a batch that keeps the log's lock. That is a conflict of whoever wanted it absent, and nothing is corrupt.
+#[test]
+fn a_row_that_appears_between_the_look_and_the_write_is_a_conflict() {
+    let store = open(shared_server(), &new_schema());
+    let before = to("a", Expected::NoStream, 0);
+    let wants = to("a", Expected::Any, 1).require(Condition::row_absent("fence", "owner"));
+    let stale = to("a", Expected::NoStream, 2);
+    runtime().block_on(async {
+        // The server's function, which somebody gets in front of whenever it has not written: first of the log, so
+        // that the batch is done over under the lock; then, in that, of the row.
+        let source = "SELECT pg_get_functiondef('log_append'::regproc)";
+        let mut conn = store.connection().await.unwrap();
+        let source: String = sqlx::query_scalar(source).fetch_one(&mut *conn).await.unwrap();
+        let looks = "IF NOT (written AND changes) THEN";
+        assert_eq!(source.matches(looks).count(), 1, "the function has changed: {source}");
+        let raced = source.replace(
+            looks,
+            &format!(
+                "{looks} CASE nextval('races')
+            WHEN 1 THEN UPDATE log_head AS h SET turn = h.turn + 1;
+            WHEN 3 THEN INSERT INTO log_row (space, key, value) VALUES ('fence', 'owner', 'me');
+            ELSE NULL; END CASE;"
+            ),
+        );
+        drop(conn);
+        run(&store, &format!("CREATE SEQUENCE races; {raced}")).await;
+
+        // All that is waiting when the writer comes back is one batch.
+        let mut lock = store.connection().await.unwrap();
+        let mut lock = lock.begin().await.unwrap();
+        sqlx::query("SELECT FROM log_head FOR UPDATE").execute(&mut *lock).await.unwrap();
+        let mut before = pin!(store.append(before));
+        assert!(futures::poll!(&mut before).is_pending());
+        let waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND pid <> pg_backend_pid()
+            AND transactionid = (SELECT pg_current_xact_id()::xid))";
+        while !sqlx::query_scalar::<_, bool>(waits).fetch_one(&mut *lock).await.unwrap() {
+            tokio::task::yield_now().await;
+        }
+        let (mut wants, mut stale) = (pin!(store.append(wants)), pin!(store.append(stale)));
+        assert!(futures::poll!(&mut wants).is_pending() && futures::poll!(&mut stale).is_pending());
+        lock.rollback().await.unwrap();
+
+        before.await.unwrap();
+        let refused = wants.await.unwrap_err();
+        assert!(matches!(refused.as_conflict().unwrap().violations[..], [Violation::Row { .. }]), "{refused:?}");
+        assert!(stale.await.unwrap_err().as_conflict().is_some());
+        assert_eq!(everything(&store).await, ["0"]);
     });
 }

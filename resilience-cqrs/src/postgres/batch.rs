@@ -81,12 +81,19 @@ pub(super) async fn within(
     now: WallTime,
 ) -> Result<Done, Fault> {
     let draft = Draft::plan(appends, now).unwrap_or_else(|| Draft::question(appends));
-    let facts = call::append(conn, &draft, how).await?;
-    if facts.written {
-        return Ok(planned(&draft, &facts));
+    // A row that is not there cannot be locked: a transaction beside the log may put it in after the look, and what was
+    // judged is judged again. It was locked when it was found there, so each does that once.
+    let rows = appends.iter().map(|append| append.conditions().len()).sum::<usize>();
+    for _ in 0..=rows {
+        let facts = call::append(conn, &draft, how).await?;
+        if facts.written {
+            return Ok(planned(&draft, &facts));
+        }
+        if let Some(done) = judged(conn, appends, facts, how, now).await? {
+            return Ok(done);
+        }
     }
-    let done = judged(conn, appends, facts, how, now).await?;
-    done.ok_or_else(|| Corrupt::new("the log moved under its lock").into())
+    Err(Corrupt::new("the log moved under its lock").into())
 }
 
 fn planned(draft: &Draft<'_>, facts: &Facts) -> Done {
@@ -96,7 +103,7 @@ fn planned(draft: &Draft<'_>, facts: &Facts) -> Done {
         head: facts.base.plus(events),
         events,
         turn: facts.turn,
-        wrote: true,
+        wrote: draft.writes(),
     }
 }
 
@@ -120,6 +127,6 @@ async fn judged(
     done.events = draft.events.len() as u64;
     done.head = facts.base.plus(done.events);
     done.turn = written.turn;
-    done.wrote = true;
+    done.wrote = draft.writes();
     Ok(written.written.then_some(done))
 }

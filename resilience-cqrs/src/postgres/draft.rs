@@ -136,6 +136,11 @@ impl<'a> Draft<'a> {
         self.stage(append)
     }
 
+    /// Whether there is anything to write, or it only asks.
+    pub(super) fn writes(&self) -> bool {
+        !(self.events.is_empty() && self.changes.is_empty() && self.commands.is_empty())
+    }
+
     /// Writes down what the append writes.
     fn stage(&mut self, append: &'a Append) -> Option<()> {
         let first = self.events.len() as u64 + 1;
