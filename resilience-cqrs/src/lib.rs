@@ -67,6 +67,7 @@ mod cache;
 pub mod conflict;
 pub mod conformance;
 pub mod decision;
+mod forgetting;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub mod lease;
 mod log;
@@ -92,6 +93,7 @@ pub mod testing;
 
 pub use self::any::{AddressError, AnyStore};
 pub use self::log::{
+pub use self::forgetting::Forgetting;
     Append, AppendError, Appended, BoxError, CommandId, Committed, Condition, Conflict, Corrupt, EventType, Expected,
     Marker, Metadata, Missed, NewEvent, Position, Query, QueryItem, ReadError, Recorded, RowChange, Space,
     StreamAppend, StreamId, Tag, Unavailable, Version, Violation, Written, limits,

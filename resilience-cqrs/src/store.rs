@@ -5,6 +5,7 @@ use std::future::Future;
 use bytes::Bytes;
 use tokio::sync::watch;
 
+use crate::forgetting::Forgetting;
 use crate::log::{
     Append, AppendError, Appended, CommandId, Committed, Marker, Position, Query, ReadError, Recorded, StreamId,
     Version,
@@ -115,6 +116,12 @@ pub trait EventStore: Clone + Send + Sync + 'static {
         after: Option<&[u8]>,
         limit: usize,
     ) -> impl Future<Output = Result<Vec<(Bytes, Bytes)>, ReadError>> + Send;
+
+    /// Until when what is read here may be kept in memory. For ever, unless a store says otherwise; one in front of another
+    /// hands on what that one says.
+    fn forgetting(&self) -> Forgetting {
+        Forgetting::default()
+    }
 
     /// The position of the last durable event.
     fn head(&self) -> Position;

@@ -2,7 +2,7 @@
 #![cfg(all(feature = "privacy", feature = "sqlite"))]
 
 use std::fs;
-use std::num::NonZeroU64;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::Path;
 use std::time::Duration;
 
@@ -236,4 +236,27 @@ async fn nothing_is_left_in_the_file_of_a_key_that_was_destroyed() {
     };
     assert_eq!(left_over("erased.db", true).await, 0);
     assert!(left_over("kept.db", false).await > 0, "or there would be nothing to prevent");
+}
+
+/// What a repository keeps between commands is what its subjects have said: it goes with their keys, and what was being
+/// read at that moment does not come back.
+#[tokio::test]
+async fn a_state_that_is_kept_forgets_with_the_vault() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path()).await;
+    let customers: Repository<Customer, Private> =
+        Repository::builder(store.clone()).keep_states(NonZeroUsize::new(10).unwrap()).build();
+    for (subject, name) in [("s-1", "Ann"), ("s-2", "Bob")] {
+        let who = store.vault().subject(subject).await.unwrap();
+        let register = Command::Register { name: who.seal(name.to_owned()).unwrap(), phones: Vec::new() };
+        customers.execute(subject, &register).await.unwrap();
+    }
+    let name = async |subject: &str| customers.load(subject).await.unwrap().state.name.unwrap();
+    assert_eq!(name("s-1").await.get().map(String::as_str), Some("Ann"));
+    store.forget("s-1").await.unwrap();
+    assert!(name("s-1").await.is_redacted());
+    assert_eq!(name("s-2").await.get().map(String::as_str), Some("Bob"));
+    // By the vault itself, past the store.
+    store.vault().forget("s-2").await.unwrap();
+    assert!(name("s-2").await.is_redacted());
 }

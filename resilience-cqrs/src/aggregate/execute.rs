@@ -247,7 +247,7 @@ impl<'r, D: Decider, S: EventStore, C: EventCodec<D::Event>> Request<'r, D, S, C
             attempts += 1;
             if decided.is_empty() {
                 self.repository.keep(&self.stream, loaded.version, &loaded);
-                let Loaded { state, version } = loaded;
+                let Loaded { state, version, .. } = loaded;
                 return Ok(Executed { state, version, events: decided, appended: None, attempts });
             }
             let append = self.append(&decided, loaded.version, once)?;
@@ -258,7 +258,7 @@ impl<'r, D: Decider, S: EventStore, C: EventCodec<D::Event>> Request<'r, D, S, C
                     let before = loaded.version;
                     loaded.version = before.plus(decided.len() as u64);
                     self.repository.keep(&self.stream, before, &loaded);
-                    let Loaded { state, version } = loaded;
+                    let Loaded { state, version, .. } = loaded;
                     return Ok(Executed { state, version, events: decided, appended: Some(appended), attempts });
                 }
                 Err(AppendError::Conflict(conflict)) => conflict,
@@ -369,7 +369,7 @@ impl<'r, D: Decider, S: EventStore, C: EventCodec<D::Event>> Request<'r, D, S, C
     }
 
     async fn current(&self, appended: Appended, attempts: u32) -> Result<Executed<D>, ExecuteError<D::Error>> {
-        let Loaded { state, version } = self.repository.load_stream(&self.stream).await?;
+        let Loaded { state, version, .. } = self.repository.load_stream(&self.stream).await?;
         Ok(Executed { state, version, events: Vec::new(), appended: Some(appended), attempts })
     }
 }

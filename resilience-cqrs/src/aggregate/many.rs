@@ -67,7 +67,7 @@ impl<D: Decider, S: EventStore, C: EventCodec<D::Event>> Repository<D, S, C> {
             let pages = self.shared.store.read_streams(&asked, PAGE).await.map_err(ExecuteError::Read)?;
             let mut longer = Vec::new();
             for (nth, page) in open.into_iter().zip(pages) {
-                let Loaded { state, version } = &mut all[nth];
+                let Loaded { state, version, .. } = &mut all[nth];
                 for recorded in &page {
                     self.shared.codec.decode_each(recorded, &mut |event| state.evolve(&event))?;
                     *version = recorded.version;

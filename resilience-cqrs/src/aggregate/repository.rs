@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use super::execute::{ExecuteError, Executed, Request};
 use super::snapshot::{Keeper, SnapshotCounts, Snapshots};
 use super::{Decider, EventCodec, Json};
+use crate::forgetting::Epoch;
 use crate::log::{CommandId, ReadError, StreamId, Version};
 use crate::pace::Pace;
 use crate::states::States;
@@ -48,6 +49,8 @@ pub struct Loaded<D> {
     pub state: D,
     /// How many events it was made of.
     pub version: Version,
+    /// When its first event was read, if there is anything to be forgotten.
+    pub(crate) epoch: Epoch,
 }
 
 impl<D: Decider, S: EventStore> Repository<D, S> {
@@ -109,7 +112,9 @@ impl<D: Decider, S: EventStore, C> RepositoryBuilder<D, S, C> {
     /// A command on a kept state reads nothing: it is decided on that state and appended at that version. If somebody
     /// else has appended since, the store says so, and what was missed is folded in as after any conflict. Only a command
     /// that would be refused, or that has nothing to do, asks the store first whether the state is still the latest; so
-    /// an answer is never given on an old one, whoever else writes. A log that was put back to an older state (from a
+    /// an answer is never given on an old one, whoever else writes. What a store
+    /// [is to forget](crate::EventStore::forgetting) goes: of private ones, all states each time that somebody is forgotten,
+    /// and each [`max_age`](crate::privacy::VaultBuilder::max_age). A log that was put back to an older state (from a
     /// backup) while the program runs is another log: start the program anew.
     ///
     /// ```
@@ -148,7 +153,8 @@ impl<D: Decider, S: EventStore, C> RepositoryBuilder<D, S, C> {
     where
         D: Clone,
     {
-        self.shared.states = Some(States::new(most, |loaded: &Loaded<D>| loaded.clone()));
+        let forgetting = self.shared.store.forgetting();
+        self.shared.states = Some(States::new(most, |loaded: &Loaded<D>| loaded.clone(), forgetting));
         self
     }
 
@@ -307,16 +313,21 @@ impl<D: Decider, S: EventStore, C: EventCodec<D::Event>> Repository<D, S, C> {
 
     /// What there is of a state without reading the stream.
     pub(super) async fn begin(&self, stream: &StreamId) -> Result<Loaded<D>, ReadError> {
-        match (self.kept(stream), &self.shared.snapshots) {
-            (Some(kept), _) => Ok(kept),
-            (None, Some(snapshots)) => Ok(snapshots.read(&self.shared.store, stream).await?.unwrap_or_default()),
-            (None, None) => Ok(Loaded::default()),
+        if let Some(kept) = self.kept(stream) {
+            return Ok(kept);
         }
+        // Before the first read.
+        let epoch = self.shared.states.as_ref().map(States::epoch).unwrap_or_default();
+        let loaded = match &self.shared.snapshots {
+            Some(snapshots) => snapshots.read(&self.shared.store, stream).await?.unwrap_or_default(),
+            None => Loaded::default(),
+        };
+        Ok(Loaded { epoch, ..loaded })
     }
 
     /// The state as this program has last seen it, if it keeps states and has seen this one.
     pub(super) fn kept(&self, stream: &StreamId) -> Option<Loaded<D>> {
-        self.shared.states.as_ref()?.get(stream)
+        self.shared.states.as_ref()?.get(stream).map(|(loaded, epoch)| Loaded { epoch, ..loaded })
     }
 
     /// Keeps a state that has grown from version `before`, for the next command or the next program.
@@ -325,7 +336,7 @@ impl<D: Decider, S: EventStore, C: EventCodec<D::Event>> Repository<D, S, C> {
             snapshots.grown(&self.shared.store, stream, before, loaded);
         }
         if let Some(states) = &self.shared.states {
-            states.put(stream, loaded, loaded.version.get());
+            states.put(stream, loaded, (loaded.version.get(), loaded.epoch));
         }
     }
 
@@ -342,7 +353,7 @@ impl<D: Decider, S: EventStore, C: EventCodec<D::Event>> Repository<D, S, C> {
         stream: &StreamId,
         loaded: &mut Loaded<D>,
     ) -> Result<(), ExecuteError<D::Error>> {
-        let Loaded { state, version } = loaded;
+        let Loaded { state, version, .. } = loaded;
         let known = *version;
         self.read_on(stream, version, |event| state.evolve(&event)).await?;
         if loaded.version > known {

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 
 use super::repository::Loaded;
+use crate::forgetting::Epoch;
 use crate::log::{Append, AppendError, BoxError, Condition, ReadError, RowChange, Space, StreamId, Version, digest_of};
 use crate::store::EventStore;
 
@@ -180,7 +181,8 @@ impl<D> Keeper<D> {
         let Some(row) = store.row(SPACE.as_str(), stream.as_str().as_bytes()).await? else { return Ok(None) };
         let stored = Stored::split(&row).filter(|stored| stored.fingerprint == self.fingerprint);
         let loaded = stored.and_then(|Stored { version, state, .. }| {
-            Some(Loaded { state: (self.decode)(state).ok()?, version: Version::new(version) })
+            let (state, version) = ((self.decode)(state).ok()?, Version::new(version));
+            Some(Loaded { state, version, epoch: Epoch::default() })
         });
         let counter = if loaded.is_some() { &self.counters.used } else { &self.counters.ignored };
         counter.fetch_add(1, Ordering::Relaxed);

@@ -10,6 +10,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use quick_cache::sync::Cache;
 use thiserror::Error;
 
+use crate::forgetting::Forgetting;
 use crate::log::{
     Append, AppendError, Appended, CommandId, Committed, Condition, Conflict, Corrupt, Expected, Position, Query,
     ReadError, Recorded, RowChange, Space, StreamId, Version, Violation,
@@ -287,6 +288,10 @@ impl<S: EventStore> EventStore for Archive<S> {
 
     async fn rows(&self, space: &str, after: Option<&[u8]>, limit: usize) -> Result<Vec<(Bytes, Bytes)>, ReadError> {
         self.inner.rows(space, after, limit).await
+    }
+
+    fn forgetting(&self) -> Forgetting {
+        self.inner.forgetting()
     }
 
     fn head(&self) -> Position {

@@ -7,11 +7,13 @@ use serde::Serialize;
 
 use super::{Decisions, Model};
 use crate::aggregate::{CodecError, EventCodec, ExecuteError};
+use crate::forgetting::Epoch;
 use crate::log::limits::PAGE_EVENTS;
 use crate::log::{
     Append, AppendError, Appended, BoxError, CommandId, Condition, Conflict, Expected, Marker, Metadata, NewEvent,
     Query, StreamId, Violation, digest_of,
 };
+use crate::states::States;
 use crate::store::EventStore;
 
 /// A decision to come: to be given metadata or a command id, then [made](Self::decide).
@@ -28,6 +30,8 @@ pub struct Decision<'d, M, S, C> {
 pub(super) struct Seen<M> {
     model: M,
     marker: Marker,
+    /// When the first of it was read.
+    epoch: Epoch,
 }
 
 /// A decision that was made.
@@ -124,8 +128,8 @@ impl<'d, M: Model, S: EventStore, C: EventCodec<M::Event>> Decision<'d, M, S, C>
     ) -> Result<(Seen<M>, Vec<M::Event>), ExecuteError<E>> {
         let shared = &self.decisions.shared;
         let kept = shared.models.as_ref().and_then(|models| models.get(&self.query));
-        let mut seen = match kept {
-            None => Seen { model: M::default(), marker: Marker::START },
+        let mut seen = match kept.map(|(seen, _)| seen) {
+            None => self.nothing(),
             Some(kept) => match rule(&kept.model) {
                 Ok(decided) if !decided.is_empty() => return Ok((kept, decided)),
                 _ => kept,
@@ -134,6 +138,12 @@ impl<'d, M: Model, S: EventStore, C: EventCodec<M::Event>> Decision<'d, M, S, C>
         self.read_on(&mut seen).await?;
         let decided = rule(&seen.model).map_err(ExecuteError::Refused)?;
         Ok((seen, decided))
+    }
+
+    /// The model before anything was read.
+    fn nothing(&self) -> Seen<M> {
+        let epoch = self.decisions.shared.models.as_ref().map(States::epoch).unwrap_or_default();
+        Seen { model: M::default(), marker: Marker::START, epoch }
     }
 
     /// Folds in what was missed: from the conflict itself if it lists everything.
@@ -172,7 +182,7 @@ impl<'d, M: Model, S: EventStore, C: EventCodec<M::Event>> Decision<'d, M, S, C>
 
     fn keep(&self, seen: &Seen<M>) {
         if let Some(models) = &self.decisions.shared.models {
-            models.put(&self.query, seen, seen.marker.position().get());
+            models.put(&self.query, seen, (seen.marker.position().get(), seen.epoch));
         }
     }
 
@@ -181,7 +191,7 @@ impl<'d, M: Model, S: EventStore, C: EventCodec<M::Event>> Decision<'d, M, S, C>
     /// Nothing that the query matches lies between the marker and the append, or it would have been a conflict.
     fn keep_with(&self, seen: &Seen<M>, decided: &[M::Event], appended: &Appended) {
         let Some(models) = &self.decisions.shared.models else { return };
-        models.put_with(&self.query, seen, appended.last.get(), |seen| {
+        models.put_with(&self.query, seen, (appended.last.get(), seen.epoch), |seen| {
             for event in decided {
                 let kind = self.decisions.shared.codec.encode(event).map(|encoded| encoded.kind);
                 if kind.is_ok_and(|kind| self.query.matches(&kind, &M::tags(event))) {
@@ -227,7 +237,7 @@ impl<'d, M: Model, S: EventStore, C: EventCodec<M::Event>> Decision<'d, M, S, C>
     }
 
     async fn current<E>(&self, appended: Appended, attempts: u32) -> Result<Decided<M>, ExecuteError<E>> {
-        let mut seen = Seen { model: M::default(), marker: Marker::START };
+        let mut seen = self.nothing();
         self.read_on(&mut seen).await?;
         Ok(Decided { model: seen.model, events: Vec::new(), appended: Some(appended), attempts })
     }

@@ -74,14 +74,16 @@ impl<M: Model, S: EventStore, C> DecisionsBuilder<M, S, C> {
     /// Keeps the models of this many queries between decisions, by how often they are used. Default: none.
     ///
     /// As with [kept states](crate::aggregate::RepositoryBuilder::keep_states), an append made on a kept model is checked
-    /// by the store, and a refusal is only given on a model that was the latest after the question came. A log that was put
+    /// by the store, and a refusal is only given on a model that was the latest after the question came; and what is to be
+    /// forgotten is. A log that was put
     /// back to an older state (from a backup) while the program runs is another log: start the program anew.
     #[must_use]
     pub fn keep_models(mut self, most: NonZeroUsize) -> Self
     where
         M: Clone,
     {
-        self.shared.models = Some(States::new(most, |seen: &Seen<M>| seen.clone()));
+        let forgetting = self.shared.store.forgetting();
+        self.shared.models = Some(States::new(most, |seen: &Seen<M>| seen.clone(), forgetting));
         self
     }
 

@@ -128,9 +128,9 @@
 //!
 //! # Limits
 //!
-//! What forgetting cannot reach: what a program holds in memory at that moment, states it
-//! [keeps](crate::aggregate::RepositoryBuilder::keep_states) included, until they are dropped; other programs, for
-//! [`max_age`](VaultBuilder::max_age); what was made of a value and is no `Personal`, where nobody listens for the event;
+//! What forgetting cannot reach: what a program holds in memory at that moment, until it is dropped (the states it
+//! [keeps](crate::aggregate::RepositoryBuilder::keep_states) between commands are, at once); other programs, for
+//! [`max_age`](VaultBuilder::max_age), and for as long again where they keep states; what was made of a value and is no `Personal`, where nobody listens for the event;
 //! what was sent to others; backups of the keys, which is why they should be short-lived; and the medium itself, which may
 //! keep what was written over. [`StoreKeys::encrypted`] makes what it keeps worth nothing without the master key.
 //!

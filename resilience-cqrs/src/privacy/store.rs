@@ -12,6 +12,7 @@ use super::keys::{KeyState, KeyStore};
 use super::subject::SubjectId;
 use super::token::{self, Form, Token};
 use super::vault::Vault;
+use crate::forgetting::Forgetting;
 use crate::log::{
     Append, AppendError, Appended, CommandId, Committed, Condition, Conflict, Corrupt, EventType, Expected, NewEvent,
     Position, Query, ReadError, Recorded, RowChange, StreamId, Unavailable, Version, Violation, Written,
@@ -275,6 +276,10 @@ impl<S: EventStore, K: KeyStore> EventStore for PrivateStore<S, K> {
         let mut rows = self.inner.rows(space, after, limit).await?;
         self.open_all(rows.iter_mut().map(|(_, value)| value)).await?;
         Ok(rows)
+    }
+
+    fn forgetting(&self) -> Forgetting {
+        self.vault.forgetting()
     }
 
     fn head(&self) -> Position {

@@ -14,6 +14,7 @@ use super::key::{Key, KeyError};
 use super::keys::{KeyState, KeyStore};
 use super::personal::{Personal, PersonalData};
 use super::subject::{Subject, SubjectId};
+use crate::forgetting::Forgetting;
 
 /// Subjects that are forgotten again at once, when a list is applied.
 const PAGE: usize = 256;
@@ -28,6 +29,7 @@ struct Shared<K> {
     kept: Mutex<Cache<SubjectId, (KeyState, Timestamp)>>,
     max_age: Duration,
     timer: SharedTimer,
+    forgetting: Forgetting,
 }
 
 /// Sets up a [`Vault`].
@@ -113,7 +115,9 @@ impl<K: KeyStore> Vault<K> {
     }
 
     /// Destroys the key of a subject, for good: from here on its values read as redacted, wherever they were written, in
-    /// this program at once and in others once they ask for the key again.
+    /// this program at once and in others once they ask for the key again. States that are
+    /// [kept](crate::aggregate::RepositoryBuilder::keep_states) over a [`PrivateStore`](super::PrivateStore) with this vault
+    /// are dropped.
     ///
     /// Whoever reads events through a [`PrivateStore`](super::PrivateStore) uses its
     /// [`forget`](super::PrivateStore::forget) instead, which also tells those who have made something of the values.
@@ -124,6 +128,7 @@ impl<K: KeyStore> Vault<K> {
         let subject = subject.into();
         self.shared.keys.destroy(&subject).await?;
         self.keep(&subject, &KeyState::Forgotten, self.shared.timer.now());
+        self.shared.forgetting.forget(); // After the line above: what is read from here on is redacted.
         Ok(())
     }
 
@@ -174,6 +179,11 @@ impl<K: KeyStore> Vault<K> {
             Some(KeyState::Forgotten) => value.redacted(),
             Some(KeyState::Unknown) | None => value,
         })
+    }
+
+    /// For those who keep states between commands.
+    pub(super) fn forgetting(&self) -> Forgetting {
+        self.shared.forgetting.clone()
     }
 
     /// What there is of these subjects: what is kept, if it is not too old, and what the key store says.
@@ -234,7 +244,8 @@ impl<K: KeyStore> VaultBuilder<K> {
     }
 
     /// For how long a key is used before the key store is asked again: how long this program may still read the values of
-    /// somebody whom *another* program has forgotten. Zero asks each time. Default: 60 s.
+    /// somebody whom *another* program has forgotten, and keep states for as long again. Zero asks each time, and keeps
+    /// none. Default: 60 s.
     #[must_use]
     pub fn max_age(mut self, max_age: Duration) -> Self {
         self.max_age = max_age;
@@ -250,8 +261,10 @@ impl<K: KeyStore> VaultBuilder<K> {
 
     /// The vault. Nothing that can be set is wrong.
     pub fn build(self) -> Vault<K> {
-        let kept = Mutex::new(Cache::new(self.cache.get()));
-        Vault { shared: Arc::new(Shared { keys: self.keys, kept, max_age: self.max_age, timer: self.timer }) }
+        let Self { keys, cache, max_age, timer } = self;
+        let kept = Mutex::new(Cache::new(cache.get()));
+        let forgetting = Forgetting::each(max_age, timer.clone());
+        Vault { shared: Arc::new(Shared { keys, kept, max_age, timer, forgetting }) }
     }
 }
 

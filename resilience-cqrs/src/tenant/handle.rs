@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::error::ForeignTenant;
 use super::id::{ForeignPosition, TenantId, TenantPosition};
+use crate::forgetting::Forgetting;
 use crate::log::{
     Append, AppendError, Appended, CommandId, Committed, Position, Query, ReadError, Recorded, StreamId, Version,
 };
@@ -89,6 +90,10 @@ impl<S: EventStore> EventStore for Tenant<S> {
 
     async fn rows(&self, space: &str, after: Option<&[u8]>, limit: usize) -> Result<Vec<(Bytes, Bytes)>, ReadError> {
         self.store.rows(space, after, limit).await
+    }
+
+    fn forgetting(&self) -> Forgetting {
+        self.store.forgetting()
     }
 
     fn head(&self) -> Position {

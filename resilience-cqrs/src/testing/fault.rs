@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 
 use super::gate::{Gate, Held};
+use crate::forgetting::Forgetting;
 use crate::log::{
     Append, AppendError, Appended, CommandId, Committed, Position, Query, ReadError, Recorded, StreamId, Unavailable,
     Version, Written,
@@ -190,6 +191,10 @@ impl<S: EventStore> EventStore for FaultyStore<S> {
     async fn rows(&self, space: &str, after: Option<&[u8]>, limit: usize) -> Result<Vec<(Bytes, Bytes)>, ReadError> {
         self.check_read().await?;
         self.inner.rows(space, after, limit).await
+    }
+
+    fn forgetting(&self) -> Forgetting {
+        self.inner.forgetting()
     }
 
     fn head(&self) -> Position {

@@ -131,7 +131,8 @@ async fn an_older_snapshot_never_replaces_a_newer_one() {
     let store = MemoryStore::new();
     let accounts = accounts::<Account, _>(store.clone(), 10, "1");
     let stream = Repository::<Account, MemoryStore>::stream("1");
-    let at = |version: u64| Loaded { state: Account { cents: version as i64 }, version: Version::new(version) };
+    let state = |version: u64| Account { cents: version as i64 };
+    let at = |version| Loaded { state: state(version), version: Version::new(version), ..Loaded::default() };
     for version in [100, 90] {
         accounts.keep(&stream, Version::EMPTY, &at(version));
         settle().await;

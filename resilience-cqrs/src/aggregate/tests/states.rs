@@ -50,7 +50,8 @@ async fn no_answer_is_given_on_a_state_that_somebody_else_has_changed() {
 async fn a_log_put_back_to_an_older_state_is_believed() {
     let counters = keeping(MemoryStore::new());
     let stream = Repository::<Counter, MemoryStore>::stream("1");
-    counters.keep(&stream, Version::EMPTY, &Loaded { state: Counter { total: 3 }, version: Version::new(3) });
+    let ahead = Loaded { state: Counter { total: 3 }, version: Version::new(3), ..Loaded::default() };
+    counters.keep(&stream, Version::EMPTY, &ahead);
     let done = counters.execute("1", &Command::Add(7)).await.unwrap();
     assert_eq!((done.state.total, done.version.get()), (7, 1));
 }

@@ -15,6 +15,7 @@ use bytes::Bytes;
 pub use self::engine::InlineEngine;
 pub(crate) use self::engine::Models;
 use super::apply::Projection;
+use crate::forgetting::Forgetting;
 use crate::log::{
     Append, AppendError, Appended, CommandId, Committed, Position, Query, ReadError, Recorded, StreamId, Version,
 };
@@ -137,6 +138,10 @@ impl<S: InlineEngine> EventStore for InlineStore<S> {
 
     async fn rows(&self, space: &str, after: Option<&[u8]>, limit: usize) -> Result<Vec<(Bytes, Bytes)>, ReadError> {
         self.store.rows(space, after, limit).await
+    }
+
+    fn forgetting(&self) -> Forgetting {
+        self.store.forgetting()
     }
 
     fn head(&self) -> Position {
