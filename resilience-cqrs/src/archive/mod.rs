@@ -60,7 +60,8 @@
 //!   archive nothing.
 //! - Do decide with [`include_archived`](Archive::include_archived) what must be true of the past as well: a number that
 //!   was used once is used, also if its stream is over.
-//! - Don't archive a stream of which events are [parked](crate::projection): a replay looks for them where they are not.
+//! - Don't archive a stream of which events are [parked](crate::projection): a replay finds nothing, and says so, until the
+//!   stream is taken back.
 //!
 //! # Limits
 //!

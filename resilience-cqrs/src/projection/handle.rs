@@ -321,3 +321,12 @@ pub struct StaleRead {
     /// Where it should be.
     pub wanted: Position,
 }
+    /// The event is not in the log as the runner reads it: its stream was [archived](crate::archive) since. Take the stream
+    /// back, or let a runner replay it that reads [archived streams](crate::archive::Archive::include_archived) too.
+    #[error("event {position} is not in what this runner reads: its stream may be archived")]
+    NotThere {
+        /// The event.
+        position: Position,
+        /// The events taken in before it.
+        events: u64,
+    },

@@ -6,8 +6,14 @@ use super::event::Event;
 use super::handle::{ReplayError, Replayed, Request};
 use super::park::{self, Parking, Stored};
 use super::runner::{Place, ProjectionRunner, Stumble};
-use crate::log::{Corrupt, Position, Query, ReadError};
+use crate::log::{Position, Query};
 use crate::store::EventStore;
+
+/// What keeps a parked event where it is.
+enum Again {
+    Failed(Parking),
+    NotThere(Position),
+}
 
 impl<S: EventStore, A: Apply<S>> ProjectionRunner<S, A> {
     pub(super) async fn serve(&mut self, request: Request, place: &mut Place) -> Result<(), Stumble> {
@@ -36,10 +42,11 @@ impl<S: EventStore, A: Apply<S>> ProjectionRunner<S, A> {
         }
         let (answered, stumble) = match result {
             Ok(None) => (Ok(Replayed { events }), Ok(())),
-            Ok(Some(again)) => {
+            Ok(Some(Again::Failed(again))) => {
                 let (position, error) = (again.position, again.note.error.clone());
                 (Err(ReplayError::FailedAgain { position, error, events }), Ok(()))
             }
+            Ok(Some(Again::NotThere(position))) => (Err(ReplayError::NotThere { position, events }), Ok(())),
             Err(Stumble::Later(error)) => {
                 (Err(ReplayError::Store { error: error.clone() }), Err(Stumble::Later(error)))
             }
@@ -49,13 +56,13 @@ impl<S: EventStore, A: Apply<S>> ProjectionRunner<S, A> {
         stumble
     }
 
-    /// Takes in the parked events of a key; the one that failed again, if one did.
-    async fn replay(&mut self, key: &str, place: &mut Place, taken: &mut u64) -> Result<Option<Parking>, Stumble> {
+    /// Takes in the parked events of a key; what kept it from the next one, if something did.
+    async fn replay(&mut self, key: &str, place: &mut Place, taken: &mut u64) -> Result<Option<Again>, Stumble> {
         while let Some(Stored { position, note, row }) = park::first(&self.store, &self.name, key).await? {
             let before = Position::new(position.get().saturating_sub(1));
             let mut page = self.store.read(before, &Query::all(), 1).await?;
             if page.events.first().is_none_or(|event| event.position != position) {
-                return Err(ReadError::Corrupt(Corrupt::new(format!("parked event {position} is not there"))).into());
+                return Ok(Some(Again::NotThere(position)));
             }
             page.events.truncate(1);
             let step = Step {
@@ -68,7 +75,7 @@ impl<S: EventStore, A: Apply<S>> ProjectionRunner<S, A> {
             let mut parked = self.step(step).await?;
             if let Some(again) = parked.pop() {
                 self.tell_parked(std::slice::from_ref(&again));
-                return Ok(Some(again));
+                return Ok(Some(Again::Failed(again)));
             }
             *taken += 1;
             if let Some(left) = place.parked.get_mut(key) {

@@ -175,3 +175,12 @@ pub enum ReplayError {
     #[error("the relay has ended")]
     Stopped,
 }
+    /// The event is not in the log as the relay reads it: its stream was [archived](crate::archive) since. Take the stream
+    /// back, or [discard](RelayHandle::discard) the message.
+    #[error("event {position} is not in what this relay reads: its stream may be archived")]
+    NotThere {
+        /// The event.
+        position: Position,
+        /// The messages sent before it.
+        messages: u64,
+    },

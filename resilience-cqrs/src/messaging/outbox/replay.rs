@@ -4,7 +4,7 @@ use super::event::Event;
 use super::handle::{ReplayError, Request};
 use super::runner::{Next, Place, Relay, Stumble};
 use super::work::{Note, task};
-use crate::log::{Corrupt, Position, Query, ReadError};
+use crate::log::{Position, Query};
 use crate::messaging::bus::Bus;
 use crate::messaging::error::describe;
 use crate::store::EventStore;
@@ -12,6 +12,7 @@ use crate::store::EventStore;
 /// What keeps a parked message where it is.
 enum Again {
     Failed(Position, String),
+    NotThere(Position),
     Down(String),
 }
 
@@ -32,6 +33,7 @@ impl<S: EventStore, B: Bus> Relay<S, B> {
             Ok(Some(Again::Failed(position, error))) => {
                 (Err(ReplayError::FailedAgain { position, error, messages }), Ok(Next::Turn))
             }
+            Ok(Some(Again::NotThere(position))) => (Err(ReplayError::NotThere { position, messages }), Ok(Next::Turn)),
             Ok(Some(Again::Down(error))) => (Err(ReplayError::Unavailable { error }), Ok(Next::Turn)),
             Err(Stumble::Later(error)) => {
                 (Err(ReplayError::Unavailable { error: error.clone() }), Err(Stumble::Later(error)))
@@ -56,10 +58,11 @@ impl<S: EventStore, B: Bus> Relay<S, B> {
             let fenced = self.fenced(place).require(self.parked.is_still(key, number, row));
             let before = Position::new(number.saturating_sub(1));
             let page = self.store.read(before, &Query::all(), 1).await?;
-            let Some(event) = page.events.first().filter(|event| event.position == position) else {
-                return Err(ReadError::Corrupt(Corrupt::new(format!("parked event {position} is not there"))).into());
+            let task = match page.events.first().filter(|event| event.position == position) {
+                Some(event) => task(&self.store, &self.name, &self.outbox, &self.map, event).await?,
+                None if discard => None,
+                None => return Ok(Some(Again::NotThere(position))),
             };
-            let task = task(&self.store, &self.name, &self.outbox, &self.map, event).await?;
             // By now the mapping may say that it concerns nobody.
             if let (Some(task), false) = (&task, discard) {
                 let failed = match &task.message {

@@ -1,4 +1,4 @@
-//! Replays whose answer is lost.
+//! Replays whose answer is lost, and those of what is not there any more.
 
 use super::*;
 use crate::testing::late::LateStore;
@@ -22,6 +22,28 @@ async fn an_event_replayed_again_is_not_taken_in_twice_by_an_attempt_that_commit
     let late = store.arrive().await.unwrap();
     assert!(matches!(late, Err(AppendError::Conflict(_))), "{late:?}");
     assert_eq!((row(&store, "balance", "k").await, row(&store, "count", "all").await), (Some(4), Some(2)));
+    running.stop().await.unwrap();
+}
+
+/// The stream of a parked event was archived since: that replay comes to nothing, and everything else goes on; when the
+/// stream is taken back, so does the replay.
+#[tokio::test(start_paused = true)]
+async fn a_parked_event_that_was_archived_costs_the_replay_and_not_the_runner() {
+    let store = crate::archive::Archive::new(MemoryStore::new());
+    let balances = Balances::default();
+    let running = ProjectionRunner::builder(store.clone(), balances.clone()).start();
+    let parked = deposit(&store, "k", "poison").await;
+    caught_up(&store, &running).await;
+    balances.mended.store(true, Ordering::Relaxed);
+    store.archive("k").await.unwrap();
+    let error = running.replay("k").await.unwrap_err();
+    assert!(error.to_string().starts_with(&format!("event {parked} is not in what this runner reads")), "{error}");
+    deposit(&store, "l", "4").await;
+    caught_up(&store, &running).await;
+    assert_eq!((row(&store, "balance", "l").await, running.status().health), (Some(4), Health::Degraded));
+    store.restore("k").await.unwrap();
+    assert_eq!(running.replay("k").await, Ok(Replayed { events: 1 }));
+    assert_eq!(running.status().health, Health::Good);
     running.stop().await.unwrap();
 }
 

@@ -1,4 +1,4 @@
-//! Replays whose answer is lost.
+//! Replays whose answer is lost, and those of what is not there any more.
 
 use super::*;
 use crate::log::AppendError;
@@ -19,5 +19,24 @@ async fn a_message_that_was_replayed_is_not_parked_again_by_a_note_that_commits_
     let late = store.arrive().await.unwrap();
     assert!(matches!(late, Err(AppendError::Conflict(_))), "{late:?}");
     assert_eq!(store.rows("outbox.parked/bank", None, 10).await.unwrap(), []);
+    running.stop().await.unwrap();
+}
+
+/// The stream of a parked message was archived since: the replay comes to nothing and the relay goes on; who gives the
+/// message up need not see it.
+#[tokio::test(start_paused = true)]
+async fn a_parked_message_that_was_archived_costs_the_replay_and_not_the_relay() {
+    let (store, broker) = (crate::archive::Archive::new(MemoryStore::new()), Broker::default());
+    let running = relay(&store, &broker).start().unwrap();
+    let parked = deposit(&store, "k", "poison").await;
+    relayed(&store, &running).await;
+    store.archive("k").await.unwrap();
+    let error = running.replay("k").await.unwrap_err();
+    assert!(error.to_string().starts_with(&format!("event {parked} is not in what this relay reads")), "{error}");
+    deposit(&store, "l", "4").await;
+    relayed(&store, &running).await;
+    assert_eq!(broker.payloads(), ["4"]);
+    assert_eq!(running.discard("k").await, Ok(1));
+    assert_eq!(running.status().health, Health::Good);
     running.stop().await.unwrap();
 }
