@@ -74,6 +74,7 @@ mod log;
 pub mod memory;
 pub mod messaging;
 mod pace;
+mod panic;
 #[cfg(any(feature = "redb", feature = "sqlite"))]
 mod pool;
 #[cfg(feature = "postgres")]

@@ -11,7 +11,7 @@ use resilience_core::time::SharedTimer;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::apply::{Apply, Keyed, Projection};
-use super::handle::{Health, ProjectionHandle, Status};
+use super::handle::{Health, ProjectionHandle, Publish, Status};
 #[cfg(feature = "postgres")]
 use super::postgres::{Postgres, PostgresProjection};
 use super::reaction::{Reacting, Reaction};
@@ -165,7 +165,7 @@ impl<S: EventStore, A: Apply<S>> ProjectionRunnerBuilder<S, A> {
             rng: self.rng,
             requests,
             asked: None,
-            status,
+            status: Publish(status),
             ended,
         };
         (runner, handle)

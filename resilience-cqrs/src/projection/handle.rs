@@ -79,6 +79,25 @@ pub struct Status {
     pub health: Health,
 }
 
+/// The runner's end of a [`Status`]. However the runner goes, a task that is aborted included, nobody takes it for one that
+/// runs.
+#[derive(Debug)]
+pub(super) struct Publish(pub(super) watch::Sender<Status>);
+
+impl std::ops::Deref for Publish {
+    type Target = watch::Sender<Status>;
+
+    fn deref(&self) -> &watch::Sender<Status> {
+        &self.0
+    }
+}
+
+impl Drop for Publish {
+    fn drop(&mut self) {
+        self.0.send_modify(|status| status.health = Health::Stopped);
+    }
+}
+
 /// A projection that runs. Dropping it stops the runner after the batch at hand; [`stop`](Self::stop) also waits for that.
 #[derive(Debug)]
 pub struct ProjectionHandle {
@@ -304,6 +323,15 @@ pub enum ReplayError {
         /// Why.
         error: String,
     },
+    /// The event is not in the log as the runner reads it: its stream was [archived](crate::archive) since. Take the stream
+    /// back, or let a runner replay it that reads [archived streams](crate::archive::Archive::include_archived) too.
+    #[error("event {position} is not in what this runner reads: its stream may be archived")]
+    NotThere {
+        /// The event.
+        position: Position,
+        /// The events taken in before it.
+        events: u64,
+    },
     /// The projection has ended.
     #[error("the projection has ended")]
     Stopped,
@@ -321,12 +349,3 @@ pub struct StaleRead {
     /// Where it should be.
     pub wanted: Position,
 }
-    /// The event is not in the log as the runner reads it: its stream was [archived](crate::archive) since. Take the stream
-    /// back, or let a runner replay it that reads [archived streams](crate::archive::Archive::include_archived) too.
-    #[error("event {position} is not in what this runner reads: its stream may be archived")]
-    NotThere {
-        /// The event.
-        position: Position,
-        /// The events taken in before it.
-        events: u64,
-    },

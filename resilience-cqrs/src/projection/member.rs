@@ -239,12 +239,12 @@ impl<S: EventStore, A: Apply<S> + Clone, L: Leases> Member<S, A, L> {
         match result {
             Ok(()) | Err(RunnerError::Fenced) => {}
             // It panicked, and would again if it were begun at once: the next beat takes it anew.
-            Err(RunnerError::Aborted) if owned.handle.is_some() => {
+            Err(RunnerError::Panicked { .. } | RunnerError::Aborted) if owned.handle.is_some() => {
                 self.owned.remove(&index);
                 self.publish(None);
                 return Ok(());
             }
-            Err(RunnerError::Aborted) => {}
+            Err(RunnerError::Panicked { .. } | RunnerError::Aborted) => {}
             Err(error) => return Err(error),
         }
         if owned.handle.is_none() {

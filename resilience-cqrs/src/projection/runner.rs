@@ -10,15 +10,16 @@ use resilience_core::event::Listeners;
 use resilience_core::rng::Rng;
 use resilience_core::time::SharedTimer;
 use thiserror::Error;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
 use super::apply::{Apply, StepError, describe};
 use super::checkpoint::Checkpoint;
 use super::event::Event;
-use super::handle::{Health, ReplayError, Request, Status};
+use super::handle::{Health, Publish, ReplayError, Request};
 use super::park::Parking;
 use super::share::Share;
 use crate::log::{AppendError, Position, Query, ReadError};
+use crate::panic::caught;
 use crate::store::{EventStore, Page};
 
 /// How long the runner waits for more events before it saves that it has passed some that are not meant for it.
@@ -46,7 +47,7 @@ pub struct ProjectionRunner<S, A> {
     pub(super) requests: mpsc::Receiver<Request>,
     /// What could not be done at once, and is as soon as the store can be reached.
     pub(super) asked: Option<Request>,
-    pub(super) status: watch::Sender<Status>,
+    pub(super) status: Publish,
     pub(super) ended: oneshot::Sender<Result<(), RunnerError>>,
 }
 
@@ -71,7 +72,13 @@ pub enum RunnerError {
     /// The store cannot be read, and could not later.
     #[error("the store cannot be read")]
     Read(#[source] ReadError),
-    /// The runner's task was aborted, or panicked.
+    /// Code of yours panicked where no event is to blame: in a projection's `key`, in a store in front of the store.
+    #[error("the runner panicked: {message}")]
+    Panicked {
+        /// What the panic said.
+        message: String,
+    },
+    /// The runner's task was aborted.
     #[error("the runner was aborted")]
     Aborted,
 }
@@ -130,7 +137,7 @@ impl<S: EventStore, A: Apply<S>> ProjectionRunner<S, A> {
     /// Runs until the handle is dropped or [stopped](super::ProjectionHandle::stop), or until it cannot go on; the handle learns
     /// why. Dropped in between, it leaves the projection at its last commit.
     pub async fn run(mut self) {
-        let result = self.work().await;
+        let result = caught(self.work()).await.unwrap_or_else(|message| Err(RunnerError::Panicked { message }));
         if matches!(result, Err(RunnerError::Fenced)) {
             self.emit(|| Event::Fenced);
         }

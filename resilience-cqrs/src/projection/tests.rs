@@ -1,3 +1,4 @@
+mod panics;
 mod partitions;
 mod reactions;
 mod rebuilds;

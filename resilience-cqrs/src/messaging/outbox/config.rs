@@ -15,7 +15,7 @@ use resilience_core::timeout::Timeout;
 use resilience_core::{ConfigError, Name};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::handle::{Health, RelayHandle, Status};
+use super::handle::{Health, Publish, RelayHandle, Status};
 use super::put::Outbox;
 use super::runner::{REQUESTS, Relay};
 use super::send::Sender;
@@ -194,7 +194,7 @@ impl<S: EventStore, B: Bus> RelayBuilder<S, B> {
                 breaker,
                 timer: self.timer,
                 rng: SharedRng::seeded(self.rng.next_u64()),
-                status,
+                status: Publish(status),
             },
             outbox,
             store: self.store,

@@ -42,6 +42,24 @@ pub struct Status {
     pub health: Health,
 }
 
+/// The relay's end of a [`Status`]. However the relay goes, nobody takes it for one that runs.
+#[derive(Debug)]
+pub(super) struct Publish(pub(super) watch::Sender<Status>);
+
+impl std::ops::Deref for Publish {
+    type Target = watch::Sender<Status>;
+
+    fn deref(&self) -> &watch::Sender<Status> {
+        &self.0
+    }
+}
+
+impl Drop for Publish {
+    fn drop(&mut self) {
+        self.0.send_modify(|status| status.health = Health::Stopped);
+    }
+}
+
 /// A relay that runs. Dropping it stops the relay; [`stop`](Self::stop) also waits for that.
 #[derive(Debug)]
 pub struct RelayHandle {
@@ -171,10 +189,6 @@ pub enum ReplayError {
         /// Why.
         error: String,
     },
-    /// The relay has ended.
-    #[error("the relay has ended")]
-    Stopped,
-}
     /// The event is not in the log as the relay reads it: its stream was [archived](crate::archive) since. Take the stream
     /// back, or [discard](RelayHandle::discard) the message.
     #[error("event {position} is not in what this relay reads: its stream may be archived")]
@@ -184,3 +198,7 @@ pub enum ReplayError {
         /// The messages sent before it.
         messages: u64,
     },
+    /// The relay has ended.
+    #[error("the relay has ended")]
+    Stopped,
+}

@@ -19,6 +19,7 @@ use crate::log::{Append, AppendError, Condition, Corrupt, Position, Query, ReadE
 use crate::messaging::bus::Bus;
 use crate::messaging::error::{BusError, describe};
 use crate::messaging::shelf::Shelf;
+use crate::panic::caught;
 use crate::store::EventStore;
 
 /// Events that concern nobody after which the checkpoint moves although there is nothing to send.
@@ -71,7 +72,13 @@ pub enum RelayError {
     /// The bus takes nothing any more.
     #[error("the bus takes nothing any more")]
     Bus(#[source] BusError),
-    /// The relay's task was aborted, or panicked.
+    /// Code of yours panicked where no message is to blame: in the bus, in a store in front of the store.
+    #[error("the relay panicked: {message}")]
+    Panicked {
+        /// What the panic said.
+        message: String,
+    },
+    /// The relay's task was aborted.
     #[error("the relay was aborted")]
     Aborted,
 }
@@ -113,7 +120,7 @@ impl<S: EventStore, B: Bus> Relay<S, B> {
     /// Runs until the handle is dropped or [stopped](super::RelayHandle::stop), or until it cannot go on; the handle learns
     /// why. Dropped in between, it leaves the outbox at its last checkpoint.
     pub async fn run(mut self) {
-        let result = self.work().await;
+        let result = caught(self.work()).await.unwrap_or_else(|message| Err(RelayError::Panicked { message }));
         if matches!(result, Err(RelayError::Fenced)) {
             self.sender.emit(|| Event::Fenced);
         }

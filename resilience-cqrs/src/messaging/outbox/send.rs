@@ -9,10 +9,9 @@ use resilience_core::rng::SharedRng;
 use resilience_core::time::SharedTimer;
 use resilience_core::timeout::Timeout;
 use resilience_core::{AsRejected as _, Classify as _, Name};
-use tokio::sync::watch;
 
 use super::event::Event;
-use super::handle::{Health, Status};
+use super::handle::{Health, Publish};
 use super::work::{Note, Task};
 use crate::messaging::bus::Bus;
 use crate::messaging::error::{BusError, BySending, describe};
@@ -31,7 +30,7 @@ pub(super) struct Sender<B> {
     pub(super) timer: SharedTimer,
     pub(super) rng: SharedRng,
     pub(super) listeners: Listeners,
-    pub(super) status: watch::Sender<Status>,
+    pub(super) status: Publish,
 }
 
 /// What became of the messages of one lane: those sent, and what was parked from there on.

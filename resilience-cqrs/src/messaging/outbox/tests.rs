@@ -29,6 +29,7 @@ struct Broker {
     calls: Arc<AtomicU64>,
     /// Takes so many, and then takes one of which it does not say so.
     loses_answer_after: Arc<AtomicU64>,
+    panics: Arc<AtomicBool>,
 }
 
 impl Broker {
@@ -58,6 +59,7 @@ impl Bus for Broker {
 
     async fn publish(&self, message: Message) -> Result<Sent, BusError> {
         self.calls.fetch_add(1, Ordering::Relaxed);
+        assert!(!self.panics.load(Ordering::Relaxed), "as asked");
         message.validate()?;
         tokio::task::yield_now().await;
         let down = || BusError::Unavailable { reason: "no route to it".into(), source: None };
@@ -411,4 +413,16 @@ async fn an_outbox_that_was_taken_over_too_often_to_count_is_taken_over_again() 
     let first = relay(&store, &Broker::default()).start().unwrap();
     tokio::task::yield_now().await;
     first.stop().await.unwrap();
+}
+
+/// A bus whose code panics: no message is to blame, and nobody is left to send.
+#[tokio::test(start_paused = true)]
+async fn a_relay_that_panicked_does_not_look_healthy_and_says_why() {
+    let (store, broker) = (MemoryStore::new(), Broker::default());
+    broker.panics.store(true, Ordering::Relaxed);
+    let mut running = relay(&store, &broker).start().unwrap();
+    let written = deposit(&store, "a", "1").await;
+    running.at_least(written, Duration::from_secs(1)).await.unwrap_err();
+    assert_eq!(running.status().health, Health::Stopped);
+    assert_eq!(running.ended().await.unwrap_err().to_string(), "the relay panicked: as asked");
 }
