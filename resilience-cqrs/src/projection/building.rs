@@ -57,7 +57,14 @@ impl<S: EventStore, A: Apply<S> + Clone> Building<S, A> {
         }
     }
 
-    pub(super) async fn run<L: Leases>(self, leases: &L, owner: &str, ttl: Duration) -> Result<Rebuilt, RebuildError> {
+    /// Works until the version serves, or the sender of `stopped` is dropped.
+    pub(super) async fn run<L: Leases>(
+        self,
+        leases: &L,
+        owner: &str,
+        ttl: Duration,
+        stopped: oneshot::Receiver<()>,
+    ) -> Result<Rebuilt, RebuildError> {
         let resource = format!("rebuild/{}", self.name);
         let lease = match leases.acquire(&resource, owner, ttl).await {
             Ok(Acquired::Granted(lease)) => lease,
@@ -70,12 +77,16 @@ impl<S: EventStore, A: Apply<S> + Clone> Building<S, A> {
         let ownership = Ownership::builder().name("rebuild").timer(self.timer.clone()).build();
         let ownership = ownership.map_err(|error| RebuildError::Lease(Some(error.into())))?;
         ownership.grant(lease);
-        let (result, lease) =
-            match select(pin!(self.work(&ownership)), pin!(ownership.keep(leases, &resource, owner, ttl))).await {
+        // Dropped before the lease is given back: its runners are told to end.
+        let (result, lease) = {
+            let (work, keep) = (pin!(self.work(&ownership)), pin!(ownership.keep(leases, &resource, owner, ttl)));
+            match select(select(stopped, work), keep).await {
                 // Asked for before `keep` is dropped, which forgets it.
-                Either::Left((result, _)) => (result, ownership.lease()),
+                Either::Left((Either::Left(_), _)) => (Err(RebuildError::Stopped), ownership.lease()),
+                Either::Left((Either::Right((result, _)), _)) => (result, ownership.lease()),
                 Either::Right((never, _)) => match never {},
-            };
+            }
+        };
         if let Some(lease) = lease {
             let _ = leases.release(&lease).await; // If it fails, the lease runs out.
         }

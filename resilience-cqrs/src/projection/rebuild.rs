@@ -6,7 +6,6 @@ use std::time::Duration;
 use resilience_core::lease::Leases;
 use thiserror::Error;
 use tokio::sync::{oneshot, watch};
-use tokio::task::AbortHandle;
 
 use super::apply::Apply;
 use super::building::Building;
@@ -121,14 +120,15 @@ impl<S: EventStore, A: Apply<S> + Clone, L: Leases + 'static> RebuildBuilder<S, 
         self.owner = format!("{}~{:016x}", self.owner, self.runner.rng.next_u64());
         let Self { runner, leases, owner, parallel, threshold, ttl } = self;
         let work = Building::new(runner, (parallel, threshold), publish.clone());
-        let task = tokio::spawn(async move {
-            let result = work.run(&leases, &owner, ttl).await;
+        let (stop, stopped) = oneshot::channel();
+        tokio::spawn(async move {
+            let result = work.run(&leases, &owner, ttl, stopped).await;
             if result.is_err() {
                 publish.send_modify(|status| status.phase = Phase::Failed);
             }
             let _ = ended.send(result);
         });
-        RebuildHandle { status, ended: end, task: task.abort_handle() }
+        RebuildHandle { status, ended: end, _stop: stop }
     }
 }
 
@@ -165,12 +165,14 @@ pub struct RebuildStatus {
     pub eta: Option<Duration>,
 }
 
-/// A rebuild that runs. Dropping it stops it; started again, it goes on where it was.
+/// A rebuild that runs. Dropping it stops it, and gives its lease back in the background; [`stop`](Self::stop) also waits for
+/// that. Started again, it goes on where it was.
 #[derive(Debug)]
 pub struct RebuildHandle {
     status: watch::Receiver<RebuildStatus>,
     ended: oneshot::Receiver<Result<Rebuilt, RebuildError>>,
-    task: AbortHandle,
+    /// Dropped to stop it.
+    _stop: oneshot::Sender<()>,
 }
 
 impl RebuildHandle {
@@ -193,11 +195,12 @@ impl RebuildHandle {
     pub async fn finish(mut self) -> Result<Rebuilt, RebuildError> {
         (&mut self.ended).await.unwrap_or(Err(RebuildError::Runner(RunnerError::Aborted)))
     }
-}
 
-impl Drop for RebuildHandle {
-    fn drop(&mut self) {
-        self.task.abort();
+    /// Stops it, unless it serves already, and waits until another may go on with it.
+    pub async fn stop(self) {
+        let Self { ended, _stop, .. } = self;
+        drop(_stop);
+        let _ = ended.await; // A runner that serves by now ends with its handle.
     }
 }
 
@@ -223,6 +226,9 @@ pub enum RebuildError {
     /// The leases could not be asked, or the lease was lost: somebody else may be building it by now.
     #[error("it is not known whether somebody else builds the version")]
     Lease(#[source] Option<BoxError>),
+    /// It was stopped.
+    #[error("the rebuild was stopped")]
+    Stopped,
     /// A runner has ended.
     #[error("the version could not be built")]
     Runner(#[from] RunnerError),

@@ -264,3 +264,21 @@ async fn a_rebuild_that_has_failed_shows_it_to_those_who_watch() {
     while rebuild.changed().await.phase != Phase::Failed {}
     assert!(matches!(rebuild.finish().await, Err(RebuildError::Parked { events: 1 })));
 }
+
+/// A node gives a rebuild up, or is shut down in good order: the next one need not wait until its lease has run out.
+#[tokio::test(start_paused = true)]
+async fn a_rebuild_that_is_given_up_makes_room_at_once() {
+    let (store, leases) = (MemoryStore::new(), MemoryLeases::default());
+    fill(&store, 1_000).await;
+    let timer = SharedTimer::default();
+    let start = || ProjectionRunner::builder(store.clone(), orders("orders@3")).rebuild(leases.clone(), "node").start();
+    let mut first = start();
+    while first.changed().await.phase == Phase::Waiting {}
+    let begun = timer.now();
+    drop(first);
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert!(timer.now().since(begun) < Duration::from_secs(1), "no lease runs out in that");
+    start().finish().await.expect("nobody holds it").running.stop().await.unwrap();
+}
