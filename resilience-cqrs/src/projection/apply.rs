@@ -161,7 +161,7 @@ impl<S: EventStore, P: Projection> sealed::Sealed<S> for Keyed<P> {
 }
 
 /// An error with its causes, in one line.
-pub(super) fn describe(error: &(dyn std::error::Error + 'static)) -> String {
+pub(crate) fn describe(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {

@@ -117,6 +117,7 @@ mod rebuild;
 mod replay;
 mod rows;
 mod runner;
+mod serving;
 mod share;
 #[cfg(feature = "sqlite")]
 mod sql;
@@ -125,6 +126,7 @@ mod take;
 mod tests;
 mod versions;
 
+pub(crate) use self::apply::describe;
 pub use self::apply::{Apply, Keyed, Projection};
 pub use self::config::ProjectionRunnerBuilder;
 pub use self::event::Event;
@@ -137,6 +139,7 @@ pub use self::reaction::{IdempotencyKey, Reacting, Reaction};
 pub use self::rebuild::{Phase, RebuildBuilder, RebuildError, RebuildHandle, RebuildStatus, Rebuilt};
 pub use self::rows::Rows;
 pub use self::runner::{ProjectionRunner, RunnerError};
+pub use self::serving::{Serving, ServingError};
 #[cfg(feature = "sqlite")]
 pub use self::sql::{Sql, SqlProjection};
 pub use self::versions::Versions;

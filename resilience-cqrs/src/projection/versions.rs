@@ -2,7 +2,10 @@
 
 use bytes::Bytes;
 
-use crate::log::{Append, AppendError, Condition, Corrupt, ReadError, RowChange, Space};
+use super::checkpoint::{self, Checkpoint};
+use super::share::Share;
+use super::take;
+use crate::log::{Append, AppendError, Condition, Corrupt, Position, ReadError, RowChange, Space};
 use crate::store::EventStore;
 
 /// The space of the rows that say who serves, keyed by model.
@@ -52,6 +55,21 @@ impl<S: EventStore> Versions<S> {
     /// The store's.
     pub async fn serve(&self, version: &str) -> Result<(), AppendError> {
         self.store.append(Append::new().row(put(version))).await.map(|_| ())
+    }
+
+    /// Up to where a version is known by its checkpoints to have got.
+    pub(super) async fn saved(&self, version: &str) -> Result<Position, ReadError> {
+        let shares = match take::division(&self.store, version).await? {
+            Some(parts) => Share::all(parts).map(Some).collect(),
+            None => vec![None],
+        };
+        let mut least = None;
+        for share in shares {
+            let saved = Checkpoint::load(&self.store, &checkpoint::key(version, share)).await?;
+            let at = saved.map_or(Position::ORIGIN, |saved| saved.position);
+            least = Some(least.map_or(at, |least: Position| least.min(at)));
+        }
+        Ok(least.unwrap_or(Position::ORIGIN))
     }
 
     /// The same, if `before` still serves.

@@ -66,12 +66,14 @@
 //!
 //! # Errors
 //!
-//! [`QueryError::Stale`] with where the model is, and [`QueryError::Failed`] with the handler's own error.
+//! [`QueryError::Stale`] with where the model is, [`QueryError::Failed`] with the handler's own error, and
+//! [`QueryError::Unserved`] if it cannot be told which version serves.
 //!
 //! # Interplay
 //!
 //! [`Queries`] is a `tower` service, so a time limit or a bulkhead of resilience-core goes around it. A call's deadline, if
-//! it is nearer than the wait, cuts the wait short.
+//! it is nearer than the wait, cuts the wait short. When a [new version](crate::projection::Versions) of the model takes
+//! over, [`follow_serving`](Queries::follow_serving) waits for that one from then on, and tells the handler which it is.
 //!
 //! # Limits
 //!
@@ -81,9 +83,11 @@
 #[cfg(feature = "http")]
 mod header;
 mod service;
+mod serving;
 #[cfg(test)]
 mod tests;
 
 #[cfg(feature = "http")]
 pub use self::header::{InvalidPosition, LOG_POSITION, position_of, set_position};
 pub use self::service::{Answer, Ask, Handler, Queries, QueryError, QueryFuture};
+pub use self::serving::{Served, ServingQueries};

@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use resilience_core::context;
+use resilience_core::time::SharedTimer;
 use thiserror::Error;
 use tower_service::Service;
 
@@ -53,6 +54,10 @@ impl<Q> Ask<Q> {
         Self { question, at_least: Position::ORIGIN }
     }
 
+    pub(super) fn into_parts(self) -> (Q, Position) {
+        (self.question, self.at_least)
+    }
+
     /// Wants an answer that shows everything up to `position`; of several positions, the last counts.
     #[must_use]
     pub fn at_least(mut self, position: Position) -> Self {
@@ -78,6 +83,12 @@ pub enum QueryError<E> {
     /// The model does not show what was asked for yet.
     #[error(transparent)]
     Stale(StaleRead),
+    /// No version of the model is known to [serve](Queries::follow_serving).
+    #[error("nobody is known to answer: {error}")]
+    Unserved {
+        /// Why.
+        error: String,
+    },
     /// The handler failed.
     #[error("the question could not be answered")]
     Failed(#[source] E),
@@ -88,14 +99,14 @@ impl<E> QueryError<E> {
     pub fn into_failed(self) -> Option<E> {
         match self {
             Self::Failed(error) => Some(error),
-            Self::Stale(_) => None,
+            Self::Stale(_) | Self::Unserved { .. } => None,
         }
     }
 }
 
 /// Answers questions to one read model. Clones share it. See the [module](super).
 pub struct Queries<H> {
-    handler: Arc<H>,
+    pub(super) handler: Arc<H>,
     progress: Option<(Progress, Duration)>,
 }
 
@@ -108,7 +119,9 @@ impl<H> Queries<H> {
     /// Waits for the projection that makes the model, for a question that wants more than it shows; at most for `within`,
     /// or until the call's deadline if that is nearer.
     ///
-    /// Without this, a question that wants a position is answered with [`Stale`](QueryError::Stale): nobody knows.
+    /// Of a model that is rebuilt under new versions, [`follow_serving`](Self::follow_serving) follows whichever serves.
+    ///
+    /// Without either, a question that wants a position is answered with [`Stale`](QueryError::Stale): nobody knows.
     #[must_use]
     pub fn follow(mut self, progress: Progress, within: Duration) -> Self {
         self.progress = Some((progress, within));
@@ -147,7 +160,10 @@ impl<Q: Send + 'static, H: Handler<Q>> Service<Ask<Q>> for Queries<H> {
             let position = match progress {
                 Some((progress, within)) => match progress.position() {
                     there if there >= wanted => there,
-                    _ => progress.at_least(wanted, patience(&progress, within)).await.map_err(QueryError::Stale)?,
+                    _ => progress
+                        .at_least(wanted, patience(progress.timer(), within))
+                        .await
+                        .map_err(QueryError::Stale)?,
                 },
                 None if wanted == Position::ORIGIN => Position::ORIGIN,
                 None => return Err(QueryError::Stale(StaleRead { at: Position::ORIGIN, wanted })),
@@ -159,8 +175,7 @@ impl<Q: Send + 'static, H: Handler<Q>> Service<Ask<Q>> for Queries<H> {
 }
 
 /// `within`, or what is left of the call's time.
-fn patience(progress: &Progress, within: Duration) -> Duration {
-    let timer = progress.timer();
+pub(super) fn patience(timer: &SharedTimer, within: Duration) -> Duration {
     match context::deadline(timer) {
         Some(deadline) => within.min(deadline.remaining(timer.now()).unwrap_or_default()),
         None => within,

@@ -7,7 +7,7 @@ use tower::ServiceExt as _;
 
 use super::*;
 use crate::log::{Append, BoxError, Expected, NewEvent, Position, Query, Recorded};
-use crate::projection::{Projection, ProjectionHandle, ProjectionRunner, Rows};
+use crate::projection::{Projection, ProjectionHandle, ProjectionRunner, Rows, Serving, Versions};
 use crate::{EventStore, MemoryStore};
 
 /// Counts what it has seen.
@@ -100,6 +100,78 @@ async fn the_handlers_own_error_comes_through() {
     let queries = Queries::new(|HowMany| async { Err::<u64, _>("broken") });
     let failed = queries.oneshot(Ask::new(HowMany)).await.unwrap_err();
     assert_eq!(failed.into_failed(), Some("broken"));
+}
+
+/// The model as a version of it has it: how far it has counted.
+struct Version(&'static str);
+
+impl Projection for Version {
+    fn name(&self) -> &str {
+        self.0
+    }
+
+    fn query(&self) -> Query {
+        Query::all()
+    }
+
+    async fn apply(&self, event: &Recorded, rows: &mut Rows<'_>) -> Result<(), BoxError> {
+        rows.put(self.0, "count", event.position.get().to_string());
+        Ok(())
+    }
+}
+
+/// A new version takes over, and the old one is stopped: whoever has written still finds it, in the version that is asked,
+/// and is not kept waiting for one that nobody runs any more.
+#[tokio::test(start_paused = true)]
+async fn whoever_has_written_sees_it_in_whichever_version_serves() {
+    let (store, second) = (MemoryStore::new(), Duration::from_secs(1));
+    let (versions, timer) = (Versions::new(store.clone()), SharedTimer::default());
+    let serving = Serving::new(versions.clone(), "counts");
+    let model = store.clone();
+    let count = move |Served { version, .. }: Served<HowMany>| {
+        let model = model.clone();
+        async move {
+            let count = model.row(&version, b"count").await.unwrap().unwrap_or_default();
+            let count: u64 = std::str::from_utf8(&count).unwrap().parse().unwrap_or(0);
+            Ok::<_, Infallible>((version, count))
+        }
+    };
+    let queries = Queries::new(count).follow_serving(serving.clone(), second);
+    let ask = async |wanted| queries.clone().oneshot(Ask::new(HowMany).at_least(wanted)).await;
+    let nobody = ask(Position::ORIGIN).await.unwrap_err();
+    assert_eq!(nobody.to_string(), "nobody is known to answer: no version of counts serves");
+
+    let old = ProjectionRunner::builder(store.clone(), Version("counts@1")).start();
+    serving.runs("counts@1", old.progress());
+    versions.serve("counts@1").await.unwrap();
+    let written = append(&store).await;
+    assert_eq!(ask(written).await.unwrap().value, ("counts@1".to_owned(), 1));
+
+    // Asked while the old one stands still, and answered by the new one, which this program does not run.
+    old.stop().await.unwrap();
+    let written = append(&store).await;
+    let asked = ask(written);
+    let taking_over = async {
+        timer.sleep(second / 2).await;
+        let new = ProjectionRunner::builder(store.clone(), Version("counts@2")).start();
+        new.at_least(written, second).await.unwrap();
+        versions.serve("counts@2").await.unwrap();
+        new
+    };
+    let (answer, new) = tokio::join!(asked, taking_over);
+    let answer = answer.unwrap();
+    assert_eq!((answer.value, answer.position >= written), (("counts@2".to_owned(), 2), true));
+
+    // Told of, it is followed as it goes; what is not written yet is not waited for beyond the time.
+    serving.runs("counts@2", new.progress());
+    let written = append(&store).await;
+    assert_eq!(ask(written).await.unwrap().value, ("counts@2".to_owned(), 3));
+    let start = timer.now();
+    let stale = ask(written.next()).await.unwrap_err();
+    assert_eq!(stale, QueryError::Stale(crate::projection::StaleRead { at: written, wanted: written.next() }));
+    assert_eq!(timer.now().since(start), second);
+    // Nor does anybody wait who wants nothing in particular.
+    assert_eq!(ask(Position::ORIGIN).await.unwrap().value.1, 3);
 }
 
 #[cfg(feature = "http")]
