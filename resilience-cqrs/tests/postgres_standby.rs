@@ -3,12 +3,14 @@
 
 mod postgres_common;
 
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use resilience_cqrs::postgres::Replica;
-use resilience_cqrs::projection::{Projection, ProjectionRunner, Rows};
+use resilience_cqrs::projection::{Health, Projection, ProjectionRunner, Rows, RunnerError};
 use resilience_cqrs::{
-    AppendError, BoxError, EventStore, Expected, Position, PostgresStore, Query, Recorded, RowChange, Version,
+    AppendError, BoxError, EventStore, Expected, Position, PostgresStore, Query, Recorded, RowChange, Version, Written,
 };
 use sqlx::{Connection, PgConnection};
 use testkit::postgres::Postgres;
@@ -215,6 +217,122 @@ fn a_promoted_standby_has_everything_that_was_acknowledged_and_projections_go_on
         let count = again.row("census", b"n").await.unwrap();
         assert_eq!(count.as_deref(), Some(done.last.to_string().as_bytes()), "each event was counted once");
     });
+}
+
+/// An address that leads to one server and later to another, as that of a service does.
+struct Switch {
+    to: Arc<Mutex<SocketAddr>>,
+    url: String,
+}
+
+impl Switch {
+    fn start(server: &Postgres) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let to = Arc::new(Mutex::new(address(server)));
+        let url = server.url().replace(&address(server).to_string(), &listener.local_addr().unwrap().to_string());
+        let current = to.clone();
+        std::thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                let Ok(server) = TcpStream::connect(*current.lock().unwrap()) else { continue };
+                pass(client.try_clone().unwrap(), server.try_clone().unwrap());
+                pass(server, client);
+            }
+        });
+        Self { to, url }
+    }
+
+    fn lead_to(&self, server: &Postgres) {
+        *self.to.lock().unwrap() = address(server);
+    }
+}
+
+fn address(server: &Postgres) -> SocketAddr {
+    let url = server.url();
+    url.split_once('@').unwrap().1.split_once('/').unwrap().0.parse().unwrap()
+}
+
+fn pass(from: TcpStream, to: TcpStream) {
+    std::thread::spawn(move || {
+        let _ = std::io::copy(&mut &from, &mut &to);
+        let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
+    });
+}
+
+/// What an append is told once it is told for good.
+fn refusal(store: &PostgresStore) -> String {
+    let mut told = None;
+    poll(PATIENCE, || {
+        match runtime().block_on(store.append(to("a", Expected::Any, "never"))) {
+            Err(AppendError::Unavailable(unavailable)) if unavailable.retryable => {}
+            Err(AppendError::Unavailable(unavailable)) => told = Some(unavailable),
+            other => panic!("{other:?}"),
+        }
+        Ok(told.is_some())
+    })
+    .expect("it is told");
+    let told = told.unwrap();
+    assert_eq!(told.written, Written::No);
+    told.reason
+}
+
+/// The standby was not synchronous, and lacks what was acknowledged last. A store that comes to it by the same address must
+/// not give the same positions to other events, nor wait for what is never to come: also if others have appended
+/// meanwhile, and the log is longer than it ever was.
+#[test]
+fn a_store_that_meets_a_standby_without_what_it_acknowledged_says_so_for_good() {
+    let (mut primary, standby) = servers();
+    let (early, late) = (Switch::start(&primary), Switch::start(&primary));
+    let (store, sleeper) = (open(&early.url, "log"), open(&late.url, "log"));
+    append(&store, 1..=10);
+    catch_up(&store.replica().patience(PATIENCE).open(&standby.url()).unwrap());
+    tell(&standby, "ALTER SYSTEM SET primary_conninfo = ''");
+    tell(&standby, "SELECT pg_reload_conf()");
+    poll(PATIENCE, || Ok(ask::<i64>(&standby, "SELECT count(*) FROM pg_stat_wal_receiver") == 0)).unwrap();
+    append(&store, 11..=15);
+    let running = runtime().block_on(async { ProjectionRunner::builder(store.clone(), Census).start() });
+    runtime().block_on(running.at_least(Position::new(15), PATIENCE)).unwrap();
+    append(&sleeper, 16..=16);
+
+    primary.kill().unwrap();
+    standby.promote().unwrap();
+    early.lead_to(&standby);
+    let reason = "the log went back: events were acknowledged up to 16, and after 10 they are lost or are others; open the \
+        store again";
+    // It was told of the last event by the other, or was not.
+    let told = refusal(&store);
+    assert!(told == reason || told == reason.replace("16", "15"), "{told}");
+    poll(PATIENCE, || Ok(running.status().health == Health::Stopped)).expect("nobody waits for ever");
+    let ended = runtime().block_on(running.stop()).unwrap_err();
+    assert!(matches!(&ended, RunnerError::Read(error) if !error.is_retryable()), "{ended:?}");
+    let stream = "a".into();
+    assert!(!runtime().block_on(store.read_stream(&stream, Version::EMPTY, 1)).unwrap_err().is_retryable());
+    assert!(runtime().block_on(store.connection()).is_err());
+
+    // Opened again, it is a store of the log that is there.
+    let again = open(&early.url, "log");
+    append(&again, 11..=20);
+    assert_eq!(runtime().block_on(everything(&again)).len(), 20);
+    late.lead_to(&standby);
+    assert_eq!(refusal(&sleeper), reason, "although there are twenty by now");
+    assert_eq!(runtime().block_on(everything(&again)).len(), 20, "and none of them is its own");
+}
+
+/// Nothing was lost, so nothing is to be opened again.
+#[test]
+fn a_store_goes_on_by_itself_with_a_standby_that_has_everything() {
+    let (mut primary, standby) = servers();
+    let switch = Switch::start(&primary);
+    let store = open(&switch.url, "log");
+    append(&store, 1..=10);
+    catch_up(&store.replica().patience(PATIENCE).open(&standby.url()).unwrap());
+    primary.kill().unwrap();
+    // As a standby it takes nothing, and that is no answer for good.
+    switch.lead_to(&standby);
+    let error = runtime().block_on(store.append(to("a", Expected::Any, 11))).unwrap_err();
+    assert!(error.is_retryable() && !error.may_have_committed(), "{error:?}");
+    standby.promote().unwrap();
+    append(&store, 11..=12);
+    assert_eq!(runtime().block_on(everything(&store)).len(), 12);
 }
 
 async fn write(store: &PostgresStore, writer: u32) -> Vec<(u64, String)> {

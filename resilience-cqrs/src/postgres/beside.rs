@@ -31,10 +31,10 @@ pub(crate) type Then =
 impl PostgresStore {
     /// Commits what `work` does, unless it fails.
     pub(crate) async fn beside<T: Send + 'static>(&self, work: Work<T>) -> Result<T, AppendError> {
-        let pool = self.shared.pool.clone();
+        let store = self.clone();
         self.on_runtime(async move {
             let no = |error: sqlx::Error| Fault::from(error).into_append_error(Written::No);
-            let mut conn = pool.acquire().await.map_err(no)?;
+            let mut conn = store.lend().await.map_err(|fault| fault.into_append_error(Written::No))?;
             let mut tx = conn.begin_with(BEGIN).await.map_err(no)?;
             let result = match work(&mut tx).await {
                 Ok(result) => result,
@@ -55,7 +55,7 @@ impl PostgresStore {
         let store = self.clone();
         self.on_runtime(async move {
             let no = |error: sqlx::Error| Fault::from(error).into_append_error(Written::No);
-            let mut conn = store.shared.pool.acquire().await.map_err(no)?;
+            let mut conn = store.lend().await.map_err(|fault| fault.into_append_error(Written::No))?;
             let mut tx = conn.begin_with(BEGIN).await.map_err(no)?;
             let how = How { me: 0, guard: None, lazily: None };
             let done = batch::within(&mut tx, &[&append], how, store.shared.timer.wall()).await;
@@ -153,6 +153,7 @@ pub(crate) async fn events(
     read::matching(conn, query, within, limit).await.map_err(|fault| match fault {
         Fault::Database(error) => error.into(),
         Fault::Corrupt(corrupt) => corrupt.into(),
+        Fault::WentBack(lost) => lost.into(),
     })
 }
 

@@ -11,13 +11,14 @@
 //! - Somebody else has written. They may have told their caller, so it must be shown, and it may not be durable, so the
 //!   reader passes a barrier of its own first, on the connection that it reads with.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 use tokio::sync::watch;
 
-use super::error::Fault;
+use super::error::{Fault, WentBack};
 use crate::log::{Corrupt, Position};
 
 /// A durable commit of nothing.
@@ -78,11 +79,28 @@ pub(super) struct Durable {
     pub(super) me: i64,
     pub(super) head: watch::Sender<Position>,
     turn: AtomicU64,
+    /// Set once, if what was known turned out to be gone.
+    lost: OnceLock<WentBack>,
 }
 
 impl Durable {
     pub(super) fn new(me: i64) -> Self {
-        Self { me, head: watch::Sender::new(Position::ORIGIN), turn: AtomicU64::new(0) }
+        Self { me, head: watch::Sender::new(Position::ORIGIN), turn: AtomicU64::new(0), lost: OnceLock::new() }
+    }
+
+    /// Whether what was known is still there, as far as anybody has found.
+    pub(super) fn intact(&self) -> Result<(), WentBack> {
+        self.lost.get().map_or(Ok(()), |lost| Err(*lost))
+    }
+
+    /// What was known is gone; whether that is news.
+    pub(super) fn lose(&self, lost: WentBack) -> bool {
+        let is_news = self.lost.set(lost).is_ok();
+        if is_news {
+            // Whoever waits for more must read to be told, and would wait for ever behind a head that has gone back.
+            self.head.send_modify(|head| *head = head.next());
+        }
+        is_news
     }
 
     pub(super) fn head(&self) -> Position {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use crate::log::{AppendError, Corrupt, ReadError, Unavailable, Written};
+use crate::log::{AppendError, Corrupt, Position, ReadError, Unavailable, Written};
 
 /// Why a store could not be opened.
 #[derive(Debug, Error)]
@@ -38,11 +38,32 @@ pub enum OpenError {
     Database(#[from] sqlx::Error),
 }
 
+/// The log is not the one that this store has known, and has told others of. Lasting: the store answers nothing else until
+/// it is opened again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error(
+    "the log went back: events were acknowledged up to {last}, and after {found} they are lost or are others; open the \
+     store again"
+)]
+pub(super) struct WentBack {
+    /// The last position that was known to be durable.
+    pub(super) last: Position,
+    /// Where the log that is there parts from the one that was.
+    pub(super) found: Position,
+}
+
+impl From<WentBack> for Unavailable {
+    fn from(lost: WentBack) -> Self {
+        Self { reason: lost.to_string(), written: Written::No, retryable: false, source: None }
+    }
+}
+
 /// What went wrong in a transaction or a query.
 #[derive(Debug)]
 pub(super) enum Fault {
     Database(sqlx::Error),
     Corrupt(Corrupt),
+    WentBack(WentBack),
 }
 
 impl From<sqlx::Error> for Fault {
@@ -54,6 +75,12 @@ impl From<sqlx::Error> for Fault {
 impl From<Corrupt> for Fault {
     fn from(corrupt: Corrupt) -> Self {
         Self::Corrupt(corrupt)
+    }
+}
+
+impl From<WentBack> for Fault {
+    fn from(lost: WentBack) -> Self {
+        Self::WentBack(lost)
     }
 }
 
@@ -69,7 +96,7 @@ impl Fault {
     /// Whether the connection is of no use any more: the server did not answer, or said that it is going.
     pub(super) fn loses_connection(&self) -> bool {
         match self {
-            Self::Corrupt(_) => false,
+            Self::Corrupt(_) | Self::WentBack(_) => false,
             // 57P01..57P03: the server shuts down, crashed, or cannot be connected to now; 08: connection exceptions.
             Self::Database(_) => self.state().is_none_or(|state| state.starts_with("57P") || state.starts_with("08")),
         }
@@ -89,12 +116,13 @@ impl Fault {
 
     /// The error of an append; `written` says what is known of it if the connection was lost.
     pub(super) fn into_append_error(self, written: Written) -> AppendError {
-        if let Self::Corrupt(corrupt) = self {
-            return AppendError::Corrupt(corrupt);
-        }
         let state = self.state();
         let lost = self.loses_connection();
-        let Self::Database(error) = self else { return AppendError::Closed };
+        let error = match self {
+            Self::Corrupt(corrupt) => return AppendError::Corrupt(corrupt),
+            Self::WentBack(lost) => return AppendError::Unavailable(lost.into()),
+            Self::Database(error) => error,
+        };
         let source: Arc<dyn std::error::Error + Send + Sync> = Arc::new(error);
         match state.as_deref() {
             // 53100 disk full, 53400 configuration limit.
@@ -123,6 +151,7 @@ impl From<Fault> for ReadError {
     fn from(fault: Fault) -> Self {
         match fault {
             Fault::Corrupt(corrupt) => Self::Corrupt(corrupt),
+            Fault::WentBack(lost) => Self::Unavailable(lost.into()),
             Fault::Database(error) => Self::Unavailable(Unavailable {
                 reason: "a read failed".into(),
                 written: Written::No,

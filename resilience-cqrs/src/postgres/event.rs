@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use resilience_core::event::{Fact, Severity};
 
+use crate::log::Position;
+
 /// What happened in the store's writer; told to listeners after the answers are out.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -26,6 +28,14 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// The server that answers now lacks what was acknowledged: a standby took over that had not received it. The store
+    /// answers nothing until it is opened again.
+    WentBack {
+        /// The last position that was known to be durable.
+        last: Position,
+        /// Up to where the log is what it was.
+        found: Position,
+    },
     /// The connection is gone; the next append asks for another.
     Disconnected {
         /// Why.
@@ -42,6 +52,7 @@ impl Fact for Event {
         match self {
             Self::Committed { .. } => "committed",
             Self::Undone { .. } => "undone",
+            Self::WentBack { .. } => "went_back",
             Self::Disconnected { .. } => "disconnected",
         }
     }
@@ -50,6 +61,7 @@ impl Fact for Event {
         match self {
             Self::Committed { .. } => Severity::Debug,
             Self::Undone { .. } | Self::Disconnected { .. } => Severity::Warn,
+            Self::WentBack { .. } => Severity::Error,
         }
     }
 

@@ -56,12 +56,18 @@ impl Listening {
 async fn tell(pool: PgPool, durable: Arc<Durable>, moved: Arc<Notify>, timer: SharedTimer) {
     loop {
         moved.notified().await;
+        let Ok(mut conn) = pool.acquire().await else { continue };
+        // Over a new connection it may have turned out that what is known is gone: that is nobody else's news.
+        if durable.intact().is_err() {
+            continue;
+        }
         let (head, turn) = durable.known();
         let notify = sqlx::query(
             "SELECT set_config('synchronous_commit', 'off', true), pg_notify('log_' || md5(current_schema()), $1)",
         );
         // Lost if it fails: the others look by themselves.
-        let _ = notify.bind(format!("{head} {turn}")).execute(&pool).await;
+        let _ = notify.bind(format!("{head} {turn}")).execute(&mut *conn).await;
+        drop(conn);
         timer.sleep(DEBOUNCE).await;
     }
 }

@@ -65,10 +65,21 @@
 //! through: positions without a hole, and [`verify`](crate::audit) if the log is sealed. What was acknowledged after the
 //! backup is lost with the server, unless its log is archived or a [standby](Replica) has it.
 //!
+//! # When the log goes back
+//!
+//! A standby that was promoted without having received everything, a server restored from a backup behind the same
+//! address: positions that were acknowledged are gone, and will be given again. A store asks about that on each new
+//! connection, before it appends or answers over it, by the head and by the timelines of the server's own log, of which
+//! `log_meta` says where they began. If what it knows is gone, it says so once ([`Event::WentBack`]), wakes whoever waits
+//! ([`head`](EventStore::head) moves by one), and answers everything, here and to subscriptions, with an error that is not
+//! retryable. Nothing of what the program has in memory (states, checkpoints on their way, positions told to clients) can
+//! be trusted then: start it anew. Checkpoints in the database are as old as the log. A copy of another cluster that has
+//! grown past what the store knows, behind the same address while it runs, is not found out.
+//!
 //! # Layout
 //!
 //! In the schema of the store: `log_event` is the log; `log_head` its last position; `log_tag` finds events by tag;
-//! `log_row` holds the keyed rows; `log_command` the results by command id; `log_meta` the version of this layout;
+//! `log_row` holds the keyed rows; `log_command` the results by command id; `log_meta` the version of this layout and where timelines began;
 //! `log_append` is the function that appends. Names that begin with `log_` are the store's.
 //!
 //! # Limits
@@ -87,6 +98,7 @@ mod error;
 mod event;
 mod flush;
 mod judge;
+mod lineage;
 mod listen;
 mod open;
 mod read;
@@ -169,6 +181,7 @@ impl PostgresStore {
     /// See [`AppendError`].
     pub async fn append_in(&self, tx: &mut Transaction<'_, Postgres>, append: Append) -> Result<Appended, AppendError> {
         append.validate().map_err(AppendError::Invalid)?;
+        self.shared.durable.intact().map_err(|lost| AppendError::Unavailable(lost.into()))?;
         let how = How { me: 0, guard: None, lazily: None };
         let done = batch::within(tx, &[&append], how, self.shared.timer.wall()).await;
         let mut done = done.map_err(|fault| fault.into_append_error(Written::No))?;
@@ -182,13 +195,32 @@ impl PostgresStore {
     /// the caller commits.
     ///
     /// # Errors
-    /// When the server cannot be reached.
+    /// When the server cannot be reached, or the log [went back](self#when-the-log-goes-back).
     pub async fn connection(&self) -> Result<PoolConnection<Postgres>, sqlx::Error> {
-        let pool = self.shared.pool.clone();
-        match self.shared.runtime.spawn(async move { pool.acquire().await }).await {
-            Ok(connection) => connection,
+        let store = self.clone();
+        match self.shared.runtime.spawn(async move { store.lend().await }).await {
+            Ok(Ok(connection)) => Ok(connection),
+            Ok(Err(Fault::Database(error))) => Err(error),
+            Ok(Err(Fault::WentBack(lost))) => Err(sqlx::Error::Configuration(lost.into())),
+            Ok(Err(Fault::Corrupt(corrupt))) => Err(sqlx::Error::Decode(corrupt.into())),
             Err(_) => Err(sqlx::Error::PoolClosed),
         }
+    }
+
+    /// On the store's own runtime: a connection for the caller's statements.
+    async fn lend(&self) -> Result<PoolConnection<Postgres>, Fault> {
+        let connection = self.shared.pool.acquire().await?;
+        self.shared.durable.intact()?; // It may be new.
+        Ok(connection)
+    }
+
+    /// A connection for the store's own reads.
+    async fn reader(&self) -> Result<PoolConnection<Postgres>, Fault> {
+        let pool = self.shared.pool.clone();
+        let connection = self.shared.runtime.spawn(async move { pool.acquire().await }).await;
+        let connection = connection.map_err(|_| sqlx::Error::PoolClosed)??;
+        self.shared.durable.intact()?; // As above.
+        Ok(connection)
     }
 
     /// Takes no more appends, finishes those that wait, and gives the connections up.
@@ -235,9 +267,10 @@ impl PostgresStore {
     {
         let mut attempt = 1;
         loop {
-            let connection = self.connection().await.map_err(|error| match error {
-                sqlx::Error::PoolClosed => ReadError::Closed,
-                error => Fault::from(error).into(),
+            self.shared.durable.intact().map_err(Fault::from)?;
+            let connection = self.reader().await.map_err(|fault| match fault {
+                Fault::Database(sqlx::Error::PoolClosed) => ReadError::Closed,
+                fault => fault.into(),
             })?;
             let durable = self.shared.durable.clone();
             match self.shared.runtime.spawn(read(connection, durable)).await {

@@ -1,5 +1,6 @@
 //! From an address to a store that runs.
 
+use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use super::config::PostgresStoreBuilder;
 use super::durable::{Durable, Seen};
 use super::error::{Fault, OpenError};
 use super::flush::Flush;
+use super::lineage::Lineage;
 use super::listen::Listening;
 use super::writer::{QUEUE, Writer};
 use super::{PostgresStore, Shared, schema};
@@ -28,33 +30,26 @@ pub(super) async fn open(config: PostgresStoreBuilder, url: &str) -> Result<Post
     check_scheme(url)?;
     let mut options = PgConnectOptions::from_str(url).map_err(OpenError::Url)?;
     if let Some(name) = &config.schema {
+        schema::check(name)?;
         options = schema::of_its_own(options, name).await?;
     }
     let mut conn = options.connect().await?;
     schema::prepare(&mut conn).await?;
     let durable = Arc::new(Durable::new(Rng::from_entropy().next_u64().cast_signed()));
+    let lineage =
+        Arc::new(Lineage::new(durable.clone(), config.name.clone(), config.timer.clone(), config.listeners.clone()));
     let seen = async {
+        lineage.check(&mut conn, false).await?;
         let seen = Seen::ask(&mut conn).await?;
         durable.settle(&mut conn, seen).await?;
         Ok(seen)
-        schema::check(name)?;
     };
     let seen = seen.await.map_err(|fault: Fault| match fault {
         Fault::Database(error) => OpenError::Database(error),
-        Fault::Corrupt(_) => OpenError::Schema { found: None, supported: schema::VERSION },
+        // Nothing is known yet that could be gone.
+        Fault::Corrupt(_) | Fault::WentBack(_) => OpenError::Schema { found: None, supported: schema::VERSION },
     })?;
-    // A connection that was in use a moment ago is there; one that idled may not be.
-    let pool = PgPoolOptions::new().max_connections(config.readers.get()).test_before_acquire(false).before_acquire(
-        |conn, about| {
-            Box::pin(async move {
-                if about.idle_for < IDLE {
-                    return Ok(true);
-                }
-                Ok(conn.ping().await.is_ok())
-            })
-        },
-    );
-    let pool = pool.connect_lazy_with(options.clone());
+    let pool = pool(config.readers, &lineage, true).connect_lazy_with(options.clone());
     let (sender, jobs) = mpsc::channel(QUEUE);
     let (open, is_open) = watch::channel(());
     let (given_up, gone) = watch::channel(());
@@ -86,6 +81,7 @@ pub(super) async fn open(config: PostgresStoreBuilder, url: &str) -> Result<Post
         flush: Flush::start(options.clone(), answers.clone()),
         options,
         conn: None,
+        lineage,
         heard: answers.timer.now(),
         answers,
         turn: seen.turn,
@@ -106,6 +102,24 @@ pub(super) async fn open(config: PostgresStoreBuilder, url: &str) -> Result<Post
         _open: open,
     };
     Ok(PostgresStore { shared: Arc::new(shared) })
+}
+
+/// Connections that the store takes turns with. Each is asked at its beginning whether it leads to the log that is known.
+fn pool(connections: NonZeroU32, lineage: &Arc<Lineage>, to_write: bool) -> PgPoolOptions {
+    let lineage = lineage.clone();
+    let options = PgPoolOptions::new().max_connections(connections.get()).after_connect(move |conn, _| {
+        let lineage = lineage.clone();
+        Box::pin(async move { lineage.check_pooled(conn, to_write).await })
+    });
+    // A connection that was in use a moment ago is there; one that idled may not be.
+    options.test_before_acquire(false).before_acquire(|conn, about| {
+        Box::pin(async move {
+            if about.idle_for < IDLE {
+                return Ok(true);
+            }
+            Ok(conn.ping().await.is_ok())
+        })
+    })
 }
 
 /// Of another scheme, the parser would take what it can and try the server on this host.

@@ -132,7 +132,8 @@ impl ReplicaBuilder {
 /// has; checkpoints are in the same log and are as old as it is. What it has not received is lost, acknowledged or not,
 /// unless it was named in the primary's `synchronous_standby_names`: then each acknowledgement, and each barrier before
 /// something is shown, waits for the standby too. Readers outside the database may otherwise have seen positions that the
-/// new primary gives to other events. The old primary must not come back as one: whatever promotes has to see to that.
+/// new primary gives to other events; a store that finds its way to the new primary by the same address
+/// [says so and stops](super::PostgresStore#when-the-log-goes-back). The old primary must not come back as one: whatever promotes has to see to that.
 ///
 /// Appends go to the primary, and so does everything the standby cannot answer. Clones share connections and counts.
 #[derive(Clone)]
@@ -140,9 +141,9 @@ pub struct Replica {
     store: PostgresStore,
     standby: Arc<Standby>,
     at_least: Option<Position>,
-}
     /// The last turn whose rows were seen or made through this and its clones.
     rows: Arc<AtomicU64>,
+}
 
 struct Standby {
     pool: PgPool,
@@ -167,10 +168,10 @@ pub struct ReplicaCounts {
 impl Replica {
     /// The same, for reads that are at least as new as `position`, and need not be newer: [`Position::ORIGIN`] is content
     /// with any age.
-    #[must_use]
     ///
     /// Rows do not go back: who has read or written some through what this returns, or a clone of it, is shown none that
     /// are older. So a projection whose events may be of any age goes on from its own rows.
+    #[must_use]
     pub fn at_least(&self, position: Position) -> Self {
         Self { at_least: Some(position), rows: Arc::default(), ..self.clone() }
     }
@@ -222,6 +223,7 @@ impl Replica {
         F: Future<Output = Result<Option<T>, Fault>> + Send + 'static,
     {
         let shared = &self.store.shared;
+        shared.durable.intact().ok()?; // The primary tells.
         let now = since_start(shared.timer.now());
         // Relaxed: a hint. Some reads more may find out for themselves.
         if now < self.standby.again.load(Ordering::Relaxed) {

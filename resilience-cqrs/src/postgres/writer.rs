@@ -4,6 +4,7 @@
 //! than that, the batch is committed without the wait and handed to the [flush](super::flush), which makes it durable
 //! and answers while the next batch is judged: the log's lock is never held while the disk works.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use resilience_core::time::Timestamp;
@@ -16,6 +17,7 @@ use super::batch::{self, Done, Failed};
 use super::durable;
 use super::error::Fault;
 use super::flush::{Epoch, Flush};
+use super::lineage::Lineage;
 use crate::log::{Append, AppendError, Appended, RowChange, Written};
 
 /// Appends that may wait; beyond that, callers wait to be let in.
@@ -51,6 +53,7 @@ pub(super) struct Writer {
     pub(super) conn: Option<PgConnection>,
     pub(super) flush: Flush,
     pub(super) answers: Answers,
+    pub(super) lineage: Arc<Lineage>,
     /// When the connection was last heard of.
     pub(super) heard: Timestamp,
     /// The last turn this store saw.
@@ -163,6 +166,8 @@ impl Writer {
 
     async fn transact(&mut self, appends: &[&Append]) -> Result<Attempt, Failed> {
         let before = |error: sqlx::Error| Failed { fault: error.into(), written: Written::No };
+        let intact = self.answers.durable.intact();
+        intact.map_err(|lost| Failed { fault: lost.into(), written: Written::No })?;
         // Ahead of the disk when there is more to do, here or in another store; and with a connection to make it durable
         // that was open before, or a crash in between would go unnoticed.
         let epoch = if self.is_busy() { self.flush.epoch() } else { None };
@@ -174,7 +179,9 @@ impl Writer {
                 conn
             }
             None => {
-                let conn = self.options.connect().await.map_err(before)?;
+                let mut conn = self.options.connect().await.map_err(before)?;
+                let checked = self.lineage.check(&mut conn, true).await;
+                checked.map_err(|fault| Failed { fault, written: Written::No })?;
                 self.conn.insert(conn)
             }
         };
