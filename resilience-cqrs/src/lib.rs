@@ -93,8 +93,8 @@ pub mod tenant;
 pub mod testing;
 
 pub use self::any::{AddressError, AnyStore};
-pub use self::log::{
 pub use self::forgetting::Forgetting;
+pub use self::log::{
     Append, AppendError, Appended, BoxError, CommandId, Committed, Condition, Conflict, Corrupt, EventType, Expected,
     Marker, Metadata, Missed, NewEvent, Position, Query, QueryItem, ReadError, Recorded, RowChange, Space,
     StreamAppend, StreamId, Tag, Unavailable, Version, Violation, Written, limits,

@@ -5,6 +5,7 @@
 
 mod postgres_common;
 
+use std::num::NonZeroU32;
 use std::sync::atomic::Ordering;
 
 use resilience_cqrs::conformance::Engine;
@@ -150,6 +151,38 @@ fn a_schema_that_the_server_would_call_otherwise_is_refused() {
             let said = error.to_string();
             assert!(said.starts_with("a schema's name has 1 to 63 bytes"), "{wrong}: {said}");
         }
+    });
+}
+
+/// A caller's session settings, temporary tables and open transactions end with the loan: nothing of the store's runs with
+/// them, and neither does whoever borrows next.
+#[test]
+fn what_a_caller_leaves_in_a_connection_reaches_nobody_else() {
+    let builder = PostgresStore::builder().schema(new_schema()).readers(NonZeroU32::MIN);
+    let store = runtime().block_on(builder.open(shared_server())).unwrap();
+    let left = "SET synchronous_commit = off; SET search_path = pg_catalog; SET default_transaction_read_only = on;
+        CREATE TEMP TABLE log_head (position bigint); SELECT pg_advisory_lock(4711); LISTEN gossip; BEGIN";
+    runtime().block_on(async {
+        store.append(to("a", Expected::NoStream, 1)).await.unwrap();
+        let ask = async |question: &'static str| {
+            let mut conn = store.connection().await.unwrap();
+            sqlx::query_scalar::<_, String>(question).fetch_one(&mut *conn).await.unwrap()
+        };
+        let before = ask("SELECT current_setting('search_path') || current_setting('synchronous_commit')").await;
+        for _ in 0..3 {
+            let mut conn = store.connection().await.unwrap();
+            sqlx::raw_sql(left).execute(&mut *conn).await.unwrap();
+            drop(conn);
+            assert_eq!(everything(&store).await, ["1"], "the store reads as before");
+        }
+        assert_eq!(ask("SELECT current_setting('search_path') || current_setting('synchronous_commit')").await, before);
+        assert_eq!(ask("SELECT count(*)::text FROM log_event").await, "1");
+        assert_eq!(ask("SELECT count(*)::text FROM pg_locks WHERE locktype = 'advisory' AND objid = 4711").await, "0");
+        let mut conn = store.connection().await.unwrap();
+        let mut tx = sqlx::Connection::begin(&mut *conn).await.unwrap();
+        store.append_in(&mut tx, to("a", Expected::Any, 2)).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(everything(&store).await, ["1", "2"]);
     });
 }
 

@@ -16,6 +16,7 @@ use super::{OpenError, PostgresStore, open};
 /// | [`name`](Self::name) | `event_store` | one store is the usual case |
 /// | [`schema`](Self::schema) | the connection's | the log's tables may lie beside yours or apart |
 /// | [`readers`](Self::readers) | 4 | a server has few connections, and many programs want some |
+/// | [`lent`](Self::lent) | 4 | as many as there are readers, beside them: what a borrower does must not reach a reader |
 /// | [`poll`](Self::poll) | 1 s | only if a wake-up was lost: the server forgets them when a connection breaks |
 /// | [`timer`](Self::timer) | tokio's | |
 #[derive(Clone, Debug)]
@@ -23,6 +24,7 @@ pub struct PostgresStoreBuilder {
     pub(super) name: Name,
     pub(super) schema: Option<String>,
     pub(super) readers: NonZeroU32,
+    pub(super) lent: NonZeroU32,
     pub(super) poll: Duration,
     pub(super) timer: SharedTimer,
     pub(super) listeners: Listeners,
@@ -34,6 +36,7 @@ impl PostgresStoreBuilder {
             name: Name::from_static("event_store"),
             schema: None,
             readers: NonZeroU32::new(4).unwrap_or(NonZeroU32::MIN),
+            lent: NonZeroU32::new(4).unwrap_or(NonZeroU32::MIN),
             poll: Duration::from_secs(1),
             timer: SharedTimer::default(),
             listeners: Listeners::default(),
@@ -59,6 +62,14 @@ impl PostgresStoreBuilder {
     #[must_use]
     pub fn readers(mut self, readers: NonZeroU32) -> Self {
         self.readers = readers;
+        self
+    }
+
+    /// The most connections [lent](PostgresStore::connection) at once; projections in SQL borrow theirs, too. Made when they
+    /// are asked for.
+    #[must_use]
+    pub fn lent(mut self, connections: NonZeroU32) -> Self {
+        self.lent = connections;
         self
     }
 

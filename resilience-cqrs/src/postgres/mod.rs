@@ -144,7 +144,10 @@ pub struct PostgresStore {
 struct Shared {
     jobs: mpsc::Sender<Job>,
     durable: Arc<Durable>,
+    /// For the store's own reads.
     pool: PgPool,
+    /// For what callers do; see [`connection`](PostgresStore::connection).
+    lent: PgPool,
     /// Where connections live; callers may come from any other executor.
     runtime: Handle,
     name: Name,
@@ -194,6 +197,9 @@ impl PostgresStore {
     /// A connection for queries of the caller's, in the log's schema. Read models written through it become visible when
     /// the caller commits.
     ///
+    /// It is [lent](PostgresStoreBuilder::lent): dropped, it comes back and is lent again, without what was set, locked,
+    /// listened for or left open in its session. The store itself uses others.
+    ///
     /// # Errors
     /// When the server cannot be reached, or the log [went back](self#when-the-log-goes-back).
     pub async fn connection(&self) -> Result<PoolConnection<Postgres>, sqlx::Error> {
@@ -209,7 +215,7 @@ impl PostgresStore {
 
     /// On the store's own runtime: a connection for the caller's statements.
     async fn lend(&self) -> Result<PoolConnection<Postgres>, Fault> {
-        let connection = self.shared.pool.acquire().await?;
+        let connection = self.shared.lent.acquire().await?;
         self.shared.durable.intact()?; // It may be new.
         Ok(connection)
     }
@@ -228,8 +234,8 @@ impl PostgresStore {
         // An error means that it is closing already. Either way, the writer drops its end when it is done.
         let _ = self.shared.jobs.send(Job::Close).await;
         let _ = self.shared.given_up.clone().changed().await;
-        let pool = self.shared.pool.clone();
-        let _ = self.shared.runtime.spawn(async move { pool.close().await }).await;
+        let (pool, lent) = (self.shared.pool.clone(), self.shared.lent.clone());
+        let _ = self.shared.runtime.spawn(async move { (pool.close().await, lent.close().await) }).await;
     }
 
     /// Starts to set up reads from a streaming standby of this server; see [`Replica`].

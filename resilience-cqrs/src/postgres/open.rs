@@ -24,6 +24,13 @@ use super::{PostgresStore, Shared, schema};
 /// A reader's connection that was idle for so long is asked whether it is there before it is used.
 const IDLE: Duration = Duration::from_secs(1);
 
+/// Ends what a borrower has left: all that `DISCARD ALL` does, but for the statements that the driver has prepared. If there
+/// is no transaction to end, nobody is to be warned; in one that has failed, the first statement fails, and the connection
+/// is given up.
+const RETURNED: &str =
+    "SET client_min_messages = error; ROLLBACK; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; CLOSE ALL;
+    UNLISTEN *; SELECT pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES";
+
 const SCHEMES: [&str; 2] = ["postgres://", "postgresql://"];
 
 pub(super) async fn open(config: PostgresStoreBuilder, url: &str) -> Result<PostgresStore, OpenError> {
@@ -49,7 +56,8 @@ pub(super) async fn open(config: PostgresStoreBuilder, url: &str) -> Result<Post
         // Nothing is known yet that could be gone.
         Fault::Corrupt(_) | Fault::WentBack(_) => OpenError::Schema { found: None, supported: schema::VERSION },
     })?;
-    let pool = pool(config.readers, &lineage, true).connect_lazy_with(options.clone());
+    let pool = pool(config.readers, &lineage, false).connect_lazy_with(options.clone());
+    let lent = lent(config.lent, &lineage).connect_lazy_with(options.clone());
     let (sender, jobs) = mpsc::channel(QUEUE);
     let (open, is_open) = watch::channel(());
     let (given_up, gone) = watch::channel(());
@@ -93,6 +101,7 @@ pub(super) async fn open(config: PostgresStoreBuilder, url: &str) -> Result<Post
         jobs: sender,
         durable,
         pool,
+        lent,
         runtime,
         name: config.name,
         schema: config.schema,
@@ -120,6 +129,13 @@ fn pool(connections: NonZeroU32, lineage: &Arc<Lineage>, to_write: bool) -> PgPo
             Ok(conn.ping().await.is_ok())
         })
     })
+}
+
+/// Connections for the caller's own statements, never used for the store's: a session setting left behind would reach the
+/// barriers of reads. Nor does the next who borrows one find anything of the one before.
+fn lent(connections: NonZeroU32, lineage: &Arc<Lineage>) -> PgPoolOptions {
+    pool(connections, lineage, true)
+        .after_release(|conn, _| Box::pin(async move { sqlx::raw_sql(RETURNED).execute(conn).await.map(|_| true) }))
 }
 
 /// Of another scheme, the parser would take what it can and try the server on this host.

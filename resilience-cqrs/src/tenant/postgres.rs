@@ -15,7 +15,7 @@ const PREFIX: &str = "tenant_";
 /// Tenants' logs on PostgreSQL, in a schema each of one database: `tenant_acme`.
 ///
 /// An open tenant has two connections and those for its reads, of which there is one unless it is [set](Self::with)
-/// otherwise: of the hundred that a server has by default, thirty tenants use most.
+/// otherwise, and one more once one is lent: of the hundred that a server has by default, thirty tenants use most.
 #[derive(Clone)]
 pub struct PostgresTenants {
     url: String,
@@ -25,7 +25,7 @@ pub struct PostgresTenants {
 impl PostgresTenants {
     /// Schemas of the database at an address, of which they are made by the user in it.
     pub fn new(url: impl Into<String>) -> Self {
-        Self { url: url.into(), builder: PostgresStore::builder().readers(NonZeroU32::MIN) }
+        Self { url: url.into(), builder: PostgresStore::builder().readers(NonZeroU32::MIN).lent(NonZeroU32::MIN) }
     }
 
     /// How each log is opened; the store's name and schema are the tenant's.
