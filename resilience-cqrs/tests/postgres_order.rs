@@ -151,6 +151,7 @@ async fn deliver(store: &PostgresStore, stop: &AtomicBool) -> Vec<(u64, String)>
             && page.is_last()
             && delivered.len() as u64 == store.append(to("end", Expected::Any, "")).await.unwrap().first.get() - 1
         {
+            delivered.retain(|(_, payload)| !payload.is_empty()); // Questions that came too early are in the log.
             return delivered;
         }
         SharedTimer::default().sleep(Duration::from_millis(2)).await;
