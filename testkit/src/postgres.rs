@@ -150,11 +150,26 @@ impl Postgres {
     ///
     /// When the system refuses.
     pub fn kill(&mut self) -> io::Result<()> {
-        let backends = self.backends().unwrap_or_default();
         self.server.kill()?;
-        // Each has a process group of its own and would notice a moment later; until then it goes on answering.
-        Command::new("kill").arg("-KILL").args(&backends).output()?;
-        poll(PATIENCE, || Ok(backends.iter().all(|id| is_gone(id))))
+        // Each child has a process group of its own and would notice a moment later; until then it goes on answering.
+        // They are found by where they work: the system's list of children may leave one out while another ends.
+        poll(PATIENCE, || {
+            let left = self.at_work();
+            if !left.is_empty() {
+                Command::new("kill").arg("-KILL").args(&left).output()?;
+            }
+            Ok(left.is_empty())
+        })
+    }
+
+    /// The ids of all processes that work in the data directory, as only the server's own do.
+    fn at_work(&self) -> Vec<String> {
+        let data = self.directory.path().join("data");
+        let data = data.canonicalize().unwrap_or(data);
+        let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+        let ours =
+            processes.filter(|process| std::fs::read_link(process.path().join("cwd")).is_ok_and(|at| at == data));
+        ours.map(|process| process.file_name().to_string_lossy().into_owned()).collect()
     }
 
     /// Starts it again at the same address with the same data; kills it first if it runs.
@@ -163,8 +178,8 @@ impl Postgres {
     ///
     /// As for [`start`](Self::start).
     pub fn restart(&mut self) -> io::Result<()> {
-        // Each backend has a process group of its own and notices a moment later that its postmaster is gone; until then
-        // a new one refuses to start.
+        self.kill()?;
+        // Where a kill cannot find the backends they end a moment later, and until then a new server refuses to start.
         poll(PATIENCE, || {
             self.server.restart()?;
             match self.wait_until_ready() {
@@ -198,14 +213,7 @@ impl Postgres {
     /// A signal to the server's process group does not reach its backends: each has one of its own.
     fn signal_backends(&self, signal: &str) -> io::Result<()> {
         // One may have ended meanwhile: what `kill` thinks of that does not matter.
-        Command::new("kill").arg(signal).args(self.backends()?).output().map(drop)
-    }
-
-    /// The ids of its child processes.
-    fn backends(&self) -> io::Result<Vec<String>> {
-        let id = self.server.id();
-        let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children"))?;
-        Ok(children.split_whitespace().map(str::to_owned).collect())
+        Command::new("kill").arg(signal).args(self.at_work()).output().map(drop)
     }
 
     fn wait_until_ready(&mut self) -> io::Result<()> {
@@ -271,12 +279,6 @@ fn own_directory(user: Option<User>) -> io::Result<TempDir> {
         user.own(directory.path())?;
     }
     Ok(directory)
-}
-
-/// Whether a process has ended, be it that nobody has taken note of it yet.
-fn is_gone(id: &str) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
-    stat.rsplit(") ").next().is_none_or(|rest| rest.is_empty() || rest.starts_with('Z'))
 }
 
 fn succeed(running: &mut Running, what: &str) -> io::Result<()> {
