@@ -21,7 +21,11 @@ use resilience_cqrs::{
 use rusqlite::Transaction;
 
 const CHILD: &str = "CQRS_CRASH_CHILD";
+/// How many units each task of the child writes before it waits for its kill; without it, it writes until it cannot.
+const UNITS: &str = "CQRS_CRASH_UNITS";
 const TASKS: u64 = 8;
+/// The most acknowledgements before a kill.
+const MOST: u64 = 300;
 /// Kills of one file before a new one is begun, so that checking it stays cheap.
 const KILLS_A_FILE: u64 = 40;
 
@@ -56,7 +60,7 @@ fn killed_again_and_again(engine: &str) {
             acknowledged.clear();
         }
         let log = log(engine, directory.path());
-        let after = rng.below(300);
+        let after = rng.below(MOST);
         for line in killed_after(child(&log), after) {
             let (unit, first) = line.split_once(' ').expect("an acknowledgement is a unit and a position");
             acknowledged.insert(unit.to_owned(), first.parse::<u64>().unwrap());
@@ -171,8 +175,11 @@ fn acknowledged(lines: &[String]) -> BTreeMap<String, u64> {
     units.map(|(unit, first)| (unit.to_owned(), first.parse().unwrap())).collect()
 }
 
+/// One that is to be killed. It has enough to do for that, and no more: where the one who kills is slow, the file would
+/// grow as long.
 fn child(log: &str) -> Child {
-    as_child(Command::new(std::env::current_exe().unwrap()), log).spawn().unwrap()
+    let mut child = as_child(Command::new(std::env::current_exe().unwrap()), log);
+    child.env(UNITS, (MOST / TASKS + 5).to_string()).spawn().unwrap()
 }
 
 fn as_child(mut command: Command, log: &str) -> Command {
@@ -324,7 +331,7 @@ fn the_child() {
 
 /// Appends units until the store fails: three events in two streams, a row, and now and then a command id.
 async fn write(store: AnyStore, run: String, task: u64) {
-    for n in 0_u64.. {
+    for n in 0..from_env(UNITS, u64::MAX) {
         let unit = format!("{run}-{task}-{n}");
         let event = |kind| NewEvent::new(kind, unit.clone()).tag(format!("task:{task}"));
         let mut append = Append::new()
@@ -343,6 +350,7 @@ async fn write(store: AnyStore, run: String, task: u64) {
             }
         }
     }
+    std::future::pending::<()>().await;
 }
 
 /// One line, past the test harness, in one write.

@@ -26,6 +26,9 @@ use tokio::runtime::Runtime;
 
 const CHILD: &str = "CQRS_MESSAGING_CHILD";
 const ACCOUNTS: u64 = 4;
+/// The most acknowledgements before a kill, and the deposits of one account until then: enough for any of them.
+const MOST: u64 = 200;
+const A_LIFE: u64 = MOST / ACCOUNTS + 10;
 
 fn from_env(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |value| value.parse().unwrap())
@@ -84,7 +87,7 @@ fn what_a_killed_process_has_appended_is_sent_in_order_under_the_same_ids_and_ta
     let directory = tempfile::tempdir().unwrap();
     let mut acknowledged = BTreeSet::new();
     for _ in 0..kills {
-        acknowledged.extend(killed_after(child(directory.path()), rng.below(200)));
+        acknowledged.extend(killed_after(child(directory.path()), rng.below(MOST)));
     }
     runtime().block_on(check(directory.path(), &acknowledged));
 }
@@ -182,10 +185,11 @@ fn the_child() {
     });
 }
 
-/// Deposits, with a mail for each, until the process is killed.
+/// Deposits, with a mail for each, for longer than the process lives; not without end, or there would be more than the
+/// relay can send in the end where the one who kills is slow.
 async fn write(store: SqliteStore, run: String, account: u64) {
     let outbox = Outbox::new("bank");
-    for n in 0.. {
+    for n in 0..A_LIFE {
         let unit = format!("{run}-{account}-{n}");
         let deposited = NewEvent::new("Deposited", unit.clone());
         let mail =
@@ -194,4 +198,5 @@ async fn write(store: SqliteStore, run: String, account: u64) {
         store.append(outbox.put(append, &mail)).await.unwrap();
         println!("> {unit}");
     }
+    std::future::pending::<()>().await;
 }

@@ -8,6 +8,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use resilience_core::time::SharedTimer;
 use resilience_cqrs::lease::PostgresLeases;
 use resilience_cqrs::projection::{PartitionedHandle, PostgresProjection, ProjectionRunner};
 use resilience_cqrs::{Append, BoxError, EventStore, Expected, NewEvent, PostgresStore, Query, Recorded};
@@ -64,9 +65,12 @@ async fn a_killed_process_costs_no_event_and_doubles_none_and_its_partitions_mov
     for _ in 0..kills {
         let mut child = Member(child(url));
         // It has its share, and is in the middle of it.
-        while member.status().members != 2 || member.status().owned.len() != 4 {
+        // Some come meanwhile: so many, and not for as long as it takes, or they would be more than can be taken in where
+        // writing is faster than that.
+        for _ in 0..30 {
             append(&store, &mut next, &mut expected).await;
         }
+        until(|| member.status().members == 2 && member.status().owned.len() == 4).await;
         for _ in 0..20 {
             append(&store, &mut next, &mut expected).await;
         }
@@ -74,12 +78,19 @@ async fn a_killed_process_costs_no_event_and_doubles_none_and_its_partitions_mov
         child.0.wait().unwrap();
         append(&store, &mut next, &mut expected).await;
         member.at_least(store.head(), PATIENCE).await.unwrap();
-        assert_eq!(member.status().owned.len(), 8, "all is ours again");
+        // All is ours again, if need be after a lease that could not be renewed in time.
+        until(|| member.status().owned.len() == 8).await;
         let select = sqlx::query_as("SELECT account, cents FROM balance ORDER BY account COLLATE \"C\"");
         let found: Vec<(String, i64)> = select.fetch_all(&mut *store.connection().await.unwrap()).await.unwrap();
         assert_eq!(found.into_iter().collect::<BTreeMap<_, _>>(), expected);
     }
     member.stop().await.unwrap();
+}
+
+async fn until(is_so: impl Fn() -> bool) {
+    while !is_so() {
+        SharedTimer::default().sleep(Duration::from_millis(5)).await;
+    }
 }
 
 async fn append(store: &PostgresStore, next: &mut i64, expected: &mut BTreeMap<String, i64>) {
