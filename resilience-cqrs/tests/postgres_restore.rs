@@ -14,7 +14,7 @@ use testkit::postgres::Postgres;
 
 use self::postgres_common::{all_events, open, runtime, to};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How many events there are, as a read model.
 struct Census;

@@ -18,7 +18,7 @@ use testkit::process::poll;
 
 use self::postgres_common::{all_events, everything, open, payload, runtime, to};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn servers() -> (Postgres, Postgres) {
     let primary = Postgres::start().expect("a private server starts");

@@ -21,7 +21,7 @@ use testkit::process::poll;
 
 use self::postgres_common::{all_events, event, everything, new_schema, open, payload, runtime, shared_server, to};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a connection is for, as its statements say.
 #[derive(Clone, Copy, PartialEq)]
@@ -231,8 +231,8 @@ fn still(url: &str) -> PostgresStore {
 #[test]
 fn what_was_committed_and_not_flushed_is_not_shown_by_its_own_store_and_may_be_lost() {
     let mut was_lost = false;
-    // The server might have woken up by itself just then; hardly ever twice.
-    for _ in 0..5 {
+    // The server wakes up by itself every ten seconds, and flushes: where the machine is busy, that may well fall into it.
+    for _ in 0..20 {
         let mut server = reluctant_server();
         let (proxy, url) = Proxy::start(&server.url());
         let (store, other) = (still(&url), still(&server.url()));

@@ -81,7 +81,7 @@ async fn balance(store: &PostgresStore, account: &str) -> i64 {
 }
 
 async fn caught_up(store: &PostgresStore, running: &ProjectionHandle) {
-    running.at_least(store.head(), Duration::from_secs(30)).await.unwrap();
+    running.at_least(store.head(), Duration::from_secs(60)).await.unwrap();
 }
 
 /// ES23, and ES24 for an event whose payload means nothing: the events stay in the log, byte for byte.
@@ -135,7 +135,7 @@ async fn a_projection_goes_on_where_it_stopped_in_whatever_batches_and_whoever_t
         let store = if round % 2 == 0 { &here } else { &there };
         let batch = NonZeroUsize::new(round as usize * 3).unwrap();
         let running = ProjectionRunner::postgres(store.clone(), Balances::default()).batch(batch).start();
-        running.at_least(here.head(), Duration::from_secs(30)).await.unwrap();
+        running.at_least(here.head(), Duration::from_secs(60)).await.unwrap();
         assert_eq!(balance(&here, "a").await, round * 20);
         if round % 3 == 0 {
             running.stop().await.unwrap(); // The other times the runner is replaced while it runs.

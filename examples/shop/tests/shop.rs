@@ -207,7 +207,7 @@ fn no_service_outlives_a_killed_runner() {
             let list = fs::read_to_string(dir.join("endpoints").join(format!("{service}.json"))).unwrap();
             let list: serde_json::Value = serde_json::from_str(&list).unwrap();
             let connection = TcpStream::connect(list["endpoints"][0]["address"].as_str().unwrap()).unwrap();
-            connection.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+            connection.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
             (service, connection)
         })
         .into();

@@ -3,7 +3,7 @@ use std::os::unix::process::ExitStatusExt;
 
 use super::*;
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 
 /// Whether a process runs; a zombie does not.
 #[cfg(target_os = "linux")]

@@ -20,7 +20,7 @@ use crate::faults::{self, Faults};
 use crate::problem::Problem;
 
 /// Longest time from starting a process to its `ready`.
-const START: Duration = Duration::from_secs(20);
+const START: Duration = Duration::from_secs(60);
 /// Longest time a process may take to stop when asked to.
 const STOP: Duration = Duration::from_secs(12);
 /// Times in a row a process may end by itself before the run is given up.
