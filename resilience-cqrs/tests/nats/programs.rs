@@ -29,12 +29,14 @@ fn a_key_has_one_message_under_way_in_all_programs_together() {
         let first = here.next().await.unwrap();
         nothing(&mut there).await;
         nothing(&mut here).await;
-        // Held back, it still holds up the others.
-        first.retry_in(Duration::from_millis(500)).await.unwrap();
-        nothing(&mut there).await;
+        // Held back, it still holds up the others: the first to come is it again, and not before its time.
+        let (timer, held) = (SharedTimer::default(), Duration::from_millis(500));
+        let since = timer.now();
+        first.retry_in(held).await.unwrap();
         for n in 0..3 {
             let next = select(pin!(here.next()), pin!(there.next())).await.factor_first().0.unwrap();
             assert_eq!(next.message.id.as_str(), format!("m{n}"));
+            assert!(timer.now() - since >= held.mul_f64(0.95), "m{n} came too soon");
             assert_eq!(next.attempt, if n == 0 { 2 } else { 1 });
             nothing(&mut there).await;
             nothing(&mut here).await;
@@ -46,19 +48,31 @@ fn a_key_has_one_message_under_way_in_all_programs_together() {
 #[test]
 fn a_message_published_twice_is_delivered_once_within_the_window_by_any_program() {
     run(async |mut server| {
-        let timer = SharedTimer::default();
-        let open = || builder(&server).duplicate_window(Duration::from_secs(2)).open();
+        let (timer, window) = (SharedTimer::default(), Duration::from_secs(2));
+        let open = || builder(&server).duplicate_window(window).open();
         let (one, two) = (open().await.unwrap(), open().await.unwrap());
         let mut group = one.subscribe(Subscribe::group("g", "a")).await.unwrap();
-        let message = Message::new("twice", "a", "");
-        assert!(!one.publish(message.clone()).await.unwrap().duplicate);
-        assert!(two.publish(message.clone()).await.unwrap().duplicate);
-        let since = timer.now();
-        group.next().await.unwrap().ack().await.unwrap();
+        // Once more if this program was held up for longer than the window, which then says nothing.
+        let mut tries = 0..;
+        let message = loop {
+            let message = Message::new(format!("twice-{}", tries.next().unwrap()), "a", "");
+            let before = timer.now();
+            assert!(!one.publish(message.clone()).await.unwrap().duplicate);
+            let duplicate = two.publish(message.clone()).await.unwrap().duplicate;
+            let in_time = timer.now() - before < window;
+            assert!(duplicate || !in_time);
+            for _ in 0..if duplicate { 1 } else { 2 } {
+                group.next().await.unwrap().ack().await.unwrap();
+            }
+            if in_time {
+                break message;
+            }
+        };
         nothing(&mut group).await;
-        timer.sleep_until(since + Duration::from_secs(5)).await;
         // After the window only an inbox knows it.
-        assert!(!two.publish(message).await.unwrap().duplicate);
+        while two.publish(message.clone()).await.unwrap().duplicate {
+            timer.sleep(Duration::from_millis(100)).await;
+        }
         group.next().await.unwrap().ack().await.unwrap();
         server.kill().unwrap();
     });
@@ -75,10 +89,13 @@ fn a_delivery_whose_time_is_over_has_no_say_in_the_one_that_follows() {
         }
         let hung = queue.next().await.unwrap();
         let again = queue.next().await.unwrap();
-        assert_eq!((again.message.id.as_str(), again.attempt), ("m1", 2));
+        // Or a later one, if this program was held up.
+        assert!(again.message.id.as_str() == "m1" && again.attempt >= 2, "{again:?}");
         // Taken for an ack, it would let the second one go while the first one is in somebody's hands.
         assert!(matches!(hung.ack().await, Err(BusError::Late)));
-        nothing(&mut queue).await;
+        if let Some(next) = within(Duration::from_millis(300), queue.next()).await {
+            assert_eq!(next.unwrap().message.id.as_str(), "m1", "whose time is over again");
+        }
     });
 }
 
@@ -146,7 +163,7 @@ fn what_was_fetched_ahead_is_given_back_when_nobody_here_wants_it() {
         nothing(&mut here).await;
         one.publish(Message::new("m", "a", "").with_key("k")).await.unwrap();
         let mut there = two.subscribe(to).await.unwrap();
-        let next = within(Duration::from_secs(8), there.next()).await;
+        let next = within(Duration::from_secs(60), there.next()).await;
         let delivery = next.expect("it does not stay where nobody takes it");
         delivery.unwrap().ack().await.unwrap();
         drop(here);
