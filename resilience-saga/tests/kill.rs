@@ -1,12 +1,15 @@
 //! A real process, really killed: no virtual time, no fakes, SQLite files and `SIGKILL`.
 //!
 //! The test starts itself as a child that runs sagas on a SQLite store and takes effect in a second SQLite file behind the
-//! barrier. The child is killed at moments drawn at random, and started again, until enough kills have met it at work.
+//! barrier. The child is killed after a drawn number of steps that it has begun, and started again, until it was killed
+//! often enough: by what it does and not by the clock, so that each kill meets it at work on whatever machine.
 //! The last child is let finish. The two files must then agree: what completed is there once, what was compensated is
 //! gone.
 
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -17,6 +20,8 @@ use resilience_saga::barrier::{self, Answer, Entry};
 use resilience_saga::{Cx, Effect, Engine, Input, Outcome, Phase, Saga, SagaId, StepError, saga};
 
 const DIRECTORY: &str = "RESILIENCE_SAGA_KILL_DIRECTORY";
+/// How many steps a child begins that is to be killed.
+const STEPS: &str = "RESILIENCE_SAGA_KILL_STEPS";
 const SAGAS: u32 = 600;
 const AT_ONCE: usize = 16;
 
@@ -55,7 +60,14 @@ impl World {
 }
 
 async fn act(cx: Cx) -> Result<(), StepError> {
-    // Long enough for the kill to find steps in flight.
+    // Whoever kills counts the steps, and is late where the machine is busy: the child does not get to its end meanwhile.
+    static BEGUN: AtomicUsize = AtomicUsize::new(0);
+    let steps = std::env::var(STEPS).map_or(usize::MAX, |steps| steps.parse().unwrap());
+    if BEGUN.fetch_add(1, Ordering::Relaxed) >= steps {
+        return std::future::pending().await;
+    }
+    println!("> {}", cx.key().branch());
+    // Long enough for the kill to find some in flight.
     SharedTimer::default().sleep(Duration::from_millis(2)).await;
     cx.service::<World>()?.call(&cx)
 }
@@ -104,10 +116,22 @@ async fn work(directory: &Path) {
     }
 }
 
-fn child(directory: &Path) -> Child {
+fn child(directory: &Path) -> Command {
     let mut child = Command::new(std::env::current_exe().unwrap());
     child.args(["killed_at_any_moment_nothing_is_lost_and_nothing_done_twice", "--exact", "--nocapture"]);
-    child.env(DIRECTORY, directory).stdout(Stdio::null()).spawn().unwrap()
+    child.env(DIRECTORY, directory).stdout(Stdio::piped());
+    child
+}
+
+/// Kills a child when it has begun so many steps; whether there were so many.
+fn killed_after(mut child: Command, steps: usize) -> bool {
+    let mut child = child.env(STEPS, (steps + 50).to_string()).spawn().unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let begun = lines.filter(|line| line.starts_with("> ")).take(steps).count();
+    // At its end it closes its output, and there are fewer.
+    child.kill().unwrap();
+    child.wait().unwrap();
+    begun == steps
 }
 
 /// ES46.
@@ -121,16 +145,11 @@ fn killed_at_any_moment_nothing_is_lost_and_nothing_done_twice() {
     let mut rng = Rng::from_entropy();
     let (mut killed, mut ended) = (0, false);
     while killed < kills() && !ended {
-        let mut child = child(directory.path());
-        let lives = Duration::from_millis(30 + rng.below(120));
-        runtime.block_on(async { SharedTimer::default().sleep(lives).await });
-        ended = child.try_wait().unwrap().is_some();
-        child.kill().unwrap();
-        child.wait().unwrap();
+        ended = !killed_after(child(directory.path()), 1 + rng.below(100) as usize);
         killed += u32::from(!ended);
     }
-    let last = child(directory.path()).wait().unwrap();
-    assert!(last.success(), "the last child failed");
+    let last = child(directory.path()).output().unwrap();
+    assert!(last.status.success(), "the last child failed");
     println!("{killed} kills");
     runtime.block_on(audit(directory.path()));
 }
