@@ -26,8 +26,8 @@
 //! - Reading needs no key either: [`PrivateStore`], in front of any [`EventStore`](crate::EventStore), asks for the keys of
 //!   a page and opens the values in it, in events, in rows (snapshots, read models), and in what a conflict has missed.
 //!   Codecs stay as they are.
-//! - [`forget`](PrivateStore::forget) destroys the key, remembers that in the same step, and appends a
-//!   [`SUBJECT_FORGOTTEN`]. From then on the subject's values read as [`Redacted`](View::Redacted), from whatever they were
+//! - [`forget`](PrivateStore::forget) appends a [`SUBJECT_FORGOTTEN`], then destroys the key and remembers that in one step.
+//!   From then on the subject's values read as [`Redacted`](View::Redacted), from whatever they were
 //!   written to before: a snapshot or a row that holds a `Personal` need not be made anew. A projection that has made
 //!   something else of a value takes that event in and removes it.
 //! - A key that is *lost* is not a key that was destroyed. Without a key the values stay [`Sealed`](View::Sealed), and

@@ -71,10 +71,11 @@ pub struct PrivateStore<S, K> {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ForgetError {
-    /// The keys could not be asked for. The subject may have been forgotten or not.
+    /// The keys could not be asked for, or the name is none that a subject has. The log may say that the subject was
+    /// forgotten, and its key may be there still.
     #[error(transparent)]
     Keys(#[from] KeyError),
-    /// The key is destroyed, but the log does not say so yet.
+    /// The log may not say that the subject was forgotten; the key was not touched.
     #[error("the log does not take that somebody was forgotten")]
     Append(#[source] AppendError),
     /// The log could not be read.
@@ -94,19 +95,25 @@ impl<S: EventStore, K: KeyStore> PrivateStore<S, K> {
         Ok(store)
     }
 
-    /// Forgets a subject: destroys its key, and appends a [`SUBJECT_FORGOTTEN`] for those who have kept something that is
-    /// not a [`Personal`](super::Personal): an index of names, a letter that waits to be sent.
+    /// Forgets a subject: appends a [`SUBJECT_FORGOTTEN`] for those who have kept something that is not a
+    /// [`Personal`](super::Personal) (an index of names, a letter that waits to be sent), and destroys its key.
+    ///
+    /// Once the log says it, it will be done: what is cut short in between, by a crash for instance, is finished by the next
+    /// [`open`](Self::open).
     ///
     /// # Errors
     /// [`ForgetError`]: do it again, until it says that it is done. Done twice is done once.
     pub async fn forget(&self, subject: impl Into<SubjectId>) -> Result<Appended, ForgetError> {
         let subject = subject.into();
-        self.vault.forget(&subject).await?;
+        subject.check().map_err(|reason| KeyError::new(false, reason))?;
         let said = SubjectForgotten { subject: subject.as_str().to_owned() };
         let payload = serde_json::to_vec(&said).map_err(|error| KeyError::new(false, error))?;
         let event = NewEvent::new(SUBJECT_FORGOTTEN, payload).tag(subject.tag());
         let append = Append::new().events(STREAM, Expected::Any, [event]).command_id(format!("{FORGET}{subject}"));
-        self.inner.append(append).await.map_err(ForgetError::Append)
+        // Before the key is gone: it can still be destroyed by whoever reads this, but nobody could say it afterwards.
+        let appended = self.inner.append(append).await.map_err(ForgetError::Append)?;
+        self.vault.forget(&subject).await?;
+        Ok(appended)
     }
 
     /// Has the key store forget everybody who was forgotten according to the log, and says how many it did not know of.

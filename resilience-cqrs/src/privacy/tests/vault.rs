@@ -8,8 +8,10 @@ use resilience_core::time::ManualTimer;
 use tokio::sync::Notify;
 
 use crate::MemoryStore;
-use crate::privacy::{Key, KeyError, KeyState, KeyStore, Personal, StoreKeys, SubjectId, Vault, VaultError, View};
-use crate::testing::FaultyStore;
+use crate::privacy::{
+    Key, KeyError, KeyState, KeyStore, Personal, PrivateStore, StoreKeys, SubjectId, Vault, VaultError, View,
+};
+use crate::testing::{Fault, FaultyStore};
 use crate::{EventStore, Position};
 
 async fn name(vault: &Vault<impl KeyStore>) -> Personal<String> {
@@ -167,4 +169,40 @@ async fn a_subject_without_a_proper_name_has_no_key() {
     let store = crate::privacy::PrivateStore::open(MemoryStore::new(), vault).await.unwrap();
     store.forget("s".repeat(200)).await.unwrap();
     assert_eq!(store.head(), Position::new(1), "the longest name fits into stream, tag and command id");
+}
+
+/// A process dies between the two steps of forgetting somebody, and nobody asks again. Had the key gone first, those who
+/// have made something of the values would never hear of it. So the log says it first, and the next start does the rest.
+#[tokio::test]
+async fn forgetting_that_was_cut_short_is_done_by_the_next_start_or_was_not_begun() {
+    let cut = |at: bool, fault| move |_| at.then_some(fault);
+    for (in_log, fault) in
+        [(true, Fault::Hung), (true, Fault::HungAfterwards), (false, Fault::Hung), (false, Fault::HungAfterwards)]
+    {
+        let (log, keys) = (MemoryStore::new(), MemoryStore::new());
+        let name = name(&Vault::new(StoreKeys::new(keys.clone()))).await;
+        {
+            let vault = Vault::new(StoreKeys::new(FaultyStore::new(keys.clone()).on_append(cut(!in_log, fault))));
+            let store = FaultyStore::new(log.clone()).on_append(cut(in_log, fault));
+            let store = PrivateStore::open(store, vault).await.unwrap();
+            let mut forgetting = std::pin::pin!(store.forget("s-1"));
+            assert!(futures::poll!(&mut forgetting).is_pending());
+        }
+        let vault = Vault::new(StoreKeys::new(keys));
+        let store = PrivateStore::open(log, vault.clone()).await.unwrap();
+        let is_said = store.head() == Position::new(1);
+        assert_eq!(vault.open(name).await.unwrap().is_redacted(), is_said, "{in_log} {fault:?}");
+        assert_eq!(is_said, (in_log, fault) != (true, Fault::Hung));
+    }
+}
+
+/// What could be no subject is not said to be forgotten: the log would say so for good, and each start would ask for it.
+#[tokio::test]
+async fn who_cannot_be_is_not_forgotten() {
+    let vault = Vault::new(StoreKeys::new(MemoryStore::new()));
+    let store = PrivateStore::open(MemoryStore::new(), vault).await.unwrap();
+    for name in [String::new(), "s".repeat(201)] {
+        assert!(store.forget(name).await.is_err());
+    }
+    assert_eq!(store.head(), Position::ORIGIN);
 }
