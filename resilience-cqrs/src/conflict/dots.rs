@@ -66,6 +66,11 @@ impl Dots {
         &self.vector
     }
 
+    /// Whether all of the other is sure to be in it. It may be, and still not be found so, where it came early.
+    pub(super) fn covers(&self, other: &Self) -> bool {
+        self.vector.covers(&other.vector) && other.early.iter().all(|dot| self.contains(*dot))
+    }
+
     /// How many writes came before an earlier one of their node has.
     pub fn early(&self) -> usize {
         self.early.len()

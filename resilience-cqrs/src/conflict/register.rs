@@ -60,8 +60,9 @@ impl<V: Clone> MvRegister<V> {
 
     /// Writes a value on behalf of a client that has read some time ago, and returns the write for the other replicas.
     ///
-    /// It overwrites what the client had `read` and nothing that was written since: of two clients that read the same
-    /// and write through the same node neither is lost.
+    /// It overwrites what the client had `read`, here or elsewhere, and nothing that was written since: of two clients that
+    /// read the same and write through the same node neither is lost, and what was read on another node and has not arrived
+    /// here yet is overwritten when it does.
     ///
     /// ```
     /// use resilience_cqrs::conflict::{MvRegister, NodeId};
@@ -75,8 +76,13 @@ impl<V: Clone> MvRegister<V> {
     /// assert_eq!(title.values().collect::<Vec<_>>(), [&"by Ann", &"by Bob"]);
     /// ```
     pub fn set_after(&mut self, node: NodeId, read: &Dots, value: V) -> Self {
-        // Only what is here need be told as overwritten; the rest of what the client read is overwritten already.
+        // Of what was seen here, only what is left need be told as overwritten; the rest is overwritten already.
         let mut seen: Dots = self.values.keys().copied().filter(|dot| read.contains(*dot)).collect();
+        if !self.seen.covers(read) {
+            // Read elsewhere, and on its way: it must find that it was seen.
+            self.seen.merge(read.clone());
+            seen.merge(read.clone());
+        }
         let dot = self.seen.advance(node);
         seen.insert(dot);
         let delta = Self { values: BTreeMap::from([(dot, value)]), seen };

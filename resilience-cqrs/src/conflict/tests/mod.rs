@@ -1,3 +1,4 @@
+mod clients;
 mod clock;
 #[cfg(any(feature = "automerge", feature = "yrs"))]
 mod documents;
