@@ -9,8 +9,9 @@ use crate::store::EventStore;
 
 /// Longest key kept as it is; a longer one is cut and made distinct by its fingerprint.
 const KEY_BYTES: usize = 480;
-/// Rows read at once.
-const PAGE: usize = 512;
+/// Rows read at once, of which each may have a whole message in it.
+const PAGE: usize = 64;
+const _: () = assert!(PAGE * super::limits::PAYLOAD_BYTES <= 64 << 20, "a page of letters is in memory as a whole");
 
 /// A space whose rows are named by a key and a number.
 #[derive(Clone, Debug)]
