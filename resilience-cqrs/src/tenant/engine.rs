@@ -26,7 +26,7 @@ pub trait TenantEngine: Send + Sync + 'static {
     /// The engine's own.
     fn open(&self, tenant: &TenantId) -> impl Future<Output = Result<Self::Store, BoxError>> + Send;
 
-    /// Closes the log. It may be opened again once this has completed.
+    /// Closes the log. It may be opened again once this has completed. If this is dropped before, it is called again.
     fn close(&self, store: Self::Store) -> impl Future<Output = ()> + Send;
 
     /// The tenants whose logs were made, in the order of their names.

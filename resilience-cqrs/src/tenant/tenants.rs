@@ -35,12 +35,19 @@ struct Slots<S> {
 
 /// The place of one tenant's log.
 struct Slot<S> {
-    /// The store while it is open. Locked while it is opened or closed, so that neither happens twice at once.
-    store: tokio::sync::Mutex<Option<S>>,
+    /// Locked while the log is opened or closed, so that neither happens twice at once.
+    state: tokio::sync::Mutex<State<S>>,
     /// A clone of this is in each [`Tenant`], and in each call that wants to make one. Invariant: it is only cloned from
     /// here under the lock of the slots, so a count of one there means that nobody has the log and nobody is to get it.
     held: Arc<()>,
     used: Mutex<u64>,
+}
+
+enum State<S> {
+    Closed,
+    Open(S),
+    /// Whoever closed it may have given up. It has its place until it is known to be closed.
+    Closing(S),
 }
 
 /// A slot, and what says that it is in use.
@@ -122,22 +129,21 @@ impl<E: TenantEngine> Tenants<E> {
         let slots: Vec<_> = {
             let mut slots = self.slots();
             slots.closed = true;
-            slots.of.drain().map(|(_, slot)| slot).collect()
+            slots.of.values().cloned().collect()
         };
         for slot in slots {
-            if let Some(store) = slot.store.lock().await.take() {
-                let _given_back = Place { tenants: self, taken: false };
-                self.shared.engine.close(store).await;
-            }
+            self.finish(&mut *slot.state.lock().await).await;
         }
     }
 
     async fn get(&self, id: TenantId, make: bool) -> Result<Tenant<E::Store>, TenantError> {
         let (slot, held) = self.hold(&id)?;
-        let mut store = slot.store.lock().await;
-        if let Some(store) = &*store {
+        let mut state = slot.state.lock().await;
+        if let State::Open(store) = &*state {
             return Ok(Tenant { id, store: store.clone(), held });
         }
+        // Closing => Closed: whoever began it has given up.
+        self.finish(&mut state).await;
         let failed = |source: BoxError| TenantError::Open { tenant: id.clone(), source };
         // Before there is a place for it: a name that nobody has made puts nobody else out.
         if !make && !self.shared.engine.exists(&id).await.map_err(failed)? {
@@ -150,7 +156,7 @@ impl<E: TenantEngine> Tenants<E> {
             self.shared.engine.close(opened).await;
             return Err(TenantError::Closed);
         }
-        *store = Some(opened.clone());
+        *state = State::Open(opened.clone());
         place.taken = true;
         Ok(Tenant { id, store: opened, held })
     }
@@ -193,26 +199,37 @@ impl<E: TenantEngine> Tenants<E> {
         while let Some(slot) = idle.pop() {
             // One that is locked is being opened or closed, and so is not idle. Nobody waits here for a lock while holding
             // one, so nobody waits in a circle.
-            let Ok(mut store) = slot.store.try_lock() else { continue };
+            let Ok(mut state) = slot.state.try_lock() else { continue };
             // Whoever holds it from now on waits for the lock, and finds it closed.
             let unused = {
                 let _slots = self.slots();
                 Arc::strong_count(&slot.held) == 1
             };
-            if let Some(closing) = store.take_if(|_| unused) {
-                let _given_back = Place { tenants: self, taken: false };
-                self.shared.engine.close(closing).await;
+            if unused && !matches!(*state, State::Closed) {
+                self.finish(&mut state).await;
                 return true;
             }
         }
         false
     }
 
+    /// Closes the log, if it is not closed, and gives its place back. Given up before that, it is as it was, but that nobody
+    /// gets the store any more: the next one closes it.
+    async fn finish(&self, state: &mut State<E::Store>) {
+        let (State::Open(store) | State::Closing(store)) = &*state else { return };
+        let store = store.clone();
+        *state = State::Closing(store.clone());
+        self.shared.engine.close(store).await;
+        *state = State::Closed;
+        self.slots().open -= 1;
+    }
+
     /// Whose logs are open.
     #[cfg(test)]
     pub(super) fn open_now(&self) -> std::collections::BTreeSet<TenantId> {
         let slots = self.slots();
-        let open = slots.of.iter().filter(|(_, slot)| slot.store.try_lock().is_ok_and(|store| store.is_some()));
+        let open =
+            slots.of.iter().filter(|(_, slot)| slot.state.try_lock().is_ok_and(|it| matches!(*it, State::Open(_))));
         open.map(|(id, _)| id.clone()).collect()
     }
 
@@ -247,11 +264,11 @@ impl<S> Slots<S> {
 
 impl<S> Slot<S> {
     fn new() -> Self {
-        Self { store: tokio::sync::Mutex::new(None), held: Arc::new(()), used: Mutex::new(0) }
+        Self { state: tokio::sync::Mutex::new(State::Closed), held: Arc::new(()), used: Mutex::new(0) }
     }
 
     fn is_empty_and_unused(&self) -> bool {
-        Arc::strong_count(&self.held) == 1 && self.store.try_lock().is_ok_and(|store| store.is_none())
+        Arc::strong_count(&self.held) == 1 && self.state.try_lock().is_ok_and(|state| matches!(*state, State::Closed))
     }
 
     fn used(&self) -> u64 {

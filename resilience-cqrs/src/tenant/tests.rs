@@ -285,3 +285,22 @@ async fn a_name_that_nobody_has_made_puts_no_tenant_out() {
     assert!(matches!(tenants.of("nobody").await, Err(TenantError::Unknown { .. })));
     assert_eq!(tenants.open_now().len(), 1, "acme is as it was");
 }
+
+/// One who asks goes away while another's log is being closed for it. That log is neither opened again before it is closed,
+/// which on SQLite is a file with two writers, nor is its place given to a third one meanwhile.
+#[tokio::test]
+async fn who_gives_up_while_a_log_is_closed_leaves_it_to_the_next_one() {
+    for next in ["acme", "initech"] {
+        let engine = slow(Semaphore::MAX_PERMITS);
+        let tenants = Tenants::builder(engine.clone()).max_open(NonZeroUsize::MIN).build();
+        drop(tenants.create("acme").await.unwrap());
+        let mut asking = Box::pin(tenants.create("globex"));
+        assert!(futures::poll!(asking.as_mut()).is_pending(), "acme is being closed");
+        drop(asking);
+        let given = tenants.create(next).await.unwrap();
+        assert_eq!((engine.most.load(Ordering::Relaxed), tenants.open()), (1, 1));
+        drop(given);
+        tenants.close().await;
+        assert_eq!((tenants.open(), engine.open.lock().unwrap().len()), (0, 0));
+    }
+}
