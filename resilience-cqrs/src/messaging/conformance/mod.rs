@@ -91,8 +91,10 @@ macro_rules! bus_conformance_tests {
     };
 }
 
-/// Longer than anything takes that comes at once.
-const SOON: Duration = Duration::from_secs(10);
+/// Longer than anything takes that comes at once, on whatever machine.
+const SOON: Duration = Duration::from_secs(60);
+/// How often something that is to take a certain time may take longer, before it is the bus and not the machine.
+const TRIES: u32 = 5;
 /// Long enough for something that must not come to come.
 const A_WHILE: Duration = Duration::from_millis(400);
 

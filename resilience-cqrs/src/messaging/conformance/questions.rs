@@ -7,7 +7,7 @@ use resilience_core::context::Context;
 use resilience_core::time::SharedTimer;
 use resilience_core::{AsRejected as _, Reason};
 
-use super::{message, soon, unique};
+use super::{TRIES, message, soon, unique};
 use crate::messaging::bus::{Bus, Requests as _};
 use crate::messaging::error::BusError;
 
@@ -50,29 +50,37 @@ pub async fn a_question_to_nobody_is_refused(bus: impl Bus) {
 pub async fn a_question_without_an_answer_ends_in_time(bus: impl Bus) {
     let subject = unique("question");
     let mut answers = soon(bus.answer(unique("group"), subject.as_str())).await.unwrap();
-    let (timer, within) = (SharedTimer::default(), Duration::from_millis(300));
-    let before = timer.now();
-    let asked = bus.request(message(&subject, ""), within);
-    let (answer, request) = join(soon(asked), soon(answers.next())).await;
-    assert!(matches!(answer, Err(BusError::Elapsed(_))), "{answer:?}");
-    let took = timer.now() - before;
-    assert!(took >= within && took < within * 4, "{took:?}");
-    // Nobody waits any more, which is no error of the one who answers.
-    request.unwrap().reply("late").await.unwrap();
+    let (timer, within) = (SharedTimer::default(), Duration::from_millis(800));
+    let mut late = Vec::new();
+    while late.len() < TRIES as usize {
+        let before = timer.now();
+        let asked = bus.request(message(&subject, ""), within);
+        let ended = async { (soon(asked).await, timer.now() - before) };
+        let ((answer, took), request) = join(ended, soon(answers.next())).await;
+        assert!(matches!(answer, Err(BusError::Elapsed(_))), "{answer:?}");
+        assert!(took >= within, "{took:?}");
+        // Nobody waits any more, which is no error of the one who answers.
+        request.unwrap().reply("late").await.unwrap();
+        if took < within * 4 {
+            return;
+        }
+        late.push(took);
+    }
+    panic!("{late:?} and not {within:?}");
 }
 
 /// Which is earlier than what this call would wait for; and one that has passed asks nobody.
 pub async fn a_question_goes_by_the_callers_deadline(bus: impl Bus) {
     let subject = unique("question");
     let mut answers = soon(bus.answer(unique("group"), subject.as_str())).await.unwrap();
-    let timer = SharedTimer::default();
+    let (timer, within) = (SharedTimer::default(), Duration::from_millis(800));
     let before = timer.now();
-    let short = Context::new().with_deadline(before + Duration::from_millis(300));
+    let short = Context::new().with_deadline(before + within);
     let asked = short.clone().scope(bus.request(message(&subject, ""), PATIENCE));
     let (answer, request) = join(soon(asked), soon(answers.next())).await;
     assert!(matches!(answer, Err(BusError::Elapsed(_))), "{answer:?}");
-    assert!(timer.now() - before < PATIENCE / 2);
-    assert!(request.unwrap().within <= Duration::from_millis(300));
+    assert!(timer.now() - before < PATIENCE);
+    assert!(request.unwrap().within <= within);
     let refused = soon(short.scope(bus.request(message(&subject, ""), PATIENCE))).await.unwrap_err();
     assert_eq!(refused.as_rejected().map(|rejected| rejected.reason()), Some(Reason::Deadline));
 }
