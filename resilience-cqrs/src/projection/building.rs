@@ -15,7 +15,7 @@ use super::checkpoint::{self, Checkpoint};
 use super::config::ProjectionRunnerBuilder;
 use super::event::Event;
 use super::handle::{Health, ProjectionHandle, Request};
-use super::meter::{Meter, eta};
+use super::meter::{Meter, Trend, eta};
 use super::rebuild::{Phase, RebuildError, RebuildStatus, Rebuilt};
 use super::runner::RunnerError;
 use super::share::Share;
@@ -36,6 +36,7 @@ pub(super) struct Building<S, A> {
     publish: watch::Sender<RebuildStatus>,
     built: Meter,
     appended: Meter,
+    trend: Trend,
 }
 
 impl<S: EventStore, A: Apply<S> + Clone> Building<S, A> {
@@ -50,6 +51,7 @@ impl<S: EventStore, A: Apply<S> + Clone> Building<S, A> {
             timer: runner.timer.clone(),
             built: Meter::new(now, 0.0),
             appended: Meter::new(now, head.get() as f64),
+            trend: Trend::new(now),
             runner,
             parallel,
             threshold,
@@ -101,24 +103,19 @@ impl<S: EventStore, A: Apply<S> + Clone> Building<S, A> {
         let replaced = before.clone().filter(|before| *before != self.name);
         if let Some(parts) = self.parts().await? {
             self.build_in(parts, ownership).await?;
+            self.trend = Trend::new(self.timer.now()); // One may keep up where many did not, and the other way round.
         }
         let (runner, handle) = self.runner.for_share(None);
         tokio::spawn(runner.run());
         let mut running = [handle];
         self.until_near(&mut running, Phase::Building, ownership).await?;
         let [mut running] = running;
-        self.tell(Phase::TakingOver, &[&running]);
-        let position = self.catch_up(&mut running).await?;
-        if ownership.token().is_none() {
-            return Err(RebuildError::Lease(None));
-        }
+        let position = self.catch_up(&mut running, ownership).await?;
         if before.as_ref() != Some(&self.name) {
             versions.replace(before.as_deref(), &self.name).await?;
         }
         self.tell(Phase::Serving, &[&running]);
-        let name = resilience_core::Name::from(self.name.clone());
-        let listeners = self.runner.listeners.bound("projection", &name);
-        listeners.emit(&name, || self.timer.now(), || Event::Serving { instead_of: replaced.clone(), position });
+        self.emit(|| Event::Serving { instead_of: replaced.clone(), position });
         Ok(Rebuilt { running, replaced })
     }
 
@@ -187,9 +184,7 @@ impl<S: EventStore, A: Apply<S> + Clone> Building<S, A> {
                     parked(handle)?;
                 }
             }
-            if ownership.token().is_none() {
-                return Err(RebuildError::Lease(None));
-            }
+            held(ownership)?;
             let lag = self.tell(phase, &running.iter().collect::<Vec<_>>());
             if lag <= self.threshold {
                 return Ok(());
@@ -200,15 +195,23 @@ impl<S: EventStore, A: Apply<S> + Clone> Building<S, A> {
         }
     }
 
-    /// Brings the version up to the head of this moment, and its checkpoint as well.
-    async fn catch_up(&self, running: &mut ProjectionHandle) -> Result<Position, RebuildError> {
+    /// Brings the version up to the head of a moment ago, and its checkpoint as well. Where that takes longer than a second,
+    /// more has come than readers should miss: then up to the head of that moment.
+    async fn catch_up(
+        &mut self,
+        running: &mut ProjectionHandle,
+        ownership: &Ownership,
+    ) -> Result<Position, RebuildError> {
         loop {
+            self.tell(Phase::TakingOver, &[running]);
+            held(ownership)?;
             let head = self.runner.store.head();
             if running.at_least(head, Duration::from_secs(1)).await.is_ok() {
                 parked(running)?;
                 let (answer, answered) = oneshot::channel();
                 let _ = running.requests.send(Request::Save { answer }).await;
                 if answered.await.is_ok() {
+                    held(ownership)?;
                     return Ok(head);
                 }
             }
@@ -230,11 +233,27 @@ impl<S: EventStore, A: Apply<S> + Clone> Building<S, A> {
         let now = self.timer.now();
         self.built.observe(now, mean);
         self.appended.observe(now, head.get() as f64);
-        let (rate, behind) = (self.built.rate(), head.get() as f64 - mean);
-        let eta = eta(behind, rate, self.appended.rate());
-        self.publish.send_replace(RebuildStatus { phase, position, head, rate, eta });
-        head.since(position)
+        let (rate, appended, lag) = (self.built.rate(), self.appended.rate(), head.since(position));
+        let eta = eta(head.get() as f64 - mean, rate, appended);
+        if self.trend.observe(now, lag) {
+            tracing::warn!(projection = %self.name, behind = lag, "a rebuild does not come nearer to the head");
+            self.emit(|| Event::Outpaced { behind: lag, rate, appended });
+        }
+        let outpaced = self.trend.is_outpaced();
+        self.publish.send_replace(RebuildStatus { phase, position, head, rate, appended, eta, outpaced });
+        lag
     }
+
+    fn emit(&self, event: impl FnOnce() -> Event) {
+        let name = resilience_core::Name::from(self.name.clone());
+        let listeners = self.runner.listeners.bound("projection", &name);
+        listeners.emit(&name, || self.timer.now(), event);
+    }
+}
+
+/// Whoever has lost the lease is not the one who builds.
+fn held(ownership: &Ownership) -> Result<(), RebuildError> {
+    ownership.token().map(|_| ()).ok_or(RebuildError::Lease(None))
 }
 
 /// Lets all parts end at one position, and says which.

@@ -60,6 +60,16 @@ pub enum Event {
         /// Which.
         partition: u32,
     },
+    /// A rebuild has not come nearer to the head for half a minute, be it that as much is appended as it takes in. It goes
+    /// on, but does not take over like this.
+    Outpaced {
+        /// How many events it is behind.
+        behind: u64,
+        /// Events of the log it gets past in a second, lately.
+        rate: f64,
+        /// Events appended in a second, lately.
+        appended: f64,
+    },
     /// Readers are served by this version from now on.
     Serving {
         /// The version that served them before.
@@ -86,6 +96,7 @@ impl Fact for Event {
             Self::Taken { .. } => "taken",
             Self::HandedOver { .. } => "handed_over",
             Self::Lost { .. } => "lost",
+            Self::Outpaced { .. } => "outpaced",
             Self::Serving { .. } => "serving",
         }
     }
@@ -98,7 +109,7 @@ impl Fact for Event {
             | Self::Taken { .. }
             | Self::HandedOver { .. }
             | Self::Serving { .. } => Severity::Info,
-            Self::Retrying { .. } | Self::Fenced | Self::Lost { .. } => Severity::Warn,
+            Self::Retrying { .. } | Self::Fenced | Self::Lost { .. } | Self::Outpaced { .. } => Severity::Warn,
             Self::Parked { .. } | Self::Blocked { .. } => Severity::Error,
         }
     }

@@ -38,6 +38,40 @@ impl Meter {
     }
 }
 
+/// How long a distance may not shrink before that is said.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Whether a distance gets less, told by its least value so far: rates of batches and of bursts say little about that.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Trend {
+    least: u64,
+    /// When it was so little.
+    since: Timestamp,
+    outpaced: bool,
+}
+
+impl Trend {
+    pub(super) const fn new(at: Timestamp) -> Self {
+        Self { least: u64::MAX, since: at, outpaced: false }
+    }
+
+    /// So much by now. Whether this is the moment from which on it has not shrunk for too long.
+    pub(super) fn observe(&mut self, now: Timestamp, distance: u64) -> bool {
+        if distance < self.least || distance == 0 {
+            *self = Self { least: distance, since: now, outpaced: false };
+            return false;
+        }
+        let is_new = !self.outpaced && now.since(self.since) >= PATIENCE;
+        self.outpaced |= is_new;
+        is_new
+    }
+
+    /// Whether it has not shrunk for too long.
+    pub(super) const fn is_outpaced(&self) -> bool {
+        self.outpaced
+    }
+}
+
 /// When one that is `behind` by so much has caught up with what moves on at the second rate. `None` if never, or not
 /// within a century.
 pub(super) fn eta(behind: f64, rate: f64, head_rate: f64) -> Option<Duration> {
@@ -71,6 +105,26 @@ mod tests {
             meter.observe(timer.now(), 30_000.0 + f64::from(second) * 1000.0);
         }
         assert!((970.0..1000.0).contains(&meter.rate()), "{}", meter.rate());
+    }
+
+    #[test]
+    fn a_distance_that_stays_is_told_once_and_a_new_low_ends_it() {
+        let timer = ManualTimer::new();
+        let mut trend = Trend::new(timer.now());
+        let mut told = |distance, seconds| {
+            timer.advance(Duration::from_secs(seconds));
+            let is_new = trend.observe(timer.now(), distance);
+            (is_new, trend.is_outpaced())
+        };
+        assert_eq!(told(100, 0), (false, false));
+        assert_eq!(told(150, 29), (false, false));
+        assert_eq!(told(99, 0), (false, false), "it has shrunk");
+        assert_eq!(told(99, 29), (false, false));
+        assert_eq!(told(120, 1), (true, true));
+        assert_eq!(told(500, 60), (false, true), "told already");
+        assert_eq!(told(98, 60), (false, false));
+        assert_eq!(told(0, 60), (false, false));
+        assert_eq!(told(0, 60), (false, false), "there is nothing less than nothing");
     }
 
     #[test]

@@ -35,6 +35,12 @@ impl<S: EventStore, A: Apply<S> + Clone> ProjectionRunnerBuilder<S, A> {
     /// when the rebuild began. The old version is neither stopped nor held: stop it when no reader asks it any more, or
     /// keep it to go [back](super::Versions::serve).
     ///
+    /// On a log that grows as fast as the version takes it in it never gets there. It goes on all the same, and nobody who
+    /// writes is held up for it; but its [status](RebuildStatus::outpaced) and [`Event::Outpaced`](super::Event::Outpaced)
+    /// say so after half a minute. What helps is what makes it take in more at once: larger
+    /// [batches](Self::batch), `apply_all` of a model in SQL, more [parts](RebuildBuilder::parallel). The parts become one
+    /// before it serves: a version that falls behind as one would do so for its readers as well.
+    ///
     /// Killed, it goes on where its checkpoints are when it is started again. A [lease](resilience_core::lease) keeps a
     /// second from working at the same: that one ends with [`AlreadyRunning`](RebuildError::AlreadyRunning).
     ///
@@ -114,7 +120,9 @@ impl<S: EventStore, A: Apply<S> + Clone, L: Leases + 'static> RebuildBuilder<S, 
             position: Position::ORIGIN,
             head: self.runner.store.head(),
             rate: 0.0,
+            appended: 0.0,
             eta: None,
+            outpaced: false,
         });
         let (ended, end) = oneshot::channel();
         self.owner = format!("{}~{:016x}", self.owner, self.runner.rng.next_u64());
@@ -161,8 +169,12 @@ pub struct RebuildStatus {
     pub head: Position,
     /// Events of the log it gets past in a second, lately.
     pub rate: f64,
-    /// When it will have caught up, at this rate and that of the appends; `None` if that cannot be told, or never.
+    /// Events appended to the log in a second, lately.
+    pub appended: f64,
+    /// When it will have caught up, at these rates; `None` if that cannot be told, or never.
     pub eta: Option<Duration>,
+    /// Whether it has not come nearer to the head for half a minute: like this it will not take over.
+    pub outpaced: bool,
 }
 
 /// A rebuild that runs. Dropping it stops it, and gives its lease back in the background; [`stop`](Self::stop) also waits for

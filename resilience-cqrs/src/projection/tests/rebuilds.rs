@@ -282,3 +282,59 @@ async fn a_rebuild_that_is_given_up_makes_room_at_once() {
     assert!(timer.now().since(begun) < Duration::from_secs(1), "no lease runs out in that");
     start().finish().await.expect("nobody holds it").running.stop().await.unwrap();
 }
+
+/// Takes ten milliseconds for each event.
+struct Slow;
+
+impl Projection for Slow {
+    fn name(&self) -> &str {
+        "slow@2"
+    }
+
+    fn query(&self) -> Query {
+        Query::all()
+    }
+
+    async fn apply(&self, _: &Recorded, _: &mut Rows<'_>) -> Result<(), BoxError> {
+        SharedTimer::default().sleep(Duration::from_millis(10)).await;
+        Ok(())
+    }
+}
+
+/// How often a rebuild said that it does not get there.
+#[derive(Default)]
+struct Outpaced(AtomicU64);
+
+impl resilience_core::event::Sink for Outpaced {
+    fn on_event(&self, event: &resilience_core::event::Event<'_>) {
+        if let Some(Event::Outpaced { behind, rate, appended }) = event.fact() {
+            assert!(*behind > 10 && rate < appended, "{event:?}");
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// More is appended than it takes in: it would never take over, and nobody would know why. It says so, holds up nobody,
+/// and takes over when there is less to do.
+#[tokio::test(start_paused = true)]
+async fn a_rebuild_that_the_log_outpaces_says_so_and_takes_over_when_it_does_not() {
+    let store = MemoryStore::new();
+    fill(&store, 100).await;
+    let told = Arc::new(Outpaced::default());
+    let runner = ProjectionRunner::builder(store.clone(), Slow).batch(std::num::NonZeroUsize::new(10).unwrap());
+    let rebuild = runner.listener(told.clone()).rebuild(MemoryLeases::default(), "node").threshold(10).start();
+    // A hundred events a second are taken in, and 125 are appended.
+    let mut appended = 0;
+    while !rebuild.status().outpaced {
+        appended += 1;
+        assert!(appended < 125 * 60, "it does not say so");
+        deposit(&store, "a", "1").await;
+        SharedTimer::default().sleep(Duration::from_millis(8)).await;
+    }
+    assert!(appended >= 125 * 29, "so soon it cannot know: {appended}");
+    let status = rebuild.status();
+    assert!(status.phase == Phase::Building && status.eta.is_none() && status.rate < status.appended, "{status:?}");
+    let rebuilt = rebuild.finish().await.unwrap();
+    assert_eq!(told.0.load(Ordering::Relaxed), 1);
+    assert_eq!(rebuilt.running.status().position, store.head());
+}
