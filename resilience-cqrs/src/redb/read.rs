@@ -14,6 +14,7 @@ use super::record::{Names, decode};
 use super::tables::{ReadTables, View};
 use crate::log::limits::{PAGE_BYTES, PAGE_EVENTS};
 use crate::log::{Committed, Corrupt, Marker, Position, Query, Recorded, Version};
+use crate::pool::Source;
 use crate::store::Page;
 
 /// What a thread reads with.
@@ -21,6 +22,8 @@ pub(super) struct Reader {
     database: Arc<Database>,
     names: Names,
 }
+
+impl Source for Reader {}
 
 impl Reader {
     pub(super) fn new(database: Arc<Database>) -> Self {
