@@ -28,10 +28,10 @@ pub struct Decision<'d, M, S, C> {
 /// A model, and up to where it has seen what it is made of.
 #[derive(Clone, Debug)]
 pub(super) struct Seen<M> {
-    model: M,
-    marker: Marker,
+    pub(super) model: M,
+    pub(super) marker: Marker,
     /// When the first of it was read.
-    epoch: Epoch,
+    pub(super) epoch: Epoch,
 }
 
 /// A decision that was made.
@@ -126,9 +126,7 @@ impl<'d, M: Model, S: EventStore, C: EventCodec<M::Event>> Decision<'d, M, S, C>
         &self,
         rule: &mut impl FnMut(&M) -> Result<Vec<M::Event>, E>,
     ) -> Result<(Seen<M>, Vec<M::Event>), ExecuteError<E>> {
-        let shared = &self.decisions.shared;
-        let kept = shared.models.as_ref().and_then(|models| models.get(&self.query));
-        let mut seen = match kept.map(|(seen, _)| seen) {
+        let mut seen = match self.kept() {
             None => self.nothing(),
             Some(kept) => match rule(&kept.model) {
                 Ok(decided) if !decided.is_empty() => return Ok((kept, decided)),
@@ -138,6 +136,17 @@ impl<'d, M: Model, S: EventStore, C: EventCodec<M::Event>> Decision<'d, M, S, C>
         self.read_on(&mut seen).await?;
         let decided = rule(&seen.model).map_err(ExecuteError::Refused)?;
         Ok((seen, decided))
+    }
+
+    fn kept(&self) -> Option<Seen<M>> {
+        let models = self.decisions.shared.models.as_ref()?;
+        let (kept, _) = models.get(&self.query)?;
+        if kept.marker.position() > self.decisions.shared.store.head() {
+            // What has seen more than there is was made on a log that was put back since.
+            models.forget(&self.query);
+            return None;
+        }
+        Some(kept)
     }
 
     /// The model before anything was read.

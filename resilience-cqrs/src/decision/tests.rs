@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::*;
 use crate::aggregate::ExecuteError;
-use crate::log::{Append, AppendError, Expected, NewEvent, Position, Query, QueryItem};
+use crate::log::{Append, AppendError, Expected, Marker, NewEvent, Position, Query, QueryItem};
 use crate::testing::FaultyStore;
 use crate::{EventStore, MemoryStore, Metadata};
 
@@ -207,4 +207,38 @@ async fn nothing_to_do_appends_nothing_and_metadata_goes_with_what_is_appended()
     campus.on(course(1)).metadata(Metadata::new().with_actor("ann")).decide(open(1, 1)).await.unwrap();
     let page = campus.store().read(Position::ORIGIN, &Query::all(), 1).await.unwrap();
     assert_eq!(page.events[0].metadata.actor(), Some("ann"));
+}
+
+/// Whoever else writes need not be a decision, or know of models that are kept: an event without a condition, in a stream of
+/// its own, and with another model's marker.
+#[tokio::test]
+async fn no_decision_stands_on_a_kept_model_that_a_foreign_writer_has_made_old() {
+    let store = MemoryStore::new();
+    let campus = keeping(store.clone());
+    campus.decide(course(1), open(1, 2)).await.unwrap();
+    campus.decide(course(1), enrol(1, 1)).await.unwrap();
+    let event = NewEvent::new("Enrolled", r#"{"course":1,"student":2}"#).tag("course:1");
+    store.append(Append::new().events("elsewhere", Expected::Any, [event])).await.unwrap();
+    // Allowed on the kept model, refused on the real one.
+    assert_eq!(campus.decide(course(1), enrol(1, 3)).await.unwrap_err().into_refused(), Some("full"));
+    // Refused on the kept model, allowed on the real one.
+    let event = NewEvent::new("Opened", r#"{"course":1,"seats":3}"#).tag("course:1");
+    store.append(Append::new().events("elsewhere", Expected::Any, [event])).await.unwrap();
+    assert_eq!(campus.decide(course(1), enrol(1, 3)).await.unwrap().model.taken, [1, 2, 3]);
+    // Nothing to do is an answer as well.
+    let event = NewEvent::new("Enrolled", r#"{"course":1,"student":4}"#).tag("course:1");
+    store.append(Append::new().events("elsewhere", Expected::Any, [event])).await.unwrap();
+    let idle = campus.decide(course(1), |_| Ok::<_, &str>(vec![])).await.unwrap();
+    assert_eq!(idle.model.taken, [1, 2, 3, 4]);
+}
+
+#[tokio::test]
+async fn a_model_of_a_log_that_was_put_back_is_not_believed() {
+    let campus = keeping(MemoryStore::new());
+    let model = Course { seats: 1, taken: vec![1] };
+    let models = campus.shared.models.as_ref().unwrap();
+    let (marker, epoch) = (Marker::seen_through(Position::new(3)), models.epoch());
+    models.put(&course(1), &super::decide::Seen { model, marker, epoch }, (3, epoch));
+    campus.decide(course(1), open(1, 1)).await.unwrap();
+    assert_eq!(campus.decide(course(1), enrol(1, 2)).await.unwrap().model, Course { seats: 1, taken: vec![2] });
 }
