@@ -124,7 +124,7 @@ async fn a_log_whose_end_was_replaced_does_not_fit_the_seal_of_before() {
     let (kept, _) = sealed(&path).await;
     let file = rusqlite::Connection::open(&path).unwrap();
     file.execute_batch(
-        "DELETE FROM log_event WHERE position > 90; DELETE FROM log_tag WHERE position > 90;
+        "DELETE FROM log_event WHERE position > 90; DELETE FROM log_tagged WHERE position > 90;
          DELETE FROM log_row WHERE space IN ('audit', 'audit-block');",
     )
     .unwrap();

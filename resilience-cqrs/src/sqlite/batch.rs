@@ -6,53 +6,24 @@
 use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use bytes::Bytes;
 use resilience_core::time::WallTime;
 use rusqlite::{Connection, OptionalExtension, Statement, Transaction, params};
 
 use super::decode::{Names, command, event_columns};
 use super::error::Fault;
 use super::guard::Guard;
+use super::inside::{Changes, Inside, Within};
 use super::query::matching;
 use super::read;
+use super::tags::Tags;
 use crate::cache::Cache;
-use crate::log::limits::{MISSED_EVENTS, PAGE_EVENTS};
+use crate::log::limits::MISSED_EVENTS;
 pub(super) use crate::log::text::to_sql;
 use crate::log::text::{join_tags, join_versions};
 use crate::log::{
     Append, AppendError, Appended, BoxError, Condition, Conflict, EventType, Expected, Missed, NewEvent, Position,
-    Query, ReadError, RowChange, Space, StreamAppend, StreamId, Version, Violation,
+    Query, RowChange, StreamAppend, StreamId, Version, Violation,
 };
-use crate::store::Page;
-
-/// What a caller runs inside the append's transaction; what it returns is changed along with the append's own rows.
-pub(super) enum Inside {
-    /// Once the append's conditions hold.
-    Before(Box<dyn FnOnce(&Transaction<'_>) -> Changes + Send>),
-    /// Once its events are written.
-    Then(Box<dyn FnOnce(&mut Within<'_>) -> Changes + Send>),
-}
-
-type Changes = Result<Vec<RowChange>, BoxError>;
-
-/// What can be seen from within an append's transaction, after its events.
-pub(crate) struct Within<'t> {
-    pub(crate) tx: &'t Transaction<'t>,
-    pub(crate) before: Position,
-    pub(crate) head: Position,
-    names: &'t mut Names,
-}
-
-impl Within<'_> {
-    pub(crate) fn row(&self, space: &Space, key: &[u8]) -> Result<Option<Bytes>, BoxError> {
-        Ok(read::row(self.tx, space.as_str(), key)?)
-    }
-
-    pub(crate) fn page(&mut self, after: Position, query: &Query) -> Result<Page, BoxError> {
-        read::page(self.tx, self.names, after, query, PAGE_EVENTS, self.head)
-            .map_err(|fault| ReadError::from(fault).into())
-    }
-}
 
 /// Why an append did not go in.
 pub(super) enum Refusal {
@@ -76,7 +47,7 @@ struct Head {
 
 /// Writes appends. Lives as long as the writer's connection, with everything prepared once.
 ///
-/// Invariant: between transactions `head`, `streams` and `kinds` say what the file says. Nobody else writes to the log's
+/// Invariant: between transactions `head`, `streams`, `kinds` and `tags` say what the file says. Nobody else writes to the log's
 /// tables: the store holds the file's lock.
 pub(super) struct Batcher<'c> {
     conn: &'c Connection,
@@ -85,26 +56,34 @@ pub(super) struct Batcher<'c> {
     names: Names,
     streams: Cache<StreamId, Head>,
     kinds: Cache<EventType, i64>,
+    tags: Tags<'c>,
     head: i64,
     next_stream: i64,
     next_kind: i64,
+    /// SQLite's count of what other connections have committed, as far as it was taken in.
+    others: i64,
 }
 
 struct Statements<'c> {
+    others: Statement<'c>,
+    head: Statement<'c>,
     stream: Statement<'c>,
     add_stream: Statement<'c>,
     kind: Statement<'c>,
     add_kind: Statement<'c>,
     add_event: Statement<'c>,
-    add_tag: Statement<'c>,
     put: Statement<'c>,
     delete: Statement<'c>,
     add_command: Statement<'c>,
 }
 
+const HEAD: &str = "SELECT coalesce(max(position), 0) FROM log_event";
+
 impl<'c> Statements<'c> {
     fn prepare(conn: &'c Connection) -> rusqlite::Result<Self> {
         Ok(Self {
+            others: conn.prepare("PRAGMA data_version")?,
+            head: conn.prepare(HEAD)?,
             stream: conn.prepare(
                 "SELECT id, coalesce((SELECT version FROM log_event INDEXED BY log_event_stream
                  WHERE stream = log_stream.id ORDER BY version DESC LIMIT 1), 0) FROM log_stream WHERE name = ?1",
@@ -117,7 +96,6 @@ impl<'c> Statements<'c> {
                 event_columns!(),
                 ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)"
             ))?,
-            add_tag: conn.prepare("INSERT INTO log_tag (tag, position, kind) VALUES (?1, ?2, ?3)")?,
             put: conn.prepare("INSERT OR REPLACE INTO log_row (space, key, value) VALUES (?1, ?2, ?3)")?,
             delete: conn.prepare("DELETE FROM log_row WHERE space = ?1 AND key = ?2")?,
             add_command: conn
@@ -135,12 +113,30 @@ impl<'c> Batcher<'c> {
             names: Names::new(),
             streams: Cache::new(32_768),
             kinds: Cache::new(1024),
+            tags: Tags::new(conn)?,
             head: 0,
             next_stream: 0,
             next_kind: 0,
+            others: 0,
         };
         batcher.reload()?;
         Ok(batcher)
+    }
+
+    /// Takes in what others have committed; to be called first thing in a transaction, when nobody else can commit.
+    ///
+    /// They may: to tables of their own. Should one have added to the log although the lock file is there to prevent it
+    /// (on a file system that grants a lock twice, or with SQL by hand), then what is remembered is not the log any more.
+    pub(super) fn take_in(&mut self) -> Result<(), Fault> {
+        let others = self.statements.others.query_row([], |row| row.get(0))?;
+        if others != self.others {
+            self.others = others;
+            let head: i64 = self.statements.head.query_row([], |row| row.get(0))?;
+            if head != self.head {
+                self.reload()?;
+            }
+        }
+        Ok(())
     }
 
     /// Reads again where the log ends, after a transaction was undone.
@@ -149,9 +145,10 @@ impl<'c> Batcher<'c> {
         self.kinds.clear();
         self.names.clear();
         let last = |sql: &str| self.conn.query_row(sql, [], |row| row.get::<_, i64>(0));
-        self.head = last("SELECT coalesce(max(position), 0) FROM log_event")?;
+        self.head = last(HEAD)?;
         self.next_stream = last("SELECT coalesce(max(id), 0) + 1 FROM log_stream")?;
         self.next_kind = last("SELECT coalesce(max(id), 0) + 1 FROM log_kind")?;
+        self.tags.reload(self.conn)?;
         Ok(())
     }
 
@@ -308,7 +305,7 @@ impl<'c> Batcher<'c> {
             &*event.payload,
         ])?;
         for tag in &event.tags {
-            self.statements.add_tag.execute(params![tag.as_str(), position, kind])?;
+            self.tags.add(tag, position, kind)?;
         }
         self.head = position;
         Ok(())
@@ -331,7 +328,11 @@ impl<'c> Batcher<'c> {
         for (nth, condition) in append.conditions().iter().enumerate() {
             match condition {
                 Condition::NoMatch { query, after } => {
-                    let within = to_sql(after.position().get()).saturating_add(1)..=self.head;
+                    let after = to_sql(after.position().get());
+                    if after >= self.head || !self.tags.may_match(query, after)? {
+                        continue;
+                    }
+                    let within = after.saturating_add(1)..=self.head;
                     let missed = self.missed_of_query(query, &within)?;
                     if !missed.events.is_empty() {
                         violations.push(Violation::Matched { condition: nth, missed });

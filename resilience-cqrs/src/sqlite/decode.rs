@@ -8,6 +8,7 @@ use super::error::Fault;
 use crate::cache::Cache;
 use crate::log::text::{split_tags, split_versions};
 use crate::log::{Appended, Committed, Corrupt, EventType, Metadata, Position, Recorded, StreamId, Version};
+use crate::pool::Source;
 
 /// The columns of an event, in the order [`Names::event`] reads them.
 macro_rules! event_columns {
@@ -17,10 +18,28 @@ macro_rules! event_columns {
 }
 pub(super) use event_columns;
 
+/// How many they are: where a statement's further columns begin.
+pub(super) const COLUMNS: usize = 12;
+
 /// A connection that reads, and what it remembers.
 pub(super) struct Reader {
     pub(super) conn: Connection,
     pub(super) names: Names,
+}
+
+/// Every commit makes a reader's pages old, and it takes a lock and a look for each statement; reads that share a
+/// snapshot share those too.
+impl Source for Reader {
+    fn begin(&mut self) {
+        // If it does not begin, each statement has a snapshot of its own.
+        let _ = self.conn.prepare_cached("BEGIN").and_then(|mut begin| begin.execute([]));
+    }
+
+    fn end(&mut self) {
+        if !self.conn.is_autocommit() {
+            let _ = self.conn.prepare_cached("ROLLBACK").and_then(|mut end| end.execute([]));
+        }
+    }
 }
 
 /// Names by number, so that a name is read and allocated once and not once an event.
@@ -28,17 +47,19 @@ pub(super) struct Reader {
 pub(super) struct Names {
     streams: Cache<i64, StreamId>,
     kinds: Cache<i64, EventType>,
+    kind_ids: Cache<EventType, i64>,
 }
 
 impl Names {
     pub(super) fn new() -> Self {
-        Self { streams: Cache::new(8192), kinds: Cache::new(1024) }
+        Self { streams: Cache::new(8192), kinds: Cache::new(1024), kind_ids: Cache::new(1024) }
     }
 
     /// Forgets all, after a transaction that may have handed out numbers was undone.
     pub(super) fn clear(&mut self) {
         self.streams.clear();
         self.kinds.clear();
+        self.kind_ids.clear();
     }
 
     pub(super) fn event(&mut self, conn: &Connection, row: &Row<'_>) -> Result<Recorded, Fault> {
@@ -78,6 +99,19 @@ impl Names {
         let kind = EventType::from(name);
         self.kinds.insert(id, kind.clone());
         Ok(kind)
+    }
+
+    /// The number of a type; `None` if there never was an event of it.
+    pub(super) fn kind_id(&mut self, conn: &Connection, kind: &EventType) -> rusqlite::Result<Option<i64>> {
+        if let Some(id) = self.kind_ids.get(kind) {
+            return Ok(Some(id));
+        }
+        let mut select = conn.prepare_cached("SELECT id FROM log_kind WHERE name = ?1")?;
+        let id = select.query_row([kind.as_str()], |row| row.get(0)).optional()?;
+        if let Some(id) = id {
+            self.kind_ids.insert(kind.clone(), id);
+        }
+        Ok(id)
     }
 }
 

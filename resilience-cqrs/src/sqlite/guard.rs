@@ -55,6 +55,7 @@ fn judge(action: AuthAction<'_>) -> Authorization {
 
 /// SQLite's names are the same in either case.
 fn is_ours(table: &str) -> bool {
-    const OURS: [&str; 7] = ["log_meta", "log_stream", "log_kind", "log_event", "log_tag", "log_row", "log_command"];
+    const OURS: [&str; 8] =
+        ["log_meta", "log_stream", "log_kind", "log_event", "log_tag", "log_tagged", "log_row", "log_command"];
     OURS.iter().any(|ours| table.eq_ignore_ascii_case(ours))
 }

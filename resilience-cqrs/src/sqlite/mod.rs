@@ -39,9 +39,9 @@
 //!
 //! # Layout
 //!
-//! `log_event` is the log, in order of position; `log_stream` and `log_kind` give names to numbers; `log_tag` finds events
-//! by tag; `log_row` holds the keyed rows; `log_command` the results by command id; `log_meta` the version of this layout.
-//! Any SQLite tool reads them. Names that begin with `log_` are the store's.
+//! `log_event` is the log, in order of position; `log_stream`, `log_kind` and `log_tag` give names to numbers; `log_tagged`
+//! finds events by tag; `log_row` holds the keyed rows; `log_command` the results by command id; `log_meta` the version of
+//! this layout. Any SQLite tool reads them. Names that begin with `log_` are the store's.
 
 mod backup;
 mod batch;
@@ -50,10 +50,12 @@ mod decode;
 mod error;
 mod event;
 mod guard;
+mod inside;
 mod open;
 mod query;
 mod read;
 mod schema;
+mod tags;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -72,9 +74,9 @@ pub use self::config::SqliteStoreBuilder;
 pub use self::error::{OpenError, SqlError};
 pub use self::event::Event;
 
-use self::batch::Inside;
-pub(crate) use self::batch::Within;
 use self::decode::Reader;
+use self::inside::Inside;
+pub(crate) use self::inside::Within;
 use self::writer::{AppendJob, Job};
 use crate::log::{
     Append, AppendError, Appended, BoxError, CommandId, Committed, Position, Query, ReadError, Recorded, RowChange,
@@ -204,7 +206,7 @@ impl SqliteStore {
             let snapshot = conn.unchecked_transaction()?;
             query(&snapshot)
         };
-        self.shared.pool.run(move |reader| run(&reader.conn)).await?.map_err(SqlError::Sql)
+        self.shared.pool.run_alone(move |reader| run(&reader.conn)).await?.map_err(SqlError::Sql)
     }
 
     /// Reads the whole file and checks that it fits together: SQLite's own check, positions and versions without gap,
@@ -226,7 +228,7 @@ impl SqliteStore {
     /// # Errors
     /// [`Corrupt`](ReadError::Corrupt) with the first thing found.
     pub async fn verify(&self) -> Result<(), ReadError> {
-        Ok(self.shared.pool.run(|reader| open::verify(&reader.conn)).await??)
+        Ok(self.shared.pool.run_alone(|reader| open::verify(&reader.conn)).await??)
     }
 
     /// Finishes what is queued, brings the write-ahead log into the file, and gives the file up.
@@ -284,10 +286,7 @@ impl EventStore for SqliteStore {
 
     async fn read_stream(&self, stream: &StreamId, after: Version, limit: usize) -> Result<Vec<Recorded>, ReadError> {
         let stream = stream.clone();
-        let read = move |reader: &mut Reader| match read::stream_id(&reader.conn, stream.as_str())? {
-            Some(id) => read::stream(&reader.conn, &mut reader.names, id, batch::to_sql(after.get()), limit),
-            None => Ok(Vec::new()),
-        };
+        let read = move |reader: &mut Reader| read::named(&reader.conn, &mut reader.names, &stream, after, limit);
         Ok(self.shared.pool.run(read).await??)
     }
 
@@ -299,10 +298,8 @@ impl EventStore for SqliteStore {
         let streams = streams.to_vec();
         // No statement reads several lists, each with a limit of its own; one hand-over to a reader is what there is to save.
         let read = move |reader: &mut Reader| {
-            let each = streams.iter().map(|(stream, after)| match read::stream_id(&reader.conn, stream.as_str())? {
-                Some(id) => read::stream(&reader.conn, &mut reader.names, id, batch::to_sql(after.get()), limit),
-                None => Ok(Vec::new()),
-            });
+            let Reader { conn, names } = reader;
+            let each = streams.iter().map(|(stream, after)| read::named(conn, names, stream, *after, limit));
             each.collect::<Result<Vec<_>, error::Fault>>()
         };
         Ok(self.shared.pool.run(read).await??)

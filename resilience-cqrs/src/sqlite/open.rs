@@ -208,8 +208,9 @@ pub(super) fn verify(conn: &Connection) -> Result<(), Fault> {
         ),
         (
             "a tag is of no event",
-            "SELECT EXISTS (SELECT 1 FROM log_tag WHERE position NOT IN (SELECT position FROM log_event))",
+            "SELECT EXISTS (SELECT 1 FROM log_tagged WHERE position NOT IN (SELECT position FROM log_event))",
         ),
+        ("a tag has no name", "SELECT EXISTS (SELECT 1 FROM log_tagged WHERE tag NOT IN (SELECT id FROM log_tag))"),
     ];
     for (what, sql) in rules {
         if conn.query_row(sql, [], |row| row.get(0))? {

@@ -5,14 +5,14 @@ use std::ops::RangeInclusive;
 
 use rusqlite::{Connection, OptionalExtension};
 
-use crate::log::{Query, QueryItem, Tag};
+use crate::log::{Query, QueryItem};
 
 pub(super) const OF_KIND: &str = "SELECT position FROM log_event INDEXED BY log_event_kind
      WHERE kind = ?1 AND position BETWEEN ?2 AND ?3 ORDER BY position LIMIT ?4";
 pub(super) const OF_TAG: &str =
-    "SELECT position, kind FROM log_tag WHERE tag = ?1 AND position BETWEEN ?2 AND ?3 ORDER BY position";
+    "SELECT position, kind FROM log_tagged WHERE tag = ?1 AND position BETWEEN ?2 AND ?3 ORDER BY position";
 pub(super) const SEEK_TAG: &str =
-    "SELECT position, kind FROM log_tag WHERE tag = ?1 AND position BETWEEN ?2 AND ?3 ORDER BY position LIMIT 1";
+    "SELECT position, kind FROM log_tagged WHERE tag = ?1 AND position BETWEEN ?2 AND ?3 ORDER BY position LIMIT 1";
 
 /// The first `limit` positions of `within` that `query` matches, in order. Not for a query that is known to match all.
 ///
@@ -49,10 +49,16 @@ fn collect(
     if kinds.is_empty() && !item.types.is_empty() {
         return Ok(()); // Nothing of these types was ever appended.
     }
-    match item.tags.as_slice() {
+    let mut tags = Vec::with_capacity(item.tags.len());
+    for tag in &item.tags {
+        let mut select = conn.prepare_cached("SELECT id FROM log_tag WHERE name = ?1")?;
+        let Some(id) = select.query_row([tag.as_str()], |row| row.get::<_, i64>(0)).optional()? else { return Ok(()) };
+        tags.push(id);
+    }
+    match tags[..] {
         [] => kinds.iter().try_for_each(|kind| of_kind(conn, *kind, within, limit, found)),
         [tag] => of_tag(conn, tag, &kinds, within, limit, found),
-        tags => of_tags(conn, tags, &kinds, within, limit, found),
+        _ => of_tags(conn, &tags, &kinds, within, limit, found),
     }
 }
 
@@ -74,14 +80,14 @@ fn of_kind(
 
 fn of_tag(
     conn: &Connection,
-    tag: &Tag,
+    tag: i64,
     kinds: &[i64],
     within: &RangeInclusive<i64>,
     limit: usize,
     found: &mut BTreeSet<i64>,
 ) -> rusqlite::Result<()> {
     let mut select = conn.prepare_cached(OF_TAG)?;
-    let mut rows = select.query((tag.as_str(), within.start(), within.end()))?;
+    let mut rows = select.query((tag, within.start(), within.end()))?;
     let mut count = 0;
     while count < limit
         && let Some(row) = rows.next()?
@@ -99,7 +105,7 @@ fn of_tag(
 /// statistics about which one that is.
 fn of_tags(
     conn: &Connection,
-    tags: &[Tag],
+    tags: &[i64],
     kinds: &[i64],
     within: &RangeInclusive<i64>,
     limit: usize,
@@ -111,9 +117,9 @@ fn of_tags(
     let mut count = 0;
     let mut turn = 0;
     while count < limit {
-        let tag = &tags[turn % tags.len()];
+        let tag = tags[turn % tags.len()];
         turn += 1;
-        let next = seek.query_row((tag.as_str(), candidate, within.end()), |row| Ok((row.get(0)?, row.get(1)?)));
+        let next = seek.query_row((tag, candidate, within.end()), |row| Ok((row.get(0)?, row.get(1)?)));
         let Some((position, kind)): Option<(i64, i64)> = next.optional()? else { return Ok(()) };
         agreeing = if position == candidate { agreeing + 1 } else { 1 };
         candidate = position;

@@ -6,14 +6,14 @@
 //! The event table is the log: rows are only ever added at its end. Streams go by a number handed out in the order they
 //! are first seen, not by name: the entries of streams that are alive at the same time then share a few pages at the end
 //! of the stream index, while names (often random) would scatter each append over the whole index, at a page per event
-//! written to the WAL.
+//! written to the WAL. Tags go by number for the same reason.
 
 use rusqlite::{Connection, OptionalExtension};
 
 use super::error::OpenError;
 
 /// The version of the layout below. A file of another version is refused, not guessed at.
-pub(super) const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 2;
 
 const TABLES: &str = "
 CREATE TABLE log_meta (
@@ -49,7 +49,12 @@ CREATE UNIQUE INDEX log_event_stream ON log_event (stream, version);
 CREATE INDEX log_event_kind ON log_event (kind);
 
 CREATE TABLE log_tag (
-    tag TEXT NOT NULL,
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE
+) STRICT;
+
+CREATE TABLE log_tagged (
+    tag INTEGER NOT NULL,
     position INTEGER NOT NULL,
     kind INTEGER NOT NULL,
     PRIMARY KEY (tag, position)
@@ -70,7 +75,7 @@ CREATE TABLE log_command (
     versions TEXT NOT NULL        -- version, space, stream; one a line
 ) STRICT, WITHOUT ROWID;
 
-INSERT INTO log_meta (name, value) VALUES ('version', 1);
+INSERT INTO log_meta (name, value) VALUES ('version', 2);
 ";
 
 /// Brings the layout, or checks the one that is there. Must run in a transaction.

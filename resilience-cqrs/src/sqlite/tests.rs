@@ -8,6 +8,8 @@ use resilience_core::event::{Event as Told, Sink};
 use resilience_core::time::ManualTimer;
 use tempfile::TempDir;
 
+mod tags;
+
 use super::*;
 use crate::log::{Condition, Expected, NewEvent, Version};
 
@@ -239,6 +241,7 @@ async fn what_runs_inside_cannot_end_the_transaction_or_touch_the_log() {
         "UPDATE LOG_ROW SET value = x''",
         "INSERT INTO log_stream (id, name) VALUES (9, 'x')",
         "DROP TABLE log_tag",
+        "INSERT INTO log_tagged (tag, position, kind) VALUES (1, 1, 1)",
         "ALTER TABLE log_event ADD COLUMN x",
         "CREATE TRIGGER t AFTER INSERT ON log_event BEGIN SELECT 1; END",
         "PRAGMA synchronous = OFF",
@@ -316,7 +319,7 @@ async fn a_log_of_another_layout_is_refused_and_not_guessed_at() {
     conn.execute("UPDATE log_meta SET value = 99", []).unwrap();
     drop(conn);
     let error = SqliteStore::open(&place.path).await.unwrap_err();
-    assert_eq!(error.to_string(), "the log has layout version 99, this program knows 1");
+    assert_eq!(error.to_string(), "the log has layout version 99, this program knows 2");
 }
 
 #[tokio::test]
@@ -462,7 +465,8 @@ fn conditions_and_filters_are_answered_by_index() {
         let details = explain.query_map(rusqlite::params_from_iter(unset), |row| row.get::<_, String>(3)).unwrap();
         details.map(Result::unwrap).collect::<Vec<_>>().join("; ")
     };
-    for sql in [query::OF_KIND, query::OF_TAG, query::SEEK_TAG, read::STREAM] {
+    let reads = [read::STREAM, read::NAMED, read::TAGGED, super::tags::LAST_OF_TAG];
+    for sql in [query::OF_KIND, query::OF_TAG, query::SEEK_TAG].into_iter().chain(reads) {
         let plan = plan(sql);
         assert!(plan.contains("SEARCH") && !plan.contains("SCAN") && !plan.contains("TEMP B-TREE"), "{sql}: {plan}");
     }

@@ -12,11 +12,12 @@ use rusqlite::wal::CheckpointMode;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::batch::{Batcher, Inside, Refusal};
+use super::batch::{Batcher, Refusal};
 use super::decode::Reader;
 use super::error::{Fault, Meaning};
 use super::event::Event;
 use super::guard::Guard;
+use super::inside::Inside;
 use crate::log::{Append, AppendError, Appended, Corrupt, Position};
 use crate::pool::Pool;
 
@@ -166,6 +167,7 @@ impl Writer {
         let now = self.timer.wall();
         let tx = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)
             .map_err(|error| Fault::from(error).meaning())?;
+        batcher.take_in().map_err(Fault::meaning)?;
         let mut results = Vec::with_capacity(requests.len());
         for (append, inside) in requests {
             results.push(match batcher.append(&append, inside, &tx, now) {
