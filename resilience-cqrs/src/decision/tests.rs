@@ -209,7 +209,7 @@ async fn nothing_to_do_appends_nothing_and_metadata_goes_with_what_is_appended()
     assert_eq!(page.events[0].metadata.actor(), Some("ann"));
 }
 
-/// Whoever else writes need not be a decision, or know of models that are kept: an event without a condition, in a stream of
+/// ES51: whoever else writes need not be a decision, or know of models that are kept: an event without a condition, in a stream of
 /// its own, and with another model's marker.
 #[tokio::test]
 async fn no_decision_stands_on_a_kept_model_that_a_foreign_writer_has_made_old() {

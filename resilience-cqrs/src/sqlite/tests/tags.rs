@@ -48,7 +48,7 @@ fn outcome(result: Result<Appended, AppendError>) -> Result<Position, Vec<Vec<Po
     })
 }
 
-/// The oracle is the engine that looks at every event each time. In between, appends are undone after their events were
+/// ES49: the oracle is the engine that looks at every event each time. In between, appends are undone after their events were
 /// written, and the store is opened anew, with nothing in mind.
 #[tokio::test]
 async fn what_is_remembered_of_tags_answers_as_the_whole_log_would() {
@@ -82,7 +82,7 @@ async fn what_is_remembered_of_tags_answers_as_the_whole_log_would() {
     }
 }
 
-/// The lock keeps other stores away. On a file system that grants a lock twice it does not, and SQL by hand asks nobody.
+/// ES51: the lock keeps other stores away. On a file system that grants a lock twice it does not, and SQL by hand asks nobody.
 #[tokio::test]
 async fn an_event_of_a_foreign_writer_is_seen_by_the_next_condition() {
     let place = Place::new();
