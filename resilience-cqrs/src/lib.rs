@@ -47,6 +47,21 @@
 //! # Ok(()) }
 //! ```
 //!
+//! # How to
+//!
+//! | to | use |
+//! |---|---|
+//! | decide commands by rules, each command at most once | [`aggregate::Repository::execute_once`] |
+//! | keep a read model | [`projection::Projection`] |
+//! | tell others what was appended | [`messaging::Relay`], and [`messaging::Outbox`] for what no event says |
+//! | take a message in once that comes twice | [`messaging::Inbox`] |
+//! | keep a message that nobody can handle, and handle it again later | [`messaging::Consumer`]; [`redrive`](messaging::ConsumerHandle::redrive), [`DeadLetters`](messaging::DeadLetters) |
+//! | test a consumer without a server | [`messaging::MemoryBus`] and [`MemoryStore`]: [an example](messaging::consumer#tests) |
+//! | test rules without a store | [`testing::given`] |
+//! | encrypt a personal field, and forget whose it is | `privacy::Personal<T>` in the event, `privacy::PrivateStore` before the store (feature `privacy`) |
+//! | keep tenants apart | [`tenant::Tenants`] |
+//! | let one process of many do something | [`lease`] |
+//!
 //! # Errors
 //!
 //! [`AppendError`] and [`ReadError`] are told apart by what the caller may do next; a [`Conflict`] carries what was missed.

@@ -18,7 +18,8 @@
 //! | [`AnyBus`] | is the one that an address names, where the bus is a setting |
 //! | [`outbox`] | sends what a log says is to be sent, under ids that stay the same |
 //! | [`consumer`] | handles what comes, tries again, and lays aside what nobody can handle, as dead letters |
-//! | [`Inbox`] | lets a message that comes five times take effect once |
+//! | [`Inbox`] | takes duplicates out: lets a message that comes five times take effect once |
+//! | [`DeadLetters`] | keep what nobody could handle, until somebody [redrives](ConsumerHandle::redrive) it or gives it up |
 //! | [`conformance`] | the promises of a bus as tests, for one of yours |
 //!
 //! ```text
@@ -81,6 +82,7 @@
 //!
 //! - Do choose a message's id before the first attempt, and keep it.
 //! - Do give what must be in order one key, and what need not be none: a key has one message under way at a time.
+//! - Do test without a server, as [here](consumer#tests).
 //! - Don't publish what was just appended; let the [outbox](mod@outbox) do it.
 //!
 //! # Limits

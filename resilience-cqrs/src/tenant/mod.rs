@@ -61,6 +61,10 @@
 //!
 //! - Do hold a [`Tenant`] for as long as something runs on it, a projection for instance: what is held is not closed.
 //! - Do take a tenant's name from what the request is authorised for, and not from what it asks for.
+//! - Do have the tenant in the names of relays that share a bus (`shop-acme`): the ids of their messages are made of name and
+//!   position, and what has the id of another tenant's message is taken for that one, come again.
+//! - Do give each tenant keys of its own for personal data (a `privacy::Vault` whose key store is in the tenant's place), or
+//!   subjects names that no other tenant's have: one name is one key, and is forgotten for all who share it.
 //! - Don't keep the engine's own store of a tenant longer than the [`Tenant`]: it may be closed behind your back.
 //!
 //! # Limits

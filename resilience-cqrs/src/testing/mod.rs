@@ -14,6 +14,7 @@
 //! | a program: commands, history, read models | [`App`] |
 //! | what happens when the store fails | [`FaultyStore`]: planned by number, by a [seed](random), or [everywhere](at_every_append) |
 //! | what happens when two meet | [`FaultyStore::hold_appends`], [`Outcome::meanwhile`] |
+//! | a consumer, without a server | [`MemoryBus`](crate::messaging::MemoryBus): [an example](crate::messaging::consumer#tests) |
 //! | an engine of your own | [`conformance`](crate::conformance) |
 //! | merges of your own | [`merge_laws`](crate::conflict::merge_laws) |
 //!

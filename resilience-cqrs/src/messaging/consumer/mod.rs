@@ -17,7 +17,7 @@
 //! | succeeds | is acknowledged, after that |
 //! | fails, panics, or takes too long | comes again, [later each time](ConsumerBuilder::backoff); its key waits for it |
 //! | has failed too [often](ConsumerBuilder::max_attempts), or with [`Poison`] | is written among the [dead letters](super::DeadLetters), then acknowledged |
-//! | is refused by a policy around it, or by the [breaker](ConsumerBuilder::breaker) | stays in hand, is extended, and tried when that is over; no attempt is counted |
+//! | is refused by a policy around it, or by the [breaker](ConsumerBuilder::breaker), or finds that [somebody else](super::RunError::Busy) works on it | stays in hand, is extended, and tried when that is over; no attempt is counted |
 //!
 //! ```text
 //! bus ─▶ in hand (16) ─▶ breaker ─▶ timeout ─▶ your layers ─▶ handler ─▶ ack
@@ -70,6 +70,57 @@
 //! # Ok(()) }
 //! ```
 //!
+//! # Tests
+//!
+//! A test of a handler needs no server: a [`MemoryBus`](super::MemoryBus), a [`MemoryStore`](crate::MemoryStore), and tokio's
+//! clock stopped, by which waits take no time. Here the mail server is down at first, and one mail has no address.
+//!
+//! ```
+//! use std::sync::atomic::{AtomicU32, Ordering};
+//! use std::sync::Arc;
+//! use resilience_cqrs::messaging::{Bus, Consumer, Inbox, MemoryBus, Message, Poison, Ran, Subscribe};
+//! use resilience_cqrs::{BoxError, MemoryStore};
+//! use tower::service_fn;
+//!
+//! # /*
+//! #[tokio::test(start_paused = true)]
+//! # */
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # mails_are_sent_once().await
+//! # }
+//! async fn mails_are_sent_once() -> Result<(), Box<dyn std::error::Error>> {
+//!     let (store, bus, attempts) = (MemoryStore::new(), MemoryBus::new(), Arc::new(AtomicU32::new(0)));
+//!     let inbox = Inbox::new(store.clone(), "mailer");
+//!     let handler = service_fn({
+//!         let attempts = attempts.clone();
+//!         move |message: Message| {
+//!             let (inbox, attempts) = (inbox.clone(), attempts.clone());
+//!             async move {
+//!                 let mail = async || match (message.payload().is_empty(), attempts.fetch_add(1, Ordering::Relaxed)) {
+//!                     (true, _) => Err(BoxError::from(Poison::new("no address"))),
+//!                     (_, 0..3) => Err("the mail server is down".into()),
+//!                     _ => Ok(()),
+//!                 };
+//!                 inbox.run(&message, mail).await.map(|_: Ran<()>| ())
+//!             }
+//!         }
+//!     });
+//!     let running = Consumer::builder(store, bus.clone(), "mailer", Subscribe::queue("mails"), handler).start()?;
+//!     bus.send(Message::new("m1", "mails", "ann@example.org")).await?;
+//!     bus.send(Message::new("m2", "mails", "")).await?;
+//!     let status = running.wait_until(|status| status.handled + status.dead == 2).await;
+//!     assert_eq!((status.handled, status.dead), (1, 1));
+//!     // Nothing in it: given up, with its lane called by its id, as it has no key.
+//!     let letters = running.dead_letters();
+//!     let letter = letters.of_key("m2", None, 1).await?.pop().ok_or("no letter")?;
+//!     assert!(letter.error.ends_with("no address"));
+//!     letters.discard(&letter).await?;
+//!     Ok(running.stop().await?)
+//! }
+//! ```
+//!
+//! What happens when the store fails in between is asked with a [`FaultyStore`](crate::testing::FaultyStore).
+//!
 //! # Defaults
 //!
 //! | setting | default | why |
@@ -96,7 +147,9 @@
 //! # Limits
 //!
 //! Messages are handled on the consumer's own task, in turns; a handler that computes for long spawns. A redrive delivers by
-//! itself and is not counted by the bus.
+//! itself and is not counted by the bus. Two redrives of one key at the same time, in two processes, are two who handle it:
+//! its order is then theirs. A message without a key is among the dead letters by its id, so a key that is called like an id
+//! waits behind it.
 
 mod classify;
 mod config;
