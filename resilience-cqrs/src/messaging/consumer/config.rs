@@ -75,7 +75,7 @@ impl<S: EventStore, B: Bus, H: Handler> Consumer<S, B, H, ByHandling> {
             handler,
             classify: ByHandling,
             concurrency: NonZeroUsize::MIN.saturating_add(15),
-            max_attempts: NonZeroU32::MIN.saturating_add(9),
+            max_attempts: NonZeroU32::MIN.saturating_add(19),
             max_dead: 10_000,
             after_death: AfterDeath::KeyWaits,
             within: Duration::from_secs(60),
@@ -122,7 +122,8 @@ impl<S: EventStore, B: Bus, H: Handler, C: Classify<(), BoxError> + Send + Sync 
         self
     }
 
-    /// How often a message is delivered before it is given up. Default: 10.
+    /// How often a message is delivered before it is given up. Default: 20, which with the default
+    /// [back-off](Self::backoff) take six minutes on average.
     #[must_use]
     pub fn max_attempts(mut self, attempts: NonZeroU32) -> Self {
         self.max_attempts = attempts;

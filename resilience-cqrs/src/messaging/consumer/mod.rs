@@ -126,7 +126,7 @@
 //! | setting | default | why |
 //! |---|---|---|
 //! | concurrency | 16 messages | enough to hide a database's answer, few enough not to be its load |
-//! | attempts | 10 | with the back-off, some minutes: what has not passed by then needs somebody |
+//! | attempts | 20 | with the back-off, six minutes on average: a restart of a database is over by then, and what is not needs somebody |
 //! | back-off | 200 ms, doubled up to 60 s, drawn | |
 //! | time for a message | 60 s | a handler that hangs is one that has failed |
 //! | breaker | opens after 20 failures in a row, for 5 s | a database that is down is no reason to give messages up |

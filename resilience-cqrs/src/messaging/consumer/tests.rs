@@ -536,3 +536,20 @@ async fn a_message_that_somebody_else_works_on_is_not_given_up() {
     assert_eq!(running.dead_letters().of_key("bob", None, 9).await.unwrap()[0].attempts, 1);
     running.stop().await.unwrap();
 }
+
+/// Little traffic, and a database that is down for some minutes: one message alone never opens the breaker, and is not to be
+/// given up before anybody could have looked.
+#[tokio::test(start_paused = true)]
+async fn a_single_message_outlives_an_outage_of_some_minutes_with_the_defaults() {
+    for seed in 0..20 {
+        let (store, bus, effects) = (MemoryStore::new(), MemoryBus::new(), Effects::default());
+        effects.is_down.store(true, Ordering::Relaxed);
+        let running = consumer(&store, &bus, &effects).seed(seed).start().unwrap();
+        send(&bus, 1, "ann", "hello").await;
+        SharedTimer::default().sleep(Duration::from_secs(180)).await;
+        assert_eq!(running.status().dead, 0, "with seed {seed}");
+        effects.is_down.store(false, Ordering::Relaxed);
+        until(&running, |status| status.handled == 1).await;
+        running.stop().await.unwrap();
+    }
+}
