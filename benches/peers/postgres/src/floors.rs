@@ -66,18 +66,37 @@ pub async fn raw(url: String, load: Load) -> Result<Ran, Failure> {
     Ok(Ran { sample, held: Some(held(&url, COUNT).await?), conflicts: 0 })
 }
 
-type Entry = (String, oneshot::Sender<()>);
+type Entry = (String, i64, oneshot::Sender<()>);
 
-pub async fn grouped(url: String, load: Load) -> Result<Ran, Failure> {
+/// A table, and the insert into it.
+pub type Table = (&'static str, &'static str);
+
+pub const ONE_TABLE: Table =
+    (TABLE, "INSERT INTO raw (stream, payload) SELECT stream, $3 FROM unnest($1::text[], $2::bigint[]) AS s (stream)");
+
+/// What a log keeps of an event, and finds it by, and nothing that makes it one.
+pub const LOGS_TABLE: Table = (
+    "CREATE TABLE raw (position bigserial PRIMARY KEY, stream text COLLATE \"C\" NOT NULL, version bigint NOT NULL,
+        kind text COLLATE \"C\" NOT NULL, recorded_at bigint NOT NULL, payload text NOT NULL);
+     CREATE UNIQUE INDEX raw_stream ON raw (stream, version); CREATE INDEX raw_kind ON raw (kind, position)",
+    "INSERT INTO raw (stream, version, kind, recorded_at, payload)
+        SELECT stream, version, 'Deposited', 0, $3 FROM unnest($1::text[], $2::bigint[]) AS s (stream, version)",
+);
+
+pub async fn grouped(url: String, load: Load, (table, insert): Table) -> Result<Ran, Failure> {
     let mut conn = PgConnection::connect(&url).await?;
-    sqlx::raw_sql(TABLE).execute(&mut conn).await?;
+    sqlx::raw_sql(table).execute(&mut conn).await?;
     let (sender, mut entries) = mpsc::channel::<Entry>(4096);
     let writer = tokio::spawn(async move {
         let mut batch = Vec::new();
         while entries.recv_many(&mut batch, 512).await > 0 {
-            let (streams, answers): (Vec<String>, Vec<_>) = batch.drain(..).unzip();
-            let insert = "INSERT INTO raw (stream, payload) SELECT stream, $2 FROM unnest($1::text[]) AS s (stream)";
-            sqlx::query(insert).bind(streams).bind(PAYLOAD).execute(&mut conn).await?;
+            let (mut streams, mut versions, mut answers) = (Vec::new(), Vec::new(), Vec::new());
+            for (stream, version, answer) in batch.drain(..) {
+                streams.push(stream);
+                versions.push(version);
+                answers.push(answer);
+            }
+            sqlx::query(insert).bind(streams).bind(versions).bind(PAYLOAD).execute(&mut conn).await?;
             for answer in answers {
                 let _ = answer.send(());
             }
@@ -88,7 +107,8 @@ pub async fn grouped(url: String, load: Load) -> Result<Ran, Failure> {
         let sender = sender.clone();
         async move {
             let (answer, answered) = oneshot::channel();
-            sender.send((sample::stream(task, index / HISTORY), answer)).await.is_ok() && answered.await.is_ok()
+            let entry = (sample::stream(task, index / HISTORY), index.cast_signed(), answer);
+            sender.send(entry).await.is_ok() && answered.await.is_ok()
         }
     })
     .await;

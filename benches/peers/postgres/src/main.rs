@@ -51,10 +51,13 @@ struct Ran {
 
 type Candidate = (&'static str, fn(String, Load) -> BoxFuture<'static, Result<Ran, Failure>>);
 
-const CANDIDATES: [Candidate; 9] = [
+const CANDIDATES: [Candidate; 10] = [
     ("floor: a round trip (`SELECT 1`)", |url, load| Box::pin(floors::round_trip(url, load))),
     ("floor: a durable commit a task, one row, no order", |url, load| Box::pin(floors::raw(url, load))),
-    ("floor: one writer, group commit, one table", |url, load| Box::pin(floors::grouped(url, load))),
+    ("floor: one writer, group commit, one table", |url, load| Box::pin(floors::grouped(url, load, floors::ONE_TABLE))),
+    ("floor: the same, the log's columns and indexes", |url, load| {
+        Box::pin(floors::grouped(url, load, floors::LOGS_TABLE))
+    }),
     ("**PostgresStore, append with expected version**", |url, load| Box::pin(ours::append(url, load))),
     ("**PostgresStore, command, states kept**", |url, load| Box::pin(ours::command(url, load, true))),
     ("**PostgresStore, command, stream read each time**", |url, load| Box::pin(ours::command(url, load, false))),
