@@ -41,7 +41,7 @@ impl<K: Eq + Hash, V: Clone> Cache<K, V> {
         self.young.insert(key, value);
     }
 
-    #[cfg(feature = "sqlite")] // redb's writer does not go on after a transaction that was undone.
+    #[cfg(any(feature = "postgres", feature = "sqlite"))] // redb's writer does not go on after a transaction that was undone.
     pub(crate) fn clear(&mut self) {
         self.young.clear();
         self.old.clear();

@@ -77,7 +77,7 @@ mod any;
 pub mod archive;
 #[cfg(feature = "audit")]
 pub mod audit;
-#[cfg(any(feature = "redb", feature = "sqlite"))]
+#[cfg(any(feature = "postgres", feature = "redb", feature = "sqlite"))]
 mod cache;
 pub mod conflict;
 pub mod conformance;

@@ -172,10 +172,14 @@ fn a_batch_is_one_round_trip_whatever_is_in_it() {
         assert!(store.append(stale).await.unwrap_err().as_conflict().is_some());
         // One that looks and finds the command; one that looks, and one that reads what was missed.
         assert_eq!(proxy.counts().0 - after.0, 3);
+        let many = || (0..64).map(|nth| store.append(to(&format!("stream-{nth}"), Expected::Any, nth)));
+        // The statements for streams that are new, and for such as are known, are prepared.
+        for _ in 0..3 {
+            futures::future::try_join_all(many()).await.unwrap();
+        }
         let (before, batches) = (proxy.counts(), commits.0.load(Ordering::SeqCst));
         for _ in 0..10 {
-            let many = (0..64).map(|nth| store.append(to(&format!("stream-{nth}"), Expected::Any, nth)));
-            futures::future::try_join_all(many).await.unwrap();
+            futures::future::try_join_all(many()).await.unwrap();
         }
         let (after, batches) = (proxy.counts(), commits.0.load(Ordering::SeqCst) - batches);
         // A batch is told of after it was answered, so one may be counted with those before, and another not yet.

@@ -8,6 +8,7 @@
 use resilience_core::time::WallTime;
 use sqlx::{Connection, PgConnection};
 
+use super::alone::{self, Memory, Tried};
 use super::call::{self, Facts, How};
 use super::draft::Draft;
 use super::error::Fault;
@@ -48,13 +49,17 @@ fn unknown(fault: impl Into<Fault>) -> Failed {
 pub(super) async fn commit(
     conn: &mut PgConnection,
     appends: &[&Append],
+    memory: &mut Memory,
     (me, lazily): (i64, bool),
     now: WallTime,
 ) -> Result<Done, Failed> {
     let how = How { me, guard: None, lazily: Some(lazily) };
     let facts = match Draft::plan(appends, now) {
         Some(draft) => {
-            let facts = call::append(conn, &draft, how).await.map_err(unknown)?;
+            let facts = match alone::append(conn, &draft, memory, (me, lazily)).await.map_err(unknown)? {
+                Tried::Told(facts) => facts,
+                Tried::Otherwise => call::append(conn, &draft, how).await.map_err(unknown)?,
+            };
             if facts.written {
                 return Ok(planned(&draft, &facts));
             }

@@ -54,10 +54,10 @@ pub(super) async fn append(conn: &mut PgConnection, draft: &Draft<'_>, how: How)
     rows.first().ok_or_else(|| Corrupt::new("the log's function returned nothing").into()).and_then(facts)
 }
 
-type Bound<'q> = Query<'q, Postgres, PgArguments>;
+pub(super) type Bound<'q> = Query<'q, Postgres, PgArguments>;
 
 /// An empty column is no column: it costs nothing, here and there.
-fn column<T>(values: Vec<T>) -> Option<Vec<T>> {
+pub(super) fn column<T>(values: Vec<T>) -> Option<Vec<T>> {
     (!values.is_empty()).then_some(values)
 }
 
@@ -68,37 +68,56 @@ fn bound<'q>(draft: &Draft<'q>, how: How) -> Bound<'q> {
     let rows = &draft.rows;
     let query =
         query.bind(column(rows.spaces.clone())).bind(column(rows.keys.clone())).bind(column(rows.values.clone()));
+    commands(changes(tags(events(queries(query, draft), draft), draft), draft), draft)
+}
+
+pub(super) fn queries<'q>(query: Bound<'q>, draft: &Draft<'q>) -> Bound<'q> {
     let queries = &draft.queries;
     let query = query.bind(column(queries.nths.clone())).bind(column(queries.afters.clone()));
     let query = query.bind(column(queries.tags.clone())).bind(column(queries.rests.clone()));
-    let query = query.bind(column(queries.kinds.clone()));
-    commands(changes(tags(events(query, draft), draft), draft), draft)
+    query.bind(column(queries.kinds.clone()))
 }
 
 fn events<'q>(query: Bound<'q>, draft: &Draft<'q>) -> Bound<'q> {
     let events = &draft.events;
-    // Most logs use few of the fields of metadata: a column of nothing is not sent.
-    let field = |of: fn(&Metadata) -> Option<&str>| -> Option<Vec<Option<&'q str>>> {
-        let values: Vec<_> = events.iter().map(|event: &Event<'q>| of(&event.event.metadata)).collect();
-        values.iter().any(Option::is_some).then_some(values)
-    };
-    let tags: Vec<Option<String>> = events.iter().map(|event| event.tags.clone()).collect();
-    query
+    let query = query
         .bind(to_sql(draft.now.as_unix_millis()))
         .bind(column(events.iter().map(|event| draft.streams[event.stream]).collect::<Vec<&str>>()))
         .bind(column(events.iter().map(|event| place(event.stream)).collect::<Vec<i32>>()))
         .bind(column(events.iter().map(|event| event.offset).collect::<Vec<i64>>()))
-        .bind(column(events.iter().map(|event| event.event.kind.as_str()).collect::<Vec<&str>>()))
-        .bind(tags.iter().any(Option::is_some).then_some(tags))
+        .bind(kinds(draft))
+        .bind(joined_tags(draft));
+    metadata(query, draft).bind(payloads(draft))
+}
+
+pub(super) fn kinds<'q>(draft: &Draft<'q>) -> Option<Vec<&'q str>> {
+    column(draft.events.iter().map(|event| event.event.kind.as_str()).collect())
+}
+
+pub(super) fn payloads<'q>(draft: &Draft<'q>) -> Option<Vec<&'q [u8]>> {
+    column(draft.events.iter().map(|event| &*event.event.payload).collect())
+}
+
+pub(super) fn joined_tags(draft: &Draft<'_>) -> Option<Vec<Option<String>>> {
+    let tags: Vec<Option<String>> = draft.events.iter().map(|event| event.tags.clone()).collect();
+    tags.iter().any(Option::is_some).then_some(tags)
+}
+
+pub(super) fn metadata<'q>(query: Bound<'q>, draft: &Draft<'q>) -> Bound<'q> {
+    // Most logs use few of the fields of metadata: a column of nothing is not sent.
+    let field = |of: fn(&Metadata) -> Option<&str>| -> Option<Vec<Option<&'q str>>> {
+        let values: Vec<_> = draft.events.iter().map(|event: &Event<'q>| of(&event.event.metadata)).collect();
+        values.iter().any(Option::is_some).then_some(values)
+    };
+    query
         .bind(field(Metadata::correlation))
         .bind(field(Metadata::causation))
         .bind(field(Metadata::actor))
         .bind(field(Metadata::tenant))
         .bind(field(Metadata::trace))
-        .bind(column(events.iter().map(|event| &*event.event.payload).collect::<Vec<&[u8]>>()))
 }
 
-fn tags<'q>(query: Bound<'q>, draft: &Draft<'q>) -> Bound<'q> {
+pub(super) fn tags<'q>(query: Bound<'q>, draft: &Draft<'q>) -> Bound<'q> {
     query
         .bind(column(draft.tags.iter().map(|(tag, ..)| *tag).collect::<Vec<&str>>()))
         .bind(column(draft.tags.iter().map(|(_, event, _)| *event).collect::<Vec<i64>>()))
@@ -134,15 +153,17 @@ fn commands<'q>(query: Bound<'q>, draft: &Draft<'q>) -> Bound<'q> {
             streams.push(draft.streams[*nth]);
         }
     }
+    command_columns(query, draft).bind(column(of)).bind(column(nths)).bind(column(offsets)).bind(column(streams))
+}
+
+/// The commands, and the positions they lead to after the head.
+pub(super) fn command_columns<'q>(query: Bound<'q>, draft: &Draft<'q>) -> Bound<'q> {
+    let commands = &draft.commands;
     query
         .bind(column(commands.iter().map(|command| command.id).collect::<Vec<&str>>()))
         .bind(column(commands.iter().map(|command| command.digest.cast_signed()).collect::<Vec<i64>>()))
         .bind(column(commands.iter().map(|command| command.first).collect::<Vec<i64>>()))
         .bind(column(commands.iter().map(|command| command.last).collect::<Vec<i64>>()))
-        .bind(column(of))
-        .bind(column(nths))
-        .bind(column(offsets))
-        .bind(column(streams))
 }
 
 /// A place in an array of the server's, which counts from 1. No batch has 2^31 streams.
@@ -150,7 +171,7 @@ fn place(nth: usize) -> i32 {
     i32::try_from(nth + 1).unwrap_or(i32::MAX)
 }
 
-fn facts(row: &PgRow) -> Result<Facts, Fault> {
+pub(super) fn facts(row: &PgRow) -> Result<Facts, Fault> {
     let base: Option<i64> = row.try_get(2)?;
     let base = base.ok_or_else(|| Corrupt::new("the log has no head"))?;
     let versions: Option<Vec<i64>> = row.try_get(3)?;

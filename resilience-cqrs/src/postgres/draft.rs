@@ -238,6 +238,16 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// Whether it is about rows.
+    pub(super) fn has_rows(&self) -> bool {
+        !self.rows.keys.is_empty() || !self.changes.is_empty()
+    }
+
+    /// Whether an event has any metadata.
+    pub(super) fn has_metadata(&self) -> bool {
+        self.events.iter().any(|event| !event.event.metadata.is_empty())
+    }
+
     /// What each append came to, given where the log and its streams were.
     pub(super) fn outcomes(&self, base: Position, versions: &[Version]) -> Vec<Appended> {
         let version = |nth: usize| versions.get(nth).copied().unwrap_or(Version::EMPTY);

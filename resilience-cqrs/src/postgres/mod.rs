@@ -8,7 +8,9 @@
 //! - **Group commit.** Each store has one writer. It takes everything that waits and makes one call of a function in the
 //!   database, which locks the head, looks at all that the appends name, writes, and commits: one round trip for as many
 //!   appends as there are, conditions on queries included. Only if one of them cannot be accepted is there more to ask.
-//!   The lock is held for that long, never while a caller thinks and, under load, never while the disk works.
+//!   The lock is held for that long, never while a caller thinks and, under load, never while the disk works. A store
+//!   that nobody else has written beside lately does with one plain statement what the function does in several, and
+//!   remembers the versions of streams.
 //! - **Many stores.** Any number of processes may open the same log. They take turns at the lock; conflicts are found
 //!   whoever wrote.
 //! - **Durable.** What is acknowledged survives a power cut of the server, as far as its `synchronous_commit` goes by
@@ -87,6 +89,7 @@
 //! PostgreSQL 15 or newer. One log has one order, so its appends do not scale with the server's cores; logs in schemas
 //! of their own do. A transaction of yours that has appended holds the lock until it ends: append last.
 
+mod alone;
 mod answer;
 mod batch;
 pub(crate) mod beside;

@@ -11,6 +11,7 @@ use sqlx::{ConnectOptions, Connection};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, watch};
 
+use super::alone::Memory;
 use super::answer::Answers;
 use super::config::PostgresStoreBuilder;
 use super::durable::{Durable, Seen};
@@ -80,10 +81,13 @@ pub(super) async fn open(config: PostgresStoreBuilder, url: &str) -> Result<Post
     };
     listening.start(&runtime);
     // What is judged under the lock must be what is committed by then, whatever the database's default is.
-    // And the statements of its function get one plan each: all of them probe an index, and to plan them anew for the
-    // arrays of each call takes longer than to run them.
-    let options = options
-        .options([("default_transaction_isolation", "read committed"), ("plan_cache_mode", "force_generic_plan")]);
+    // And its statements get one plan each: all of them probe an index, and to plan them anew for the arrays of each call
+    // takes longer than to run them. So does compiling them, which the server would do for what it thinks of long arrays.
+    let options = options.options([
+        ("default_transaction_isolation", "read committed"),
+        ("plan_cache_mode", "force_generic_plan"),
+        ("jit", "off"),
+    ]);
     let writer = Writer {
         jobs,
         flush: Flush::start(options.clone(), answers.clone()),
@@ -92,8 +96,7 @@ pub(super) async fn open(config: PostgresStoreBuilder, url: &str) -> Result<Post
         lineage,
         heard: answers.timer.now(),
         answers,
-        turn: seen.turn,
-        is_alone: true,
+        memory: Memory::new(seen.turn),
         given_up,
     };
     runtime.spawn(writer.run());

@@ -21,6 +21,15 @@ const SCHEMA_LOCK: &str = "SELECT pg_advisory_xact_lock(hashtextextended('resili
 /// Names compare by bytes: the order of a log must not depend on a server's locale.
 const TABLES: &str = concat!(include_str!("tables.sql"), include_str!("append.sql"));
 
+/// Which conditions on queries do not hold, of those in the columns that `:if_..:` stand for, in a log that ends at
+/// `:base:`.
+pub(super) const HITS: &str = include_str!("hits.sql");
+
+/// The tables, and the function, whose arguments go by their names.
+fn tables() -> String {
+    TABLES.replace(":hits:", &HITS.replace(':', ""))
+}
+
 /// The longest name in bytes. A longer one is cut, so that it may be another's; with a notice that nobody reads.
 const NAME_BYTES: usize = 63;
 
@@ -65,7 +74,7 @@ pub(super) async fn prepare(conn: &mut PgConnection) -> Result<(), OpenError> {
     let is_there: bool =
         sqlx::query("SELECT to_regclass('log_meta') IS NOT NULL").fetch_one(&mut *tx).await?.try_get(0)?;
     if !is_there {
-        sqlx::raw_sql(TABLES).execute(&mut *tx).await?;
+        sqlx::raw_sql(AssertSqlSafe(tables())).execute(&mut *tx).await?;
         return Ok(tx.commit().await?);
     }
     let row = sqlx::query("SELECT value FROM log_meta WHERE name = 'version'").fetch_optional(&mut *tx).await?;

@@ -12,6 +12,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, PgConnection};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::alone::Memory;
 use super::answer::{Answers, Committed};
 use super::batch::{self, Done, Failed};
 use super::durable;
@@ -56,10 +57,7 @@ pub(super) struct Writer {
     pub(super) lineage: Arc<Lineage>,
     /// When the connection was last heard of.
     pub(super) heard: Timestamp,
-    /// The last turn this store saw.
-    pub(super) turn: u64,
-    /// Whether nobody else wrote before its last batch.
-    pub(super) is_alone: bool,
+    pub(super) memory: Memory,
     /// Dropped when the writer has ended.
     pub(super) given_up: watch::Sender<()>,
 }
@@ -186,19 +184,20 @@ impl Writer {
             }
         };
         let me = self.answers.durable.me;
-        let done = batch::commit(conn, appends, (me, epoch.is_some()), self.answers.timer.wall()).await?;
+        let (how, now) = ((me, epoch.is_some()), self.answers.timer.wall());
+        let done = batch::commit(conn, appends, &mut self.memory, how, now).await?;
         self.heard = self.answers.timer.now();
-        self.is_alone = done.turn <= self.turn + u64::from(done.wrote);
-        self.turn = done.turn;
+        self.memory.seen(&done);
         Ok(Attempt { done, epoch })
     }
 
     fn is_busy(&self) -> bool {
-        self.flush.is_working() || !self.jobs.is_empty() || !self.is_alone
+        self.flush.is_working() || !self.jobs.is_empty() || self.memory.has_company()
     }
 
     fn lose(&mut self, fault: &Fault) {
         self.conn = None;
+        self.memory.forget();
         self.answers.disconnected(fault);
     }
 }
