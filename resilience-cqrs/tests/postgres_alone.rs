@@ -173,3 +173,32 @@ fn turns_that_a_crash_has_taken_back_are_not_gone_on_from() {
         assert_eq!(done.versions[0].1, Version::new(3), "not {}", versions + 1);
     });
 }
+
+/// Loads that wait together share a statement; none may get another's events, or another's error.
+#[test]
+fn streams_read_side_by_side_come_to_those_who_asked_for_them() {
+    let store: PostgresStore = open(shared_server(), &new_schema());
+    runtime().block_on(async {
+        for nth in 0..40_u64 {
+            let events = (0..nth % 7).map(|of| event(format!("{nth} {of}")));
+            if nth % 7 > 0 {
+                store.append(Append::new().events(format!("s{nth}"), Expected::Any, events)).await.unwrap();
+            }
+        }
+        for limit in [3, 512, usize::MAX] {
+            let reads = (0..40_u64).map(|nth| {
+                let store = store.clone();
+                async move { store.read_stream(&format!("s{nth}").into(), Version::new(1), limit).await.unwrap() }
+            });
+            // What the server cannot even compare with, in the middle of it.
+            let strange = "a\0b".into();
+            let (all, refused) = futures::join!(join_all(reads), store.read_stream(&strange, Version::EMPTY, 1));
+            assert!(refused.is_err());
+            for (nth, events) in (0..).zip(all) {
+                let told: Vec<String> = events.iter().map(payload).collect();
+                let due: Vec<String> = (1..nth % 7_u64).take(limit).map(|of| format!("{nth} {of}")).collect();
+                assert_eq!(told, due);
+            }
+        }
+    });
+}

@@ -8,9 +8,9 @@
 //! - **Group commit.** Each store has one writer. It takes everything that waits and makes one call of a function in the
 //!   database, which locks the head, looks at all that the appends name, writes, and commits: one round trip for as many
 //!   appends as there are, conditions on queries included. Only if one of them cannot be accepted is there more to ask.
-//!   The lock is held for that long, never while a caller thinks and, under load, never while the disk works. A store
-//!   that nobody else has written beside lately does with one plain statement what the function does in several, and
-//!   remembers the versions of streams.
+//!   The lock is held for that long, never while a caller thinks and, under load, never while the disk works. While
+//!   nobody else writes, a store does in one plain statement what the function does in several, and knows the versions.
+//!   Streams that are read side by side, as commands load their aggregates, share statements too.
 //! - **Many stores.** Any number of processes may open the same log. They take turns at the lock; conflicts are found
 //!   whoever wrote.
 //! - **Durable.** What is acknowledged survives a power cut of the server, as far as its `synchronous_commit` goes by
@@ -103,6 +103,7 @@ mod flush;
 mod judge;
 mod lineage;
 mod listen;
+mod loads;
 mod open;
 mod read;
 mod replica;
@@ -129,6 +130,7 @@ pub use self::replica::{Replica, ReplicaBuilder, ReplicaCounts};
 use self::call::How;
 use self::durable::{Durable, Seen};
 use self::error::Fault;
+use self::loads::{Load, Loads};
 use self::writer::{AppendJob, Job};
 use crate::log::{
     Append, AppendError, Appended, CommandId, Committed, Position, Query, ReadError, Recorded, StreamId, Unavailable,
@@ -147,6 +149,7 @@ pub struct PostgresStore {
 struct Shared {
     jobs: mpsc::Sender<Job>,
     durable: Arc<Durable>,
+    loads: Loads,
     /// For the store's own reads.
     pool: PgPool,
     /// For what callers do; see [`connection`](PostgresStore::connection).
@@ -339,17 +342,7 @@ impl EventStore for PostgresStore {
     }
 
     async fn read_stream(&self, stream: &StreamId, after: Version, limit: usize) -> Result<Vec<Recorded>, ReadError> {
-        let stream = stream.clone();
-        self.reading(move |mut conn, durable| {
-            let stream = stream.clone();
-            async move {
-                let (seen, mut events) = read::stream(&mut conn, stream.as_str(), after, limit).await?;
-                let bound = durable.bound(&mut conn, seen).await?;
-                events.retain(|event| event.position <= bound);
-                Ok(events)
-            }
-        })
-        .await
+        loads::stream(&self.shared, Load { stream: stream.clone(), after, limit }).await
     }
 
     async fn read_streams(
@@ -357,15 +350,11 @@ impl EventStore for PostgresStore {
         streams: &[(StreamId, Version)],
         limit: usize,
     ) -> Result<Vec<Vec<Recorded>>, ReadError> {
-        let streams: Arc<[_]> = streams.into();
+        let loads = streams.iter().map(|(stream, after)| Load { stream: stream.clone(), after: *after, limit });
+        let loads: Arc<[Load]> = loads.collect();
         self.reading(move |mut conn, durable| {
-            let streams = streams.clone();
-            async move {
-                let (seen, mut all) = read::streams(&mut conn, &streams, limit).await?;
-                let bound = durable.bound(&mut conn, seen).await?;
-                all.iter_mut().for_each(|events| events.retain(|event| event.position <= bound));
-                Ok(all)
-            }
+            let loads = loads.clone();
+            async move { loads::shown(&mut conn, &durable, &loads).await }
         })
         .await
     }

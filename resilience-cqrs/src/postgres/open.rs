@@ -19,6 +19,7 @@ use super::error::{Fault, OpenError};
 use super::flush::Flush;
 use super::lineage::Lineage;
 use super::listen::Listening;
+use super::loads::Loads;
 use super::writer::{QUEUE, Writer};
 use super::{PostgresStore, Shared, schema};
 
@@ -103,6 +104,7 @@ pub(super) async fn open(config: PostgresStoreBuilder, url: &str) -> Result<Post
     let shared = Shared {
         jobs: sender,
         durable,
+        loads: Loads::default(),
         pool,
         lent,
         runtime,

@@ -8,6 +8,7 @@ use sqlx::{PgConnection, Postgres, QueryBuilder, Row};
 
 use super::durable::{Seen, head_columns};
 use super::error::Fault;
+use super::loads::Load;
 use crate::log::limits::{PAGE_BYTES, PAGE_EVENTS};
 use crate::log::text::{split_tags, split_versions, to_sql};
 use crate::log::{
@@ -107,27 +108,23 @@ pub(super) async fn missed(
     select.fetch_all(conn).await?.iter().map(event).collect()
 }
 
-/// The events of several streams, each after a version, at most `limit` of each, and the head in the same snapshot: one
-/// statement, and an index scan a stream.
-pub(super) async fn streams(
-    conn: &mut PgConnection,
-    streams: &[(StreamId, Version)],
-    limit: usize,
-) -> Result<(Seen, Vec<Vec<Recorded>>), Fault> {
+/// The events of some streams, and the head in the same snapshot: one statement, and an index scan a stream.
+pub(super) async fn streams(conn: &mut PgConnection, loads: &[Load]) -> Result<(Seen, Vec<Vec<Recorded>>), Fault> {
     let select = sqlx::query(concat!(
         "SELECT ",
         head_columns!(),
         ", e.*, asked.nth FROM log_head AS h
-         LEFT JOIN unnest($1::text[], $2::bigint[]) WITH ORDINALITY AS asked (name, known, nth) ON true
+         LEFT JOIN unnest($1::text[], $2::bigint[], $3::bigint[]) WITH ORDINALITY AS asked (name, known, most, nth) ON true
          LEFT JOIN LATERAL (SELECT ",
         event_columns!(),
-        " FROM log_event WHERE stream = asked.name AND version > asked.known ORDER BY version LIMIT $3) AS e ON true
+        " FROM log_event WHERE stream = asked.name AND version > asked.known ORDER BY version LIMIT asked.most) AS e ON true
          ORDER BY asked.nth, e.version"
     ));
-    let names: Vec<&str> = streams.iter().map(|(stream, _)| stream.as_str()).collect();
-    let known: Vec<i64> = streams.iter().map(|(_, after)| to_sql(after.get())).collect();
-    let rows = select.bind(names).bind(known).bind(limit_sql(limit)).fetch_all(conn).await?;
-    let mut all = vec![Vec::new(); streams.len()];
+    let names: Vec<&str> = loads.iter().map(|load| load.stream.as_str()).collect();
+    let known: Vec<i64> = loads.iter().map(|load| to_sql(load.after.get())).collect();
+    let most: Vec<i64> = loads.iter().map(|load| limit_sql(load.limit)).collect();
+    let rows = select.bind(names).bind(known).bind(most).fetch_all(conn).await?;
+    let mut all = vec![Vec::new(); loads.len()];
     for row in &rows {
         let Some(event) = event_beside(row)? else { continue };
         let nth = row.try_get::<i64, _>("nth")? - 1;
