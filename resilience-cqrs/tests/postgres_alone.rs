@@ -14,7 +14,7 @@ use self::postgres_common::{all_events, event, new_schema, open, payload, runtim
 
 /// An append that has, beside its event, what the bits of `shape` say: a new stream, a command, a query, tags, metadata.
 fn of_shape(shape: u32, nth: u64) -> Append {
-    let has = |bit: u32| shape & 1 << bit != 0;
+    let has = |bit: u32| shape & (1 << bit) != 0;
     let mut event = NewEvent::new("Happened", format!("{shape} {nth}"));
     if has(3) {
         event = event.tag(format!("shape:{shape}")).tag("all");

@@ -93,7 +93,7 @@ impl Shape {
     fn number(self) -> usize {
         [self.asks, self.commands, self.queries, self.tags, self.metadata]
             .into_iter()
-            .fold(0, |number, has| number << 1 | usize::from(has))
+            .fold(0, |number, has| (number << 1) | usize::from(has))
     }
 
     /// The statement's text, made once.
