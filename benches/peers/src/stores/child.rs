@@ -36,11 +36,15 @@ enum Subject {
     Umadb,
     UmadbCached,
     RedbAppend,
+    RedbRead,
+    RedbKept,
+    RedbDecision,
     SqliteAppend,
     SqliteRead,
     SqliteKept,
     SqliteTagged,
     SqliteDecision,
+    SqliteKeptDecision,
     SqliteLoadStored,
     SqliteLoadEvents,
     SqliteLoadSnapshot,
@@ -64,11 +68,15 @@ async fn sample(child: &Child) -> Result<String, String> {
         Subject::Umadb => json(umadb::sample(dir, load, 0).await?),
         Subject::UmadbCached => json(umadb::sample(dir, load, 256).await?),
         Subject::RedbAppend => json(redb::sample(dir, load, Work::Append).await?),
+        Subject::RedbRead => json(redb::sample(dir, load, Work::Read).await?),
+        Subject::RedbKept => json(redb::sample(dir, load, Work::Kept).await?),
+        Subject::RedbDecision => json(redb::sample(dir, load, Work::KeptDecision).await?),
         Subject::SqliteAppend => json(sqlite::sample(dir, load, Work::Append).await?),
         Subject::SqliteRead => json(sqlite::sample(dir, load, Work::Read).await?),
         Subject::SqliteKept => json(sqlite::sample(dir, load, Work::Kept).await?),
         Subject::SqliteTagged => json(sqlite::sample(dir, load, Work::Tagged).await?),
         Subject::SqliteDecision => json(sqlite::sample(dir, load, Work::Decision).await?),
+        Subject::SqliteKeptDecision => json(sqlite::sample(dir, load, Work::KeptDecision).await?),
         Subject::SqliteLoadStored => json(sqlite::loads(dir, load, From::Stored).await?),
         Subject::SqliteLoadEvents => json(sqlite::loads(dir, load, From::Events).await?),
         Subject::SqliteLoadSnapshot => json(sqlite::loads(dir, load, From::Snapshot).await?),
@@ -81,7 +89,9 @@ async fn held(child: &Child) -> Result<String, String> {
         Subject::File => json(file::held(&child.dir)?),
         Subject::Rusqlite => json(rusqlite_floor::held(&child.dir)?),
         Subject::Umadb | Subject::UmadbCached => json(umadb::held(&child.dir)?),
-        Subject::RedbAppend => json(redb::held(&child.dir).await?),
+        Subject::RedbAppend | Subject::RedbRead | Subject::RedbKept | Subject::RedbDecision => {
+            json(redb::held(&child.dir).await?)
+        }
         _ => json(sqlite::held(&child.dir).await?),
     }
 }

@@ -11,7 +11,7 @@ use resilience_cqrs::{Append, Condition, EventStore, Expected, Marker, NewEvent,
 use super::domain::{Account, Deposit};
 use super::sample::{self, HISTORY, Held, Load, PAYLOAD, Sample};
 
-/// States kept: more than there are tasks, fewer than there will be accounts.
+/// States and models kept: more than there are tasks, fewer than there will be accounts.
 const KEPT: NonZeroUsize = NonZeroUsize::new(1_024).unwrap();
 
 /// What one step of a task is.
@@ -27,6 +27,8 @@ pub enum Work {
     Tagged,
     /// A decision on what has the account's tag: read, fold, decide, append.
     Decision,
+    /// The same on a model that the program keeps.
+    KeptDecision,
 }
 
 /// One sample. A conflict is a refusal, whether or not it would be tried again: no two tasks share an account.
@@ -35,7 +37,8 @@ pub async fn sample<S: EventStore>(store: S, load: Load, work: Work) -> Sample {
         Work::Append | Work::Read => appends(store, load, matches!(work, Work::Read)).await,
         Work::Kept => kept(store, load).await,
         Work::Tagged => tagged(store, load).await,
-        Work::Decision => decisions(store, load).await,
+        Work::Decision => decisions(Decisions::new(store), load).await,
+        Work::KeptDecision => decisions(Decisions::builder(store).keep_models(KEPT).build(), load).await,
     }
 }
 
@@ -98,8 +101,7 @@ async fn tagged<S: EventStore>(store: S, load: Load) -> Sample {
     .await
 }
 
-async fn decisions<S: EventStore>(store: S, load: Load) -> Sample {
-    let decisions: Decisions<Account, S> = Decisions::new(store);
+async fn decisions<S: EventStore>(decisions: Decisions<Account, S>, load: Load) -> Sample {
     sample::run(load, move |task, index| {
         let decisions = decisions.clone();
         async move {

@@ -67,6 +67,8 @@ a store that loses any gets no figure. No two tasks share an account: a conflict
 - *Append unless its own tag has news*: `Condition::no_match` on the account's tag after the last position seen, each event
   tagged with its account.
 - *Decision on a tag of its own*: `Decisions::decide`, which reads by tag, folds, decides and appends under that condition.
+- *Decision on a kept model*: the same with `keep_models`; of an account's ten decisions the first reads that there is
+  nothing, nine read nothing.
 - *umadb-core*: the same condition (`DcbAppendCondition`) in the engine of UmaDB, in this process and without gRPC. Its
   `append(&self)` has no lock between writers (four threads lose events), so it is driven as its server drives it: the
   crate's own `writer_thread_blocking` on one thread, requests through a channel of 1,024, up to 2,000 events that wait in one
