@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering;
 use resilience_cqrs::conformance::Engine;
 use resilience_cqrs::postgres::OpenError;
 use resilience_cqrs::{AppendError, EventStore, Expected, Position, PostgresStore, Query, ReadError, Version, Written};
+use sqlx::{Connection as _, PgConnection};
 use testkit::postgres::Postgres;
 
 use self::postgres_common::{everything, new_schema, open, runtime, shared_server, to};
@@ -151,6 +152,27 @@ fn a_schema_that_the_server_would_call_otherwise_is_refused() {
             let said = error.to_string();
             assert!(said.starts_with("a schema's name has 1 to 63 bytes"), "{wrong}: {said}");
         }
+    });
+}
+
+/// A server may keep to itself what it tells of its timelines, and a user need not be its owner: the head has to do then.
+#[test]
+fn a_user_who_may_not_ask_for_timelines_has_a_store_all_the_same() {
+    let server = Postgres::start().expect("a private server starts");
+    drop(open(&server.url(), "log"));
+    let url = server.url().replace("postgres@", "plain@");
+    let allow =
+        "CREATE ROLE plain LOGIN; GRANT USAGE ON SCHEMA log TO plain; GRANT ALL ON ALL TABLES IN SCHEMA log TO plain;
+        GRANT CREATE ON DATABASE postgres TO plain; REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC";
+    runtime().block_on(async {
+        let mut conn = PgConnection::connect(&server.url()).await.unwrap();
+        sqlx::raw_sql(allow).execute(&mut conn).await.unwrap();
+    });
+    let store = open(&url, "log");
+    runtime().block_on(async {
+        store.append(to("a", Expected::NoStream, 1)).await.unwrap();
+        assert_eq!(everything(&store).await, ["1"]);
+        store.connection().await.unwrap();
     });
 }
 

@@ -320,7 +320,7 @@ fn a_store_that_meets_a_standby_without_what_it_acknowledged_says_so_for_good() 
 /// Nothing was lost, so nothing is to be opened again.
 #[test]
 fn a_store_goes_on_by_itself_with_a_standby_that_has_everything() {
-    let (mut primary, standby) = servers();
+    let (mut primary, mut standby) = servers();
     let switch = Switch::start(&primary);
     let store = open(&switch.url, "log");
     append(&store, 1..=10);
@@ -333,6 +333,16 @@ fn a_store_goes_on_by_itself_with_a_standby_that_has_everything() {
     standby.promote().unwrap();
     append(&store, 11..=12);
     assert_eq!(runtime().block_on(everything(&store)).len(), 12);
+
+    // The old primary comes back, and others have fed it: it has more, and it is not this store's log.
+    primary.restart().unwrap();
+    let others = open(&primary.url(), "log");
+    append(&others, 1..=10);
+    standby.kill().unwrap();
+    switch.lead_to(&primary);
+    let error = runtime().block_on(store.append(to("a", Expected::Any, "never"))).unwrap_err();
+    assert!(error.is_retryable() && !error.may_have_committed(), "{error:?}");
+    assert_eq!(runtime().block_on(everything(&others)).len(), 20);
 }
 
 async fn write(store: &PostgresStore, writer: u32) -> Vec<(u64, String)> {

@@ -34,6 +34,10 @@ SELECT here.cluster, here.timeline, h.position,
         WHEN starts_with(m.name, here.cluster) THEN substr(m.name, length(here.cluster) + 1)::bigint > $2 END)
 FROM here, log_head AS h";
 
+/// Where the server tells nobody of its cluster and its timelines: the head has to do.
+const ASK_LESS: &str = "
+SELECT '', CASE WHEN pg_is_in_recovery() THEN NULL ELSE 0::bigint END, h.position, true, NULL::bigint FROM log_head AS h";
+
 /// Waits for the head, so what it writes down is where the timeline begins.
 const WRITE_DOWN: &str = "INSERT INTO log_meta (name, value) SELECT $1, position FROM log_head FOR UPDATE
     ON CONFLICT DO NOTHING";
@@ -57,8 +61,12 @@ impl Lineage {
     pub(super) async fn check(&self, conn: &mut PgConnection, to_write: bool) -> Result<(), Fault> {
         self.durable.intact()?;
         let last = self.durable.head(); // Before the question: what is known by now, the server must have.
-        let (cluster, timeline) = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let row = sqlx::query(ASK).bind(cluster).bind(timeline).fetch_optional(&mut *conn).await?;
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let asked = sqlx::query(ASK).bind(&known.0).bind(known.1).fetch_optional(&mut *conn).await;
+        let row = match asked {
+            Err(error) if is_not_allowed(&error) => sqlx::query(ASK_LESS).fetch_optional(&mut *conn).await?,
+            asked => asked?,
+        };
         let row = row.ok_or_else(|| Corrupt::new("the log has no head"))?;
         let cluster: String = row.try_get(0)?;
         // It is about to be promoted, or the address is wrong. What it has is no answer yet.
@@ -69,6 +77,10 @@ impl Lineage {
         let (head, began) = (position(2)?, position(4)?);
         if let Some(found) = head.into_iter().chain(began).min().map(Position::new).filter(|found| *found < last) {
             return Err(self.lose(WentBack { last, found }).into());
+        }
+        if cluster == known.0 && timeline < known.1 {
+            // The one before, which came back and does not know that another took over.
+            return Err(sqlx::Error::Protocol("another server took over from this one".into()).into());
         }
         if to_write && !row.try_get::<bool, _>(3)? {
             sqlx::query(WRITE_DOWN).bind(format!("{cluster}{timeline}")).execute(conn).await?;
@@ -98,7 +110,7 @@ impl Lineage {
     }
 }
 
-/// Whether a user who may only read was refused a write.
+/// Whether the user may not do that: a write, if it may only read; a question that the server's owner keeps to himself.
 fn is_not_allowed(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(|error| error.code());
     matches!(code.as_deref(), Some("42501" | "25006"))
