@@ -183,7 +183,7 @@ fn what_a_caller_leaves_in_a_connection_reaches_nobody_else() {
     let builder = PostgresStore::builder().schema(new_schema()).readers(NonZeroU32::MIN);
     let store = runtime().block_on(builder.open(shared_server())).unwrap();
     let left = "SET synchronous_commit = off; SET search_path = pg_catalog; SET default_transaction_read_only = on;
-        CREATE TEMP TABLE log_head (position bigint); SELECT pg_advisory_lock(4711); LISTEN gossip; BEGIN";
+        CREATE TEMP TABLE log_head (position bigint); SELECT pg_try_advisory_lock(4711); LISTEN gossip; BEGIN";
     runtime().block_on(async {
         store.append(to("a", Expected::NoStream, 1)).await.unwrap();
         let ask = async |question: &'static str| {

@@ -133,7 +133,7 @@ impl ReplicaBuilder {
 /// unless it was named in the primary's `synchronous_standby_names`: then each acknowledgement, and each barrier before
 /// something is shown, waits for the standby too. Readers outside the database may otherwise have seen positions that the
 /// new primary gives to other events; a store that finds its way to the new primary by the same address
-/// [says so and stops](super::PostgresStore#when-the-log-goes-back). The old primary must not come back as one: whatever promotes has to see to that.
+/// [says so and stops](super#when-the-log-goes-back). The old primary must not come back as one: whatever promotes has to see to that.
 ///
 /// Appends go to the primary, and so does everything the standby cannot answer. Clones share connections and counts.
 #[derive(Clone)]
