@@ -29,6 +29,14 @@ pub(super) struct Done {
     pub(super) wrote: bool,
 }
 
+impl Done {
+    /// What its callers are told if nobody knows any more whether what it wrote, or saw, is there to stay. A repeated
+    /// command writes nothing and yet is in the log.
+    pub(super) fn unless_durable(&self) -> Written {
+        if self.wrote || self.results.iter().any(Result::is_ok) { Written::Unknown } else { Written::No }
+    }
+}
+
 /// A batch that failed.
 #[derive(Debug)]
 pub(super) struct Failed {
@@ -134,4 +142,20 @@ async fn judged(
     done.turn = written.turn;
     done.wrote = draft.writes();
     Ok(written.written.then_some(done))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A command that is repeated is found to be in the log, and the connection is lost before that is known to be durable:
+    /// it may be there.
+    #[test]
+    fn what_was_only_seen_may_be_there_to_stay() {
+        let done = |results| Done { results, head: Position::ORIGIN, events: 0, turn: 1, wrote: false };
+        let at = Position::new(1);
+        let seen = Appended { first: at, last: at, versions: Vec::new(), already_committed: true };
+        assert_eq!(done(vec![Err(AppendError::Full), Ok(seen)]).unless_durable(), Written::Unknown);
+        assert_eq!(done(vec![Err(AppendError::Full)]).unless_durable(), Written::No);
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use sqlx::postgres::{PgDatabaseError, PgSeverity};
 use thiserror::Error;
 
 use crate::log::{AppendError, Corrupt, Position, ReadError, Unavailable, Written};
@@ -93,12 +94,27 @@ impl Fault {
         }
     }
 
+    /// How grave the server says it is, if it said something.
+    fn severity(&self) -> Option<PgSeverity> {
+        match self {
+            Self::Database(sqlx::Error::Database(error)) => {
+                error.try_downcast_ref::<PgDatabaseError>().map(PgDatabaseError::severity)
+            }
+            _ => None,
+        }
+    }
+
     /// Whether the connection is of no use any more: the server did not answer, or said that it is going.
     pub(super) fn loses_connection(&self) -> bool {
+        // An error that ends the session, or the server with it: whatever its state says about the statement (a panic in
+        // the middle of a commit has that of a full or a broken disk), it says nothing about the transaction.
+        let ends = matches!(self.severity(), Some(PgSeverity::Fatal | PgSeverity::Panic));
         match self {
             Self::Corrupt(_) | Self::WentBack(_) => false,
             // 57P01..57P03: the server shuts down, crashed, or cannot be connected to now; 08: connection exceptions.
-            Self::Database(_) => self.state().is_none_or(|state| state.starts_with("57P") || state.starts_with("08")),
+            Self::Database(_) => {
+                ends || self.state().is_none_or(|state| state.starts_with("57P") || state.starts_with("08"))
+            }
         }
     }
 
@@ -126,10 +142,10 @@ impl Fault {
         let source: Arc<dyn std::error::Error + Send + Sync> = Arc::new(error);
         match state.as_deref() {
             // 53100 disk full, 53400 configuration limit.
-            Some("53100" | "53400") => AppendError::Full,
+            Some("53100" | "53400") if !lost => AppendError::Full,
             // Our own statements break no constraint of our own tables unless somebody else wrote to them.
-            Some(state) if state.starts_with("23") => AppendError::Corrupt(Corrupt::new(source.to_string())),
-            Some(state) if state.starts_with("22") || state.starts_with("54") => {
+            Some(state) if !lost && state.starts_with("23") => AppendError::Corrupt(Corrupt::new(source.to_string())),
+            Some(state) if !lost && (state.starts_with("22") || state.starts_with("54")) => {
                 AppendError::Refused(Box::new(Shared(source)))
             }
             _ => AppendError::Unavailable(Unavailable {

@@ -21,7 +21,6 @@ use tokio::task::JoinHandle;
 use super::answer::{Answers, Committed};
 use super::durable;
 use super::error::Fault;
-use crate::log::Written;
 
 /// Batches on their way to the disk; then the writer waits, and the next batch is larger.
 const AHEAD: usize = 8;
@@ -177,7 +176,7 @@ impl Running {
             match &made {
                 Ok(()) if epoch == self.epoch => self.answers.acknowledge(committed),
                 _ => {
-                    let written = if committed.done.wrote { Written::Unknown } else { Written::No };
+                    let written = committed.done.unless_durable();
                     self.answers.refuse(committed.batch, lost(), written);
                 }
             }

@@ -134,7 +134,8 @@ impl Writer {
                 Ok(()) => self.answers.acknowledge(committed),
                 Err(fault) => {
                     self.lose(&fault);
-                    self.answers.refuse(committed.batch, fault, Written::No);
+                    let written = committed.done.unless_durable();
+                    self.answers.refuse(committed.batch, fault, written);
                 }
             }
         }
