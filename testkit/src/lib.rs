@@ -6,6 +6,7 @@
 //! | [`probe`] | an inner service that watches how it is used and answers as told |
 //! | [`wakes`] | futures run by hand: polls and wake-ups are counted, none comes unasked |
 //! | [`alloc`] | allocations of one thread, counted |
+//! | [`medium`] | a disk that breaks or fills up when it is told to |
 //! | [`nats`] | a private NATS server, killed and started again at will |
 //! | [`postgres`] | a private PostgreSQL server, killed and started again at will |
 //! | [`process`] | real processes to start, kill and start again; scratch directories; addresses of their own |
@@ -14,6 +15,8 @@
 
 pub mod alloc;
 pub mod contract;
+#[cfg(unix)]
+pub mod medium;
 #[cfg(unix)]
 pub mod nats;
 #[cfg(unix)]

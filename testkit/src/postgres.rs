@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use crate::medium::Medium;
 use crate::process::{Process, Running, User, free_address, poll, scratch_dir};
 
 /// How long a server may take to start; it takes a tenth of a second.
@@ -22,6 +23,7 @@ pub struct Postgres {
     address: SocketAddr,
     bin: PathBuf,
     settings: Vec<(String, String)>,
+    environment: Vec<(&'static str, PathBuf)>,
     user: Option<User>,
     // Dropped, and so removed, after the server.
     directory: TempDir,
@@ -32,6 +34,7 @@ pub struct Postgres {
 pub struct Backup {
     bin: PathBuf,
     settings: Vec<(String, String)>,
+    environment: Vec<(&'static str, PathBuf)>,
     user: Option<User>,
     directory: TempDir,
 }
@@ -75,10 +78,23 @@ impl Postgres {
     ///
     /// As for [`start`](Self::start).
     pub fn start_with(settings: &[(&str, &str)]) -> io::Result<Self> {
+        Self::start_in(settings, Vec::new())
+    }
+
+    /// The same, on a disk that can be made to fail. The data is made on one that works.
+    ///
+    /// # Errors
+    ///
+    /// As for [`start`](Self::start).
+    pub fn start_on(medium: &Medium, settings: &[(&str, &str)]) -> io::Result<Self> {
+        Self::start_in(settings, medium.environment().into())
+    }
+
+    fn start_in(settings: &[(&str, &str)], environment: Vec<(&'static str, PathBuf)>) -> io::Result<Self> {
         let bin = binaries()?;
         let user = User::instead_of_root(&["postgres", "nobody"])?;
         let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let fresh = Backup { bin, settings, user, directory: own_directory(user)? };
+        let fresh = Backup { bin, settings, environment, user, directory: own_directory(user)? };
         let arguments = ["-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C.UTF-8", "-D"];
         fresh.fill("initdb", &arguments.map(String::from))?;
         fresh.restore()
@@ -106,6 +122,7 @@ impl Postgres {
         let copy = Backup {
             bin: self.bin.clone(),
             settings: self.settings.clone(),
+            environment: self.environment.clone(),
             user: self.user,
             directory: own_directory(self.user)?,
         };
@@ -190,6 +207,24 @@ impl Postgres {
         })
     }
 
+    /// Starts it again if it has ended by itself, and waits until it answers.
+    ///
+    /// # Errors
+    ///
+    /// As for [`start`](Self::start).
+    pub fn revive(&mut self) -> io::Result<()> {
+        if self.server.is_running()? { self.wait_until_ready() } else { self.restart() }
+    }
+
+    /// What it has said so far.
+    ///
+    /// # Errors
+    ///
+    /// When its log cannot be read.
+    pub fn log(&self) -> io::Result<String> {
+        self.server.log()
+    }
+
     /// Hangs it: connections stay, answers do not come.
     ///
     /// # Errors
@@ -239,9 +274,11 @@ impl Backup {
     /// When it does not start; the error says why.
     pub fn restore(self) -> io::Result<Postgres> {
         let address = free_address(5432)?;
-        let Self { bin, settings, user, directory } = self;
+        let Self { bin, settings, environment, user, directory } = self;
         let setting = |name: &str, value: &str| ["-c".to_owned(), format!("{name}={value}")];
-        let server = Process::new(bin.join("postgres"), directory.path().join("postgres.log"))
+        let process = Process::new(bin.join("postgres"), directory.path().join("postgres.log"));
+        let process = environment.iter().fold(process, |process, (name, value)| process.env(name, value));
+        let server = process
             .args([Path::new("-D"), &directory.path().join("data")])
             .args(setting("listen_addresses", &address.ip().to_string()))
             .args(setting("port", &address.port().to_string()))
@@ -251,7 +288,7 @@ impl Backup {
             .args(settings.iter().flat_map(|(name, value)| setting(name, value)))
             .user(user)
             .start()?;
-        let mut postgres = Postgres { server, address, bin, settings, user, directory };
+        let mut postgres = Postgres { server, address, bin, settings, environment, user, directory };
         postgres.wait_until_ready()?;
         Ok(postgres)
     }
