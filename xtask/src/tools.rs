@@ -7,7 +7,8 @@ use crate::needs;
 use crate::run::{Cargo, root};
 
 /// The crates whose public API is a reviewed list.
-const PUBLISHED: &[&str] = &["resilience-core", "resilience-discovery", "resilience-cqrs", "resilience-saga"];
+const PUBLISHED: &[&str] =
+    &["resilience-core", "resilience-discovery", "resilience-cqrs", "resilience-cqrs-derive", "resilience-saga"];
 
 pub(crate) fn bench(args: &[String]) -> Result<(), String> {
     Cargo::new("bench -p benches").args(args).run()
