@@ -216,6 +216,11 @@ impl Postgres {
         if self.server.is_running()? { self.wait_until_ready() } else { self.restart() }
     }
 
+    /// Where its files are.
+    pub fn data(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+
     /// What it has said so far.
     ///
     /// # Errors

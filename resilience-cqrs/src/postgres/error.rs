@@ -94,6 +94,26 @@ impl Fault {
         }
     }
 
+    /// What contradicts itself, if that is what it is: the log, its tables (a column is not what it was made as), or the
+    /// server's files (XX001 and XX002).
+    fn corruption(&self) -> Option<Corrupt> {
+        use sqlx::Error as E;
+        match self {
+            Self::Corrupt(corrupt) => Some(corrupt.clone()),
+            Self::WentBack(_) => None,
+            Self::Database(
+                error @ (E::Decode(_)
+                | E::ColumnDecode { .. }
+                | E::ColumnNotFound(_)
+                | E::ColumnIndexOutOfBounds { .. }),
+            ) => Some(Corrupt::new(error.to_string())),
+            Self::Database(error) => {
+                let damaged = self.state().is_some_and(|state| matches!(&*state, "XX001" | "XX002"));
+                damaged.then(|| Corrupt::new(error.to_string()))
+            }
+        }
+    }
+
     /// How grave the server says it is, if it said something.
     fn severity(&self) -> Option<PgSeverity> {
         match self {
@@ -110,6 +130,7 @@ impl Fault {
         // the middle of a commit has that of a full or a broken disk), it says nothing about the transaction.
         let ends = matches!(self.severity(), Some(PgSeverity::Fatal | PgSeverity::Panic));
         match self {
+            _ if self.corruption().is_some() => false,
             Self::Corrupt(_) | Self::WentBack(_) => false,
             // 57P01..57P03: the server shuts down, crashed, or cannot be connected to now; 08: connection exceptions.
             Self::Database(_) => {
@@ -132,6 +153,9 @@ impl Fault {
 
     /// The error of an append; `written` says what is known of it if the connection was lost.
     pub(super) fn into_append_error(self, written: Written) -> AppendError {
+        if let Some(corrupt) = self.corruption() {
+            return AppendError::Corrupt(corrupt);
+        }
         let state = self.state();
         let lost = self.loses_connection();
         let error = match self {
@@ -165,6 +189,9 @@ struct Shared(Arc<dyn std::error::Error + Send + Sync>);
 
 impl From<Fault> for ReadError {
     fn from(fault: Fault) -> Self {
+        if let Some(corrupt) = fault.corruption() {
+            return Self::Corrupt(corrupt);
+        }
         match fault {
             Fault::Corrupt(corrupt) => Self::Corrupt(corrupt),
             Fault::WentBack(lost) => Self::Unavailable(lost.into()),
