@@ -94,6 +94,13 @@ enum Command {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
+    /// Lets eight writers and a reader that looks every 2 ms at each engine, for so long, and holds what was delivered against
+    /// what was acknowledged.
+    Polls {
+        /// How long, on each engine.
+        #[arg(long, default_value_t = 60)]
+        seconds: u32,
+    },
     /// Checks licences, sources and duplicates of the dependencies (needs cargo-deny).
     Deny,
     /// Writes the public API of each crate to `docs/api/`, for review as a diff (needs cargo-public-api and a nightly).
@@ -114,6 +121,7 @@ fn main() -> ExitCode {
         Command::Mutants { args } => mutants::mutants(&args),
         Command::Fuzz { targets, seconds } => tools::fuzz(&targets, seconds),
         Command::Kills { count, seed } => tools::kills(count, seed),
+        Command::Polls { seconds } => tools::polls(seconds),
         Command::Deny => tools::deny(),
         Command::Api { check } => tools::api(check),
     };

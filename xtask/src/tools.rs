@@ -77,6 +77,21 @@ pub(crate) fn kills(count: u32, seed: u64) -> Result<(), String> {
     Ok(())
 }
 
+pub(crate) fn polls(seconds: u32) -> Result<(), String> {
+    for (test, variable) in [("polled", "POLL_SECONDS"), ("postgres_order", "POSTGRES_SECONDS")] {
+        let run = Cargo::new("test --release --all-features -p resilience-cqrs --test").args([
+            test,
+            "poll",
+            "--",
+            "--nocapture",
+            // Each has the machine to itself.
+            "--test-threads=1",
+        ]);
+        run.env(variable, &seconds.to_string()).run()?;
+    }
+    Ok(())
+}
+
 pub(crate) fn deny() -> Result<(), String> {
     require("cargo-deny")?;
     // Advisories are left to whoever has the database at hand: it is a repository of its own, fetched with git.
