@@ -3,6 +3,7 @@
 
 mod nats {
     mod carrier;
+    mod losses;
     mod programs;
     mod recovery;
 

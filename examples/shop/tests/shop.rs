@@ -97,13 +97,13 @@ fn over_a_bus_every_customer_is_told_once_whoever_is_killed_and_the_audit_sees_w
     let temp = tempfile::tempdir().unwrap();
     let (dir, script) = (temp.path().join("run"), temp.path().join("faults.toml"));
     let kill = |who: &str, at: f64| format!("[[kill]]\nservice = \"{who}\"\nat = {at}\ndown = 0.3\n");
-    // Not the server itself: see the first limit of `messaging::nats`.
-    let kills = kill("shipping", 0.8) + &kill("orders", 1.4) + &kill("shipping", 2.0);
+    let kills = kill("nats", 0.8) + &kill("shipping", 1.4) + &kill("orders", 2.0) + &kill("nats", 2.4);
     fs::write(&script, kills).unwrap();
     let (out, script) = (dir.to_str().unwrap(), script.to_str().unwrap());
     let run = shop(&["--bus", "nats", "--count", "90", "--rate", "30", "--faults", script, "--out", out]);
     let text = stdout(&run);
     assert_eq!(run.status.code(), Some(0), "{text}{}", String::from_utf8_lossy(&run.stderr));
+    assert_eq!(text.matches("SIGKILL nats").count(), 2, "{text}");
     assert!(text.contains("ok     told once"), "{text}");
     let twice = "INSERT INTO notice (order_id) SELECT order_id FROM notice LIMIT 1";
     assert_eq!(Connection::open(dir.join("shipping.db")).unwrap().execute(twice, []).unwrap(), 1);

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::pin::pin;
 use std::time::Duration;
 
-use futures::future::select;
+use futures::future::{join, select};
 use resilience_core::time::SharedTimer;
 use resilience_core::{AsRejected as _, Reason};
 use resilience_cqrs::messaging::{AnyBus, Bus, BusError, Message, Subscribe, Subscription};
@@ -150,6 +150,47 @@ fn a_bus_is_a_setting() {
             bus.send(Message::new("m1", "q", "")).await.unwrap();
             queue.next().await.unwrap().ack().await.unwrap();
         }
+    });
+}
+
+#[test]
+fn a_bus_that_is_closed_gives_back_what_it_has_at_once() {
+    run(async |server| {
+        let (one, two) = (builder(&server).open().await.unwrap(), builder(&server).open().await.unwrap());
+        let to = Subscribe::queue("q").ack_wait(Duration::from_secs(60));
+        let mut here = one.subscribe(to.clone()).await.unwrap();
+        for n in 0..4 {
+            two.send(Message::new(format!("m{n}"), "q", "").with_key(format!("k{n}"))).await.unwrap();
+        }
+        // One in hand; others were fetched ahead, or are still on their way.
+        let in_hand = here.next().await.unwrap();
+        let under_way = one.send(Message::new("last", "q", ""));
+        let (sent, closed) = join(under_way, one.close()).await;
+        closed.unwrap();
+        assert!(matches!(in_hand.ack().await, Err(BusError::Late)));
+        assert!(matches!(here.next().await, Err(BusError::Closed)));
+        assert!(matches!(one.send(Message::new("m9", "q", "")).await, Err(BusError::Closed)));
+        assert!(matches!(one.subscribe(to.clone()).await, Err(BusError::Closed)));
+        assert!(matches!(one.close().await, Err(BusError::Closed)) && !one.is_connected());
+        let mut there = two.subscribe(to).await.unwrap();
+        let wanted = 4 + usize::from(sent.is_ok());
+        for heard in 0..wanted {
+            let next = within(Duration::from_secs(20), there.next()).await;
+            next.unwrap_or_else(|| panic!("{heard} of {wanted} have come")).unwrap().ack().await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_bus_without_its_server_is_closed_in_time() {
+    run(async |mut server| {
+        let bus = builder(&server).answer_within(Duration::from_millis(300)).open().await.unwrap();
+        let mut group = bus.subscribe(Subscribe::group("g", "a")).await.unwrap();
+        server.kill().unwrap();
+        let closed = within(Duration::from_secs(20), bus.close()).await.expect("in time");
+        assert!(matches!(closed, Ok(()) | Err(BusError::Elapsed(_))), "{closed:?}");
+        assert!(matches!(bus.publish(Message::new("m", "a", "")).await, Err(BusError::Closed)));
+        assert!(matches!(group.next().await, Err(BusError::Closed)));
     });
 }
 

@@ -104,14 +104,15 @@ impl NatsBusBuilder {
         self
     }
 
-    /// The most messages that are kept, of all topics together and of all queues together. Default: 1,000,000. More are
-    /// refused, as [full](resilience_core::Reason::Full).
+    /// The most messages that are kept, of all topics together and of all queues together, at least 2. Default: 1,000,000.
+    /// More are refused, as [full](resilience_core::Reason::Full), if clearing what is settled makes no room. One of them may
+    /// be settled and stay: the last, by which the server knows how far it has counted.
     pub fn max_messages(mut self, messages: u64) -> Self {
         self.settings.max_messages = messages;
         self
     }
 
-    /// The same in bytes. Default: 1 GiB, which the server must have to spare.
+    /// The same in bytes, at least 2 MiB, which is room for two. Default: 1 GiB, which the server must have to spare.
     pub fn max_bytes(mut self, bytes: u64) -> Self {
         self.settings.max_bytes = bytes;
         self
@@ -161,14 +162,21 @@ impl NatsBusBuilder {
         }
         let least = [
             ("replicas", self.settings.replicas == 0),
-            ("max_messages", self.settings.max_messages == 0),
-            ("max_bytes", self.settings.max_bytes == 0),
             ("duplicate_window", self.settings.duplicate_window.is_zero()),
             ("answer_within", self.answer_within.is_zero()),
             ("unanswered", self.unanswered == 0),
         ];
         if let Some((what, _)) = least.into_iter().find(|(_, is_none)| *is_none) {
             return Err(InvalidMessage::Empty { what }.into());
+        }
+        // The last message stays though it is settled, and the next one needs room beside it.
+        let Settings { max_messages, max_bytes, .. } = self.settings;
+        let small = [
+            ("max_messages", "is less than 2", max_messages < 2),
+            ("max_bytes", "is less than 2 MiB", max_bytes < 2 << 20),
+        ];
+        if let Some((what, why, _)) = small.into_iter().find(|(.., is_small)| *is_small) {
+            return Err(InvalidMessage::Grammar { what, why }.into());
         }
         let room = self.unanswered.min(tokio::sync::Semaphore::MAX_PERMITS);
         NatsBus::connect(&self.address, self.options, self.settings, self.name, self.timer, self.answer_within, room)

@@ -93,11 +93,8 @@ fn stream(settings: &Settings, way: Way) -> Stream {
     Stream {
         name: wire::stream_name(&settings.prefix, way),
         subjects: vec![wire::all_of(&settings.prefix, way)],
-        // What every group has settled goes, and so does what no group wants; what was sent to a queue waits for one.
-        retention: match way {
-            Way::Publish => RetentionPolicy::Interest,
-            Way::Send => RetentionPolicy::WorkQueue,
-        },
+        // Not by interest, and not as a work queue: see "not by interest" at the top of the module.
+        retention: RetentionPolicy::Limits,
         // What has no room is refused: the oldest is not dropped for it.
         discard: DiscardPolicy::New,
         max_messages: i64::try_from(settings.max_messages).unwrap_or(i64::MAX),
@@ -139,6 +136,7 @@ fn same_stream(asked: &Stream, granted: &Stream) -> Result<(), BusError> {
     same(&what, "subjects", &asked.subjects, &granted.subjects)?;
     same(&what, "retention", &asked.retention, &granted.retention)?;
     same(&what, "discard", &asked.discard, &granted.discard)?;
+    same(&what, "deny_purge", &asked.deny_purge, &granted.deny_purge)?;
     same(&what, "max_messages", &asked.max_messages, &granted.max_messages)?;
     same(&what, "max_bytes", &asked.max_bytes, &granted.max_bytes)?;
     same(&what, "max_messages_per_subject", &asked.max_messages_per_subject, &granted.max_messages_per_subject)?;
@@ -174,7 +172,7 @@ fn gone(name: &str) -> BusError {
 }
 
 /// Asks JetStream's API; `None` is what it does not have.
-async fn call<T: DeserializeOwned>(
+pub(super) async fn call<T: DeserializeOwned>(
     link: &Link,
     context: &Context,
     subject: String,

@@ -3,7 +3,6 @@
 use std::collections::{HashMap, VecDeque};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use async_nats::jetstream::context::Context;
 use async_nats::{Message as Raw, StatusCode, Subscriber};
@@ -14,15 +13,10 @@ use tokio::sync::Notify;
 
 use super::granted::way_of;
 use super::link::Link;
+use super::machine::{Arrived, PULL, Shared, Taken, Ticket};
 use super::wire;
 use crate::messaging::bus::{Source, Subscribe};
 use crate::messaging::error::BusError;
-use crate::messaging::message::Message;
-
-/// How long the server keeps a request for messages; then it is asked anew.
-const PULL: Duration = Duration::from_secs(20);
-/// Requests at once for messages without key; those with one come one at a time.
-const PULLS: usize = 64;
 
 /// Shared by all subscriptions of this program to one group or queue, so that what came for one is there for all.
 #[derive(Debug)]
@@ -38,49 +32,6 @@ pub(super) struct Lane {
     demand: Notify,
     /// Told when something has come, for those who wait.
     news: Notify,
-}
-
-#[derive(Debug)]
-struct Shared {
-    ack_wait: Duration,
-    in_flight: usize,
-    subscriptions: usize,
-    waiting: usize,
-    /// When somebody last wanted something.
-    wanted: Timestamp,
-    arrived: VecDeque<Arrived>,
-    /// Deliveries in somebody's hands, and until when they are.
-    held: HashMap<u64, Timestamp>,
-    next: u64,
-    /// Requests under way of each consumer, and when they end.
-    pulls: Vec<Vec<Timestamp>>,
-    failed: Option<BusError>,
-}
-
-/// A message that has come, and is in nobody's hands yet.
-#[derive(Debug)]
-struct Arrived {
-    message: Message,
-    attempt: u32,
-    reply: String,
-    /// When its time began.
-    since: Timestamp,
-}
-
-/// What a delivery is settled by.
-#[derive(Debug)]
-pub(super) struct Ticket {
-    pub(super) number: u64,
-    pub(super) reply: String,
-}
-
-/// What is handed out.
-pub(super) struct Taken {
-    pub(super) message: Message,
-    pub(super) attempt: u32,
-    pub(super) ticket: Ticket,
-    /// Its number, if its time should begin anew: it has waited here for a part of it.
-    pub(super) is_old: Option<u64>,
 }
 
 impl Lane {
@@ -167,7 +118,7 @@ impl Lane {
     /// Whether the one with this ticket still has it; then, until when.
     pub(super) fn holds(&self, ticket: &Ticket) -> bool {
         let now = self.link.timer.now();
-        self.lock().held.get(&ticket.number).is_some_and(|until| *until > now)
+        self.lock().held.get(&ticket.number).is_some_and(|held| held.until > now)
     }
 
     /// Its time began anew at `since`.
@@ -175,7 +126,7 @@ impl Lane {
         let mut shared = self.lock();
         let until = since + shared.ack_wait;
         if let Some(held) = shared.held.get_mut(&number) {
-            *held = until;
+            held.until = until;
         }
     }
 
@@ -204,12 +155,15 @@ impl Lane {
                 shared.plan(now, state.is_up)
             };
             for (reply, word) in plan.tell {
-                self.link.tell(reply, word).await;
+                self.link.tell(&reply, word).await;
             }
-            if plan.is_over || self.link.is_closed() {
+            if plan.is_over {
                 self.lock().failed.get_or_insert(BusError::Closed);
                 self.news.notify_waiters();
                 return;
+            }
+            if self.link.is_closed() {
+                return self.give_back(&context, messages).await;
             }
             for consumer in plan.pull {
                 self.pull(&context, &inbox, consumer).await;
@@ -229,6 +183,28 @@ impl Lane {
                 }
                 Either::Right(_) => {}
             }
+        }
+    }
+
+    /// Gives back what waits here, what is in somebody's hands and what still comes.
+    async fn give_back(&self, context: &Context, mut messages: Subscriber) {
+        self.lock().failed.get_or_insert(BusError::Closed);
+        self.news.notify_waiters();
+        self.news.notify_one();
+        // What the server has sent by then comes before the end.
+        let _ = messages.drain().await;
+        while let Some(message) = messages.next().await {
+            self.arrive(context, message);
+        }
+        let now = self.link.timer.now();
+        let back: Vec<_> = {
+            let mut shared = self.lock();
+            let waiting: Vec<_> = shared.arrived.drain(..).map(|arrived| arrived.reply).collect();
+            let in_hand = shared.held.drain().filter(|(_, held)| held.until > now).map(|(_, held)| held.reply);
+            waiting.into_iter().chain(in_hand).collect()
+        };
+        for reply in back {
+            self.link.tell(&reply, "-NAK").await;
         }
     }
 
@@ -261,7 +237,7 @@ impl Lane {
         if let Some(pulls) = consumer.and_then(|consumer| shared.pulls.get_mut(consumer)) {
             pulls.pop();
         }
-        shared.arrived.push_back(Arrived { message, attempt, reply: reply.into_string(), since: now });
+        shared.arrived.push_back(Arrived { message, attempt, reply: reply.as_str().into(), since: now });
         drop(shared);
         self.news.notify_one();
     }
@@ -284,90 +260,6 @@ impl Lane {
     /// No code of others runs under this lock, so a panic cannot leave anything by half.
     fn lock(&self) -> MutexGuard<'_, Shared> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// What to do next.
-#[derive(Debug, Default)]
-struct Plan {
-    /// Of which consumers to ask for a message.
-    pull: Vec<usize>,
-    /// What to say of messages that wait here.
-    tell: Vec<(String, &'static str)>,
-    /// When to look again.
-    next: Timestamp,
-    is_over: bool,
-}
-
-impl Shared {
-    fn plan(&mut self, now: Timestamp, is_up: bool) -> Plan {
-        let mut plan = Plan { next: now + PULL, ..Plan::default() };
-        if self.subscriptions == 0 {
-            plan.tell.extend(self.arrived.drain(..).map(|arrived| (arrived.reply, "-NAK")));
-            plan.is_over = true;
-            return plan;
-        }
-        if !is_up {
-            return plan;
-        }
-        let half = self.ack_wait / 2;
-        // Given back rather than hoarded, if nobody here has wanted anything for as long as a delivery may take.
-        let is_wanted = now - self.wanted < self.ack_wait;
-        self.arrived.retain_mut(|arrived| {
-            if now - arrived.since >= half {
-                plan.tell.push((arrived.reply.clone(), if is_wanted { "+WPI" } else { "-NAK" }));
-                arrived.since = now;
-                return is_wanted;
-            }
-            plan.next = plan.next.min(arrived.since + half);
-            true
-        });
-        self.pulls.iter_mut().for_each(|ends| ends.retain(|end| *end > now));
-        // What has come for them already is not asked for again: a server that delivers to somebody who has gone counts
-        // its attempts anew.
-        let waiting = self.waiting.saturating_sub(self.arrived.len());
-        if waiting == 0 || self.has_no_room(now) {
-            return plan;
-        }
-        // Longer than the server keeps it, which says so when it ends.
-        let end = now + PULL + PULL / 4;
-        for (consumer, ends) in self.pulls.iter_mut().enumerate() {
-            let wanted = if consumer == 0 { waiting.min(PULLS) } else { 1 };
-            while ends.len() < wanted {
-                ends.push(end);
-                plan.pull.push(consumer);
-            }
-        }
-        plan
-    }
-
-    fn take(&mut self, now: Timestamp) -> Option<Taken> {
-        if self.has_no_room(now) {
-            return None;
-        }
-        // What has been here for too long was taken back, and is in other hands.
-        while self.arrived.front().is_some_and(|first| now - first.since >= self.ack_wait) {
-            self.arrived.pop_front();
-        }
-        let Arrived { message, attempt, reply, since } = self.arrived.pop_front()?;
-        let number = self.next;
-        let is_old = (now - since >= self.ack_wait / 8).then_some(number);
-        self.next += 1;
-        self.held.insert(number, since + self.ack_wait);
-        Some(Taken { message, attempt, ticket: Ticket { number, reply }, is_old })
-    }
-
-    fn has_no_room(&mut self, now: Timestamp) -> bool {
-        if self.held.len() >= self.in_flight {
-            // Those that were taken back do not count.
-            self.held.retain(|_, until| *until > now);
-        }
-        self.held.len() >= self.in_flight
-    }
-
-    /// When there is room again without anybody's doing, if there is none.
-    fn frees(&self) -> Option<Timestamp> {
-        if self.held.len() >= self.in_flight { self.held.values().min().copied() } else { None }
     }
 }
 

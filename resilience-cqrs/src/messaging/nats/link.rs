@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures::future::{Either, select};
 use resilience_core::time::{SharedTimer, Timestamp};
 use resilience_core::{Elapsed, Name, Reason, Rejected, context};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::messaging::error::BusError;
 
@@ -23,10 +23,12 @@ pub(super) struct Link {
     /// How long a question to the broker may take that has no deadline of its own.
     answer_within: Duration,
     state: watch::Receiver<State>,
-    /// Kept, so that waiting for a change of it never ends by itself.
-    _tell: Arc<watch::Sender<State>>,
+    tell: Arc<watch::Sender<State>>,
     /// Questions that may be under way at once.
     room: Semaphore,
+    most: u32,
+    /// Told when something was published or settled, for the one who clears up; and when this is dropped.
+    pub(super) stirred: Arc<Notify>,
 }
 
 /// Whether it is up, and how often it was made.
@@ -34,13 +36,16 @@ pub(super) struct Link {
 pub(super) struct State {
     pub(super) is_up: bool,
     pub(super) nth: u64,
+    /// Nothing new begins.
     is_closed: bool,
+    /// There will be no connection again.
+    is_gone: bool,
 }
 
 /// What a caller waits for at most, and whether that is its deadline or the setting.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limit {
-    until: Timestamp,
+    pub(super) until: Timestamp,
     pub(super) within: Duration,
 }
 
@@ -60,7 +65,7 @@ impl Link {
             told.send_modify(|state| match event {
                 Event::Connected => (state.is_up, state.nth) = (true, state.nth + 1),
                 Event::Disconnected => state.is_up = false,
-                Event::Closed => (state.is_up, state.is_closed) = (false, true),
+                Event::Closed => (state.is_up, state.is_closed, state.is_gone) = (false, true, true),
                 _ => {}
             });
             std::future::ready(())
@@ -75,7 +80,9 @@ impl Link {
             }
             is_first
         });
-        Ok(Self { client, timer, name, answer_within, state, _tell: tell, room: Semaphore::new(room) })
+        let most = u32::try_from(room).unwrap_or(u32::MAX);
+        let (room, stirred) = (Semaphore::new(room), Arc::default());
+        Ok(Self { client, timer, name, answer_within, state, tell, room, most, stirred })
     }
 
     pub(super) fn watch(&self) -> watch::Receiver<State> {
@@ -84,6 +91,28 @@ impl Link {
 
     pub(super) fn is_closed(&self) -> bool {
         self.state.borrow().is_closed
+    }
+
+    /// Lets nothing new begin; says whether that is new.
+    pub(super) fn close(&self) -> bool {
+        self.tell.send_if_modified(|state| !std::mem::replace(&mut state.is_closed, true))
+    }
+
+    /// Waits for what is under way, has the client send what it still has, and ends the connection.
+    pub(super) async fn end(&self) -> Result<(), BusError> {
+        let mut state = self.state.clone();
+        // None is given back before its question is answered, or given up.
+        let _ = self.room.acquire_many(self.most).await;
+        self.client.drain().await.map_err(|_| BusError::Closed)?;
+        state.wait_for(|state| state.is_gone).await.map(drop).map_err(|_| BusError::Closed)
+    }
+
+    /// What it does, if it does it within [`answer_within`](super::NatsBusBuilder::answer_within).
+    pub(super) async fn in_time<T>(&self, work: impl Future<Output = T>) -> Result<T, BusError> {
+        match select(pin!(work), pin!(self.timer.sleep(self.answer_within))).await {
+            Either::Left((done, _)) => Ok(done),
+            Either::Right(_) => Err(Elapsed::new(self.answer_within).into()),
+        }
     }
 
     pub(super) fn is_up(&self) -> bool {
@@ -152,10 +181,10 @@ impl Link {
     }
 
     /// Sends something nobody answers, if there is a connection.
-    pub(super) async fn tell(&self, subject: String, payload: &'static str) {
+    pub(super) async fn tell(&self, subject: &str, payload: &'static str) {
         if self.is_up() {
             // Whoever tells something by this does so again, or it is told by the time that passes.
-            let _ = self.client.publish(subject, Bytes::from_static(payload.as_bytes())).await;
+            let _ = self.client.publish(subject.to_owned(), Bytes::from_static(payload.as_bytes())).await;
         }
     }
 
@@ -186,6 +215,12 @@ impl Link {
             }
             RequestErrorKind::TimedOut | RequestErrorKind::Other => unavailable("the client failed", error),
         }
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.stirred.notify_one();
     }
 }
 
