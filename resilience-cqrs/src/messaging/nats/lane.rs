@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 
 use super::granted::way_of;
 use super::link::Link;
-use super::machine::{Arrived, PULL, Shared, Taken, Ticket};
+use super::shared::{Arrived, PULL, Shared, Taken, Ticket};
 use super::wire;
 use crate::messaging::bus::{Source, Subscribe};
 use crate::messaging::error::BusError;

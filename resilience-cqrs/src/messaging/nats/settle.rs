@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 
 use super::lane::Lane;
 use super::link::question;
-use super::machine::Ticket;
+use super::shared::Ticket;
 use crate::messaging::delivery::Settle;
 use crate::messaging::error::BusError;
 
