@@ -34,6 +34,7 @@ struct Forgotten {
 
 /// What can be emptied.
 trait Clear: Send + Sync {
+    #[cfg_attr(not(feature = "privacy"), expect(dead_code, reason = "what is not private is never to be forgotten"))]
     fn clear(&self);
 }
 
