@@ -167,6 +167,19 @@ mod sqlite {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_log_of_a_later_release_is_refused_and_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        let address = format!("sqlite:{}", path.display());
+        files::filled(&address).await;
+        let file = rusqlite::Connection::open(&path).unwrap();
+        file.execute("UPDATE log_meta SET value = 99 WHERE name = 'version'", []).unwrap();
+        assert_eq!(refused(&address).await, "the log has layout version 99, this program knows 2");
+        let count: i64 = file.query_row("SELECT count(*) FROM log_event", [], |row| row.get(0)).unwrap();
+        assert_eq!(count, 500);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn events_that_nobody_can_read_or_take_are_one_error_each() {
         let directory = tempfile::tempdir().unwrap();
         events(&AnyStore::open(&format!("sqlite:{}", directory.path().join("log").display())).await.unwrap()).await;
