@@ -183,7 +183,8 @@ const NOTES: &str = "\
 All on one private server with its own settings (`fsync` and `synchronous_commit` are on). Each of `c` tasks appends one
 event of about 100 bytes at a time to aggregates of its own, ten events to each; a command also loads the aggregate first
 (0 to 9 events), or has it from its last command. An append on condition requires that no event with the task's tag was
-added since its last; a decision of disintegrate queries the events of its account. What conflicts is tried again, and
+added since its last; a decision of disintegrate queries the events of its account (of its SQL one number is written in
+decimal, because in hexadecimal it needs PostgreSQL 16; versions 2 to 4 have it). What conflicts is tried again, and
 counted. After every sample each acknowledged event is looked for over a fresh connection: `checked` events, `lost` of
 them missing or refused for another reason; a store that loses any gets no figure. Medians of the rounds; the rounds of all
 stores are interleaved. The processors are shared by the server and the program.

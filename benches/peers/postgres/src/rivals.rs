@@ -120,9 +120,29 @@ impl Decision for Deposit {
     }
 }
 
+/// Its `event_store_begin_epoch`, word for word but for the number, which it writes in hexadecimal: that needs PostgreSQL 16.
+const BEGIN_EPOCH: &str = "CREATE OR REPLACE FUNCTION event_store_begin_epoch()
+RETURNS void AS $$
+DECLARE
+    id BIGINT;
+    db_id INT;
+BEGIN
+    SELECT last_value INTO id FROM seq_event_event_id;
+    SELECT oid INTO db_id FROM pg_database WHERE datname = current_database();
+
+    PERFORM pg_try_advisory_xact_lock_shared(db_id, 0);
+    PERFORM pg_try_advisory_xact_lock_shared(1, (id & 4294967295)::bit(32)::integer);
+    PERFORM pg_try_advisory_xact_lock_shared(2, (id >> 32)::bit(32)::integer);
+END;
+$$ LANGUAGE plpgsql";
+
 pub async fn disintegrate(url: String, load: Load) -> Result<Ran, Failure> {
-    let pool = sqlx_08::postgres::PgPoolOptions::new().max_connections(10).connect(&url).await?;
+    // Unchecked, so that an older server takes the function before it is replaced.
+    let options: sqlx_08::postgres::PgConnectOptions = url.parse()?;
+    let options = options.options([("check_function_bodies", "off")]);
+    let pool = sqlx_08::postgres::PgPoolOptions::new().max_connections(10).connect_with(options).await?;
     let store = PgEventStore::try_new(pool.clone(), Json::<Happened>::default()).await?;
+    sqlx_08::query(BEGIN_EPOCH).execute(&pool).await?;
     let maker = Arc::new(disintegrate_postgres::decision_maker(store, NoSnapshot));
     let conflicts = Arc::new(AtomicU64::new(0));
     let counting = conflicts.clone();
