@@ -77,10 +77,11 @@
 //! - What is acknowledged survives the death of the server's process. It survives the machine's only with
 //!   [`replicas`](NatsBusBuilder::replicas) on others, or `sync_interval: always` (the server's own is 2 minutes).
 //! - A server that is killed may have forgotten settlings and attempts of the last tenth of a second, or, if it was writing
-//!   them down, all whose messages are still there: what was done comes again, counted anew, in the order of its key. Somebody who still has such a delivery then has it beside another one.
+//!   them down, all whose messages are still there: what was done comes again, counted anew, in the order of its key.
+//!   Somebody who still has such a delivery then has it beside another one.
 //! - [`in_flight`](super::Subscribe::in_flight) is exact within a program. Over several, messages without key keep it, and
-//!   those with one are as many as lanes at most. Up to one message of each lane and
-//!   one for each waiting consumer is fetched ahead, and given back if nobody takes it for half an ack wait.
+//!   those with one are as many as lanes at most. Up to one message of each lane and one for each waiting consumer is
+//!   fetched ahead, and given back if nobody takes it for half an ack wait.
 //! - A delivery is late by the clock of the program that has it. One that is settled within the last moments of its time, as
 //!   long as a message takes to the server, may be in other hands already.
 //! - The ids of topics and of queues are told apart: one id may be both published and sent.
