@@ -180,7 +180,8 @@ fn a_user_who_may_not_ask_for_timelines_has_a_store_all_the_same() {
 /// them, and neither does whoever borrows next.
 #[test]
 fn what_a_caller_leaves_in_a_connection_reaches_nobody_else() {
-    let builder = PostgresStore::builder().schema(new_schema()).readers(NonZeroU32::MIN);
+    // One at once, so that who asks next has waited until it is clean.
+    let builder = PostgresStore::builder().schema(new_schema()).readers(NonZeroU32::MIN).lent(NonZeroU32::MIN);
     let store = runtime().block_on(builder.open(shared_server())).unwrap();
     let left = "SET synchronous_commit = off; SET search_path = pg_catalog; SET default_transaction_read_only = on;
         CREATE TEMP TABLE log_head (position bigint); SELECT pg_try_advisory_lock(4711); LISTEN gossip; BEGIN";
