@@ -30,20 +30,20 @@ pub struct Snapshot {
     pub generation: u32,
     /// When the state ends by itself, if it does.
     pub until: Option<Timestamp>,
-    /// Failures in a row; counted by [`consecutive_failures`](CircuitBreakerBuilder::consecutive_failures) only.
+    /// Failures in a row; counted by [`consecutive_failures`](super::CircuitBreakerBuilder::consecutive_failures) only.
     pub consecutive_failures: u32,
     /// Calls in the window; 0 without one.
     pub calls: u64,
     /// Failures in the window; 0 without one.
     pub failures: u64,
     /// Slow calls in the window, and those that run and are slow already; 0 without
-    /// [`slow_calls`](CircuitBreakerBuilder::slow_calls).
+    /// [`slow_calls`](super::CircuitBreakerBuilder::slow_calls).
     pub slow: u64,
-    /// The share of calls that pass, in a stage of the [ramp](CircuitBreakerBuilder::ramp).
+    /// The share of calls that pass, in a stage of the [ramp](super::CircuitBreakerBuilder::ramp).
     pub share: Option<f64>,
     /// Calls refused since the breaker was built.
     pub rejected: u64,
-    /// Calls that would have been refused, in a [dry run](CircuitBreakerBuilder::dry_run).
+    /// Calls that would have been refused, in a [dry run](super::CircuitBreakerBuilder::dry_run).
     pub would_reject: u64,
     /// Answers that came too late to count, since the breaker was built.
     pub stale: u64,

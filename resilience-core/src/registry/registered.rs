@@ -79,7 +79,7 @@ impl Registry {
     /// let registry = Registry::new();
     /// let retry = Retry::builder().name("mail").unlimited().build()?;
     /// registry.add(&retry)?;
-    /// let figures = r#"{"attempts":3,"retries":0,"recovered":0,"gave_up":0}"#;
+    /// let figures = r#"{"attempts":3,"retries":0,"recovered":0,"gave_up":0,"would_retry":0}"#;
     /// let page = format!(r#"[{{"pattern":"retry","name":"mail","status":"up","figures":{figures}}}]"#);
     /// assert_eq!(registry.to_json(), page);
     /// # Ok::<(), resilience_core::ConfigError>(())
