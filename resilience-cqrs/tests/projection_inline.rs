@@ -289,8 +289,7 @@ fn stores_of_two_processes_take_turns_at_the_models() {
             sqlx::query_as(select).fetch_one(&mut *there.inner().connection().await.unwrap()).await.unwrap();
         assert_eq!(shown, ((0..60).sum::<i64>(), 60));
         // What one appends, the other is told of.
-        let next = there.wait_past(there.head());
-        here.append(moved("a", 1)).await.unwrap();
-        assert_eq!(next.await, here.head());
+        let (before, done) = (here.head(), here.append(moved("a", 1)).await.unwrap());
+        assert_eq!(there.wait_past(before).await, done.last);
     });
 }
