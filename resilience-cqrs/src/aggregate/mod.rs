@@ -76,7 +76,9 @@
 //! # Ok(()) }
 //! ```
 
+mod answer;
 mod codec;
+mod config;
 mod dispatch;
 mod execute;
 mod fixture;
@@ -92,12 +94,14 @@ mod unknown;
 
 use crate::log::{BoxError, Tag};
 
+pub use self::answer::{ExecuteError, Executed};
 pub use self::codec::{CodecError, EventCodec, Json};
+pub use self::config::RepositoryBuilder;
 pub use self::dispatch::{ByExecution, Dispatch, DispatchFuture};
-pub use self::execute::{ExecuteError, Executed, Request};
+pub use self::execute::Request;
 pub use self::fixture::{Given, Outcome, given};
 pub use self::past::Entry;
-pub use self::repository::{Loaded, Repository, RepositoryBuilder};
+pub use self::repository::{Loaded, Repository};
 pub use self::schema::{
     Event, EventShape, EventTypes, FieldShape, LockError, Replacement, Schema, SchemaBuilder, SchemaChange,
     SchemaError, SchemaLock, Told, What,
