@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 
 use super::repository::{Loaded, Repository, Shared};
 use super::snapshot::{Keeper, Snapshots};
+use super::unseen::Unseen;
 use super::{Decider, EventCodec, Json};
 use crate::pace::Pace;
 use crate::states::States;
@@ -25,7 +26,8 @@ pub struct RepositoryBuilder<D, S, C = Json> {
 impl<D: Decider, S: EventStore> RepositoryBuilder<D, S> {
     pub(super) fn new(store: S) -> Self {
         let pace = Pace::default();
-        Self { shared: Shared { store, codec: Json, pace, states: None, snapshots: None } }
+        let shared = Shared { store, codec: Json, pace, states: None, unseen: Unseen::default(), snapshots: None };
+        Self { shared }
     }
 }
 
@@ -33,8 +35,8 @@ impl<D: Decider, S: EventStore, C> RepositoryBuilder<D, S, C> {
     /// How events are written down. Default: [`Json`].
     #[must_use]
     pub fn codec<K: EventCodec<D::Event>>(self, codec: K) -> RepositoryBuilder<D, S, K> {
-        let Shared { store, pace, states, snapshots, .. } = self.shared;
-        RepositoryBuilder { shared: Shared { store, codec, pace, states, snapshots } }
+        let Shared { store, pace, states, unseen, snapshots, .. } = self.shared;
+        RepositoryBuilder { shared: Shared { store, codec, pace, states, unseen, snapshots } }
     }
 
     /// How often a command is tried when others append to its stream at the same time, the first attempt included.
@@ -74,7 +76,8 @@ impl<D: Decider, S: EventStore, C> RepositoryBuilder<D, S, C> {
     /// A command on a kept state reads nothing: it is decided on that state and appended at that version. If somebody
     /// else has appended since, the store says so, and what was missed is folded in as after any conflict. Only a command
     /// that would be refused, or that has nothing to do, asks the store first whether the state is still the latest; so
-    /// an answer is never given on an old one, whoever else writes. What a store
+    /// an answer is never given on an old one, whoever else writes. Where most aggregates without a kept state turn out to be
+    /// new, the next is taken for new and not read either, on the same terms. What a store
     /// [is to forget](crate::EventStore::forgetting) goes: of private ones, all states each time that somebody is forgotten,
     /// and each [`max_age`](crate::privacy::VaultBuilder::max_age). A log that was put back to an older state (from a
     /// backup) while the program runs is another log: start the program anew.

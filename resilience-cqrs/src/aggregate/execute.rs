@@ -16,8 +16,8 @@ use crate::store::EventStore;
 /// A command to come: to be given metadata, then [executed](Self::execute).
 #[must_use = "a request does nothing until it is executed"]
 pub struct Request<'r, D, S, C> {
-    repository: &'r Repository<D, S, C>,
-    stream: StreamId,
+    pub(super) repository: &'r Repository<D, S, C>,
+    pub(super) stream: StreamId,
     metadata: Option<Metadata>,
 }
 
@@ -119,7 +119,13 @@ impl<'r, D: Decider, S: EventStore, C: EventCodec<D::Event>> Request<'r, D, S, C
 
     async fn run(&self, command: &D::Command, once: Option<&Once>) -> Result<Executed<D>, ExecuteError<D::Error>> {
         let shared = &self.repository.shared;
-        let (mut loaded, mut decided) = self.decide(command).await?;
+        let kept = self.repository.kept(&self.stream);
+        if kept.is_none()
+            && let Some(created) = self.as_new(command, once).await?
+        {
+            return Ok(created);
+        }
+        let (mut loaded, mut decided) = self.decide(kept, command).await?;
         let mut attempts = 0;
         loop {
             attempts += 1;
@@ -130,15 +136,7 @@ impl<'r, D: Decider, S: EventStore, C: EventCodec<D::Event>> Request<'r, D, S, C
             }
             let append = self.append(&decided, loaded.version, once)?;
             let conflict = match shared.store.append(append).await {
-                Ok(appended) if appended.already_committed => return self.current(appended, attempts).await,
-                Ok(appended) => {
-                    decided.iter().for_each(|event| loaded.state.evolve(event));
-                    let before = loaded.version;
-                    loaded.version = before.plus(decided.len() as u64);
-                    self.repository.keep(&self.stream, before, &loaded);
-                    let Loaded { state, version, .. } = loaded;
-                    return Ok(Executed { state, version, events: decided, appended: Some(appended), attempts });
-                }
+                Ok(appended) => return self.executed(loaded, decided, appended, attempts).await,
                 Err(AppendError::Conflict(conflict)) => conflict,
                 Err(error) => return Err(ExecuteError::Append(error)),
             };
@@ -158,9 +156,17 @@ impl<'r, D: Decider, S: EventStore, C: EventCodec<D::Event>> Request<'r, D, S, C
     ///
     /// A kept state may be old. That does not matter to an append, which the store checks; a refusal, or having nothing
     /// to do, is an answer, and is only given on a state that was the latest after the command came.
-    async fn decide(&self, command: &D::Command) -> Result<(Loaded<D>, Vec<D::Event>), ExecuteError<D::Error>> {
-        let loaded = match self.repository.kept(&self.stream) {
-            None => self.repository.load_stream(&self.stream).await?,
+    async fn decide(
+        &self,
+        kept: Option<Loaded<D>>,
+        command: &D::Command,
+    ) -> Result<(Loaded<D>, Vec<D::Event>), ExecuteError<D::Error>> {
+        let loaded = match kept {
+            None => {
+                let loaded = self.repository.load_stream(&self.stream).await?;
+                self.repository.shared.unseen.turned_out(loaded.version == Version::EMPTY);
+                loaded
+            }
             Some(mut kept) => match kept.state.decide(command) {
                 Ok(decided) if !decided.is_empty() => return Ok((kept, decided)),
                 answer => {
@@ -211,7 +217,26 @@ impl<'r, D: Decider, S: EventStore, C: EventCodec<D::Event>> Request<'r, D, S, C
         Ok(resolution)
     }
 
-    fn append(
+    /// What the caller is told, and what is kept, after the store has taken the events.
+    pub(super) async fn executed(
+        &self,
+        mut loaded: Loaded<D>,
+        decided: Vec<D::Event>,
+        appended: Appended,
+        attempts: u32,
+    ) -> Result<Executed<D>, ExecuteError<D::Error>> {
+        if appended.already_committed {
+            return self.current(appended, attempts).await;
+        }
+        decided.iter().for_each(|event| loaded.state.evolve(event));
+        let before = loaded.version;
+        loaded.version = before.plus(decided.len() as u64);
+        self.repository.keep(&self.stream, before, &loaded);
+        let Loaded { state, version, .. } = loaded;
+        Ok(Executed { state, version, events: decided, appended: Some(appended), attempts })
+    }
+
+    pub(super) fn append(
         &self,
         decided: &[D::Event],
         version: Version,

@@ -91,6 +91,7 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 mod unknown;
+mod unseen;
 
 use crate::log::{BoxError, Tag};
 

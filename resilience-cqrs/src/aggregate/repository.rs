@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::config::RepositoryBuilder;
 use super::execute::Request;
 use super::snapshot::{Keeper, SnapshotCounts};
+use super::unseen::Unseen;
 use super::{Decider, EventCodec, ExecuteError, Executed, Json};
 use crate::forgetting::Epoch;
 use crate::log::{CommandId, ReadError, StreamId, Version};
@@ -30,6 +31,7 @@ pub(super) struct Shared<D, S, C> {
     pub(super) codec: C,
     pub(super) pace: Pace,
     pub(super) states: Option<States<StreamId, Loaded<D>>>,
+    pub(super) unseen: Unseen,
     pub(super) snapshots: Option<Keeper<D>>,
 }
 
