@@ -9,8 +9,8 @@ use tempfile::TempDir;
 
 use crate::process::{Process, Running, free_address, scratch_dir};
 
-/// How long a server may take to start; it takes a tenth of a second.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a server may take to start; it takes a tenth of a second, where nobody else wants the machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A server that runs. Gone, with everything in it, when dropped.
 #[derive(Debug)]
