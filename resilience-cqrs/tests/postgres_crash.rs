@@ -59,7 +59,8 @@ fn what_a_crash_takes_back_was_neither_acknowledged_nor_shown() {
         let events = runtime().block_on(all_events(&again));
         let stored: BTreeMap<String, u64> = events.iter().map(|event| (payload(event), event.position.get())).collect();
         let learnt: Learnt = learnt.into_iter().flatten().collect();
-        assert!(learnt.len() > 200, "somebody must have learnt something: {}", learnt.len());
+        // Not of the last ones that each store has: the server was killed before somebody could be told.
+        assert!(learnt.len() > 100, "somebody must have learnt something: {}", learnt.len());
         for (position, payload) in learnt {
             let found = stored.get(&payload).copied();
             let is_there = found.is_some() && (position.is_none() || position == found);

@@ -185,7 +185,8 @@ fn a_batch_is_one_round_trip_whatever_is_in_it() {
         // A batch is told of after it was answered, so one may be counted with those before, and another not yet.
         assert!(batches.abs_diff(after.0 - before.0) <= 1, "a round trip a batch");
         assert!(batches < 640 / 4, "appends that wait share one: {batches}");
-        assert!(after.1 - before.1 <= batches + 1, "and a barrier is shared, too");
+        // One more where the barrier's own statement was not prepared before.
+        assert!(after.1 - before.1 <= after.0 - before.0 + 1, "and a barrier is shared, too");
     });
 }
 
@@ -225,9 +226,10 @@ fn reluctant_server() -> Postgres {
     Postgres::start_with(&[("wal_writer_delay", "10s"), ("autovacuum", "off")]).expect("a private server starts")
 }
 
-/// Neither store looks by itself: that alone would make everything durable.
+/// Time stands still. Neither store looks by itself: that alone would make everything durable. And however slow the machine,
+/// no connection has idled, so that the next append goes ahead of the disk as the one before did.
 fn still(url: &str) -> PostgresStore {
-    runtime().block_on(PostgresStore::builder().schema("log").poll(PATIENCE * 100).open(url)).unwrap()
+    runtime().block_on(PostgresStore::builder().schema("log").timer(ManualTimer::new()).open(url)).unwrap()
 }
 
 /// The window between a commit and its barrier, held open: the store shows nothing of it, and when the server crashes in
