@@ -94,7 +94,7 @@ impl SqlProjection for Counting {
 
 async fn counted(store: &SqliteStore) -> u32 {
     let running = ProjectionRunner::sql(store.clone(), Counting).start();
-    running.at_least(store.head(), Duration::from_secs(30)).await.unwrap();
+    running.at_least(store.head(), Duration::from_secs(60)).await.unwrap();
     running.stop().await.unwrap();
     store.read_sql(|db| db.query_row("SELECT events FROM counted", [], |row| row.get(0))).await.unwrap()
 }

@@ -77,16 +77,18 @@ mod sqlite {
     use super::*;
 
     const CHILD: &str = "CQRS_LEASE_CHILD";
+    /// How long one may wait for the others: a file's lock goes to whoever asks at the right moment, and not in turn.
+    const PATIENCE: Duration = Duration::from_secs(60);
 
     /// Lets time pass for the leases in a file.
     fn wind(path: &Path, time: Duration) {
         let conn = Connection::open(path).unwrap();
-        conn.busy_timeout(Duration::from_secs(5)).unwrap();
+        conn.busy_timeout(PATIENCE).unwrap();
         conn.execute("UPDATE lease SET until = until - ?1", [time.as_millis() as i64]).unwrap();
     }
 
     async fn open(path: &Path, timer: &ManualTimer) -> SqliteLeases {
-        SqliteLeases::builder().timer(timer.clone()).open(path).await.unwrap()
+        SqliteLeases::builder().busy_timeout(PATIENCE).timer(timer.clone()).open(path).await.unwrap()
     }
 
     /// An engine in a directory of its own, and the time of all there are.
@@ -135,7 +137,7 @@ mod sqlite {
         let path = directory.path().join("leases.db");
         let mut programs = Vec::new();
         for _ in 0..6 {
-            programs.push(SqliteLeases::open(&path).await.unwrap());
+            programs.push(SqliteLeases::builder().busy_timeout(PATIENCE).open(&path).await.unwrap());
         }
         many_programs_race(programs).await;
     }
@@ -185,7 +187,8 @@ mod sqlite {
         let leases = SqliteLeases::open(&path).await.unwrap();
         {
             let mut asked = std::pin::pin!(leases.acquire("relay", "gone", TTL));
-            assert!(futures::poll!(asked.as_mut()).is_pending());
+            // On a thread of its own, which may have answered already: then it has gone right after.
+            let _ = futures::poll!(asked.as_mut());
         }
         assert!(is_held(&leases, "other", "gone").await);
         wind(&path, TTL * 2);

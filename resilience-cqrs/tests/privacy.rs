@@ -128,7 +128,7 @@ async fn register(store: &Private, subject: &str, name: &str) {
 
 async fn project(store: &Private) {
     let running = ProjectionRunner::builder(store.clone(), Cards).start();
-    running.at_least(store.head(), Duration::from_secs(10)).await.unwrap();
+    running.at_least(store.head(), Duration::from_secs(60)).await.unwrap();
     running.stop().await.unwrap();
 }
 

@@ -203,7 +203,10 @@ mod sqlite {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn of_two_who_rebuild_at_once_one_does_and_the_other_is_told() {
         let (directory, store) = store().await;
-        let leases = async || SqliteLeases::open(directory.path().join("leases.db")).await.unwrap();
+        let leases = async || {
+            let builder = SqliteLeases::builder().busy_timeout(PATIENCE);
+            builder.open(directory.path().join("leases.db")).await.unwrap()
+        };
         of_two_who_rebuild_one_does([(store.clone(), leases().await), (store, leases().await)]).await;
     }
 
@@ -275,7 +278,8 @@ mod postgres {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn of_two_who_rebuild_at_once_one_does_and_the_other_is_told() {
         let node = async || {
-            let leases = PostgresLeases::builder().schema("two rebuild").open(testkit::postgres::shared()).await;
+            let leases = PostgresLeases::builder().schema("two rebuild").patience(PATIENCE);
+            let leases = leases.open(testkit::postgres::shared()).await;
             (store("two rebuild").await, leases.unwrap())
         };
         of_two_who_rebuild_one_does([node().await, node().await]).await;

@@ -59,7 +59,7 @@ async fn balance(store: &SqliteStore, account: &'static str) -> i64 {
 }
 
 async fn caught_up(store: &SqliteStore, running: &ProjectionHandle) {
-    running.at_least(store.head(), Duration::from_secs(30)).await.unwrap();
+    running.at_least(store.head(), Duration::from_secs(60)).await.unwrap();
 }
 
 /// ES23.

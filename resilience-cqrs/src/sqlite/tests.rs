@@ -42,7 +42,8 @@ impl Place {
     }
 
     async fn open(&self) -> SqliteStore {
-        SqliteStore::open(&self.path).await.unwrap()
+        // Who had it before gives it up in its own time.
+        SqliteStore::builder().lock_wait(Duration::from_secs(60)).open(&self.path).await.unwrap()
     }
 }
 
