@@ -27,7 +27,7 @@ const TASKS: u64 = 8;
 /// The most acknowledgements before a kill.
 const MOST: u64 = 300;
 /// Kills of one file before a new one is begun, so that checking it stays cheap.
-const KILLS_A_FILE: u64 = 40;
+const KILLS_A_FILE: u64 = 10;
 
 fn from_env(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |value| value.parse().unwrap())
