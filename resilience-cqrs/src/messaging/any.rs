@@ -20,7 +20,7 @@ use super::subject::Filter;
 /// | address | bus |
 /// |---|---|
 /// | `memory:` | [`MemoryBus`], empty and new at each opening |
-/// | `nats://host:4222?prefix=shop` | `NatsBus` (feature `nats`), as its client reads the address; `prefix` is `bus` if not said |
+/// | `nats://host:4222?prefix=shop`, or `tls://` for the same with TLS | `NatsBus` (feature `nats`), as its client reads the address; `prefix` is `bus` if not said |
 ///
 /// ```
 /// use resilience_cqrs::messaging::{AnyBus, Bus, Message};

@@ -44,6 +44,21 @@ pub trait Bus: Clone + Send + Sync + 'static {
     ///
     /// Completes when the message is as durable as the bus is. Dropped before that, it may have been published, or not.
     ///
+    /// ```
+    /// use resilience_cqrs::messaging::{Bus, MemoryBus, Message, Subscribe, Subscription};
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let bus = MemoryBus::new();
+    /// // No group yet: taken, and for nobody.
+    /// bus.publish(Message::new("m1", "orders.placed", "16")).await?;
+    /// let mut billing = bus.subscribe(Subscribe::group("billing", "orders.*")).await?;
+    /// bus.publish(Message::new("m2", "orders.placed", "17")).await?;
+    /// // In doubt whether that arrived, one sends the same message again: it is one message.
+    /// assert!(bus.publish(Message::new("m2", "orders.placed", "17")).await?.duplicate);
+    /// assert_eq!(billing.next().await?.message.id.as_str(), "m2");
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// See [`BusError`]. After [`Elapsed`](BusError::Elapsed) and [`Unavailable`](BusError::Unavailable) it may have been
     /// published; send the same message again.
@@ -51,11 +66,35 @@ pub trait Bus: Clone + Send + Sync + 'static {
 
     /// Puts the message into the queue that is called like its subject.
     ///
+    /// A queue comes into being with its first message, and keeps what is sent to it until somebody consumes.
+    ///
+    /// ```
+    /// use resilience_cqrs::messaging::{Bus, MemoryBus, Message, Subscribe, Subscription};
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let bus = MemoryBus::new();
+    /// bus.send(Message::new("m1", "emails", "welcome")).await?;
+    /// let mut emails = bus.subscribe(Subscribe::queue("emails")).await?;
+    /// assert_eq!(&emails.next().await?.message.payload()[..], b"welcome");
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// As [`publish`](Self::publish).
     fn send(&self, message: Message) -> impl Future<Output = Result<Sent, BusError>> + Send;
 
     /// [Publishes](Self::publish) or [sends](Self::send) the message, as it [says](super::Outgoing::way).
+    ///
+    /// ```
+    /// use resilience_cqrs::messaging::{Bus, MemoryBus, Outgoing, Subscribe, Subscription, Way};
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let bus = MemoryBus::new();
+    /// bus.dispatch(Outgoing::for_queue("emails", "welcome").with_id("m1")).await?;
+    /// let delivery = bus.subscribe(Subscribe::queue("emails")).await?.next().await?;
+    /// assert_eq!(delivery.message.content.way, Way::Send);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// As [`publish`](Self::publish).
@@ -71,6 +110,24 @@ pub trait Bus: Clone + Send + Sync + 'static {
     /// Asks whoever [answers](Self::answer) the message's subject, and waits for the answer for `within` or until the
     /// deadline of the call in progress, whichever is earlier.
     ///
+    /// Asked at most once: a question in doubt is not asked again by the bus, and its id is not remembered. Dropped
+    /// before it completes, whoever answers is not told.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use resilience_cqrs::messaging::{Bus, BusError, MemoryBus, Message};
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (bus, second) = (MemoryBus::new(), Duration::from_secs(1));
+    /// let question = || Message::new("q1", "stock.left", "socks");
+    /// assert!(matches!(bus.request(question(), second).await, Err(BusError::Rejected(_))), "there is nobody to ask");
+    /// // Somebody is there, and says nothing.
+    /// let silent = bus.answer("stock", "stock.*").await?;
+    /// assert!(matches!(bus.request(question(), second).await, Err(BusError::Elapsed(_))));
+    /// # drop(silent);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`Rejected`](BusError::Rejected) if nobody answers this subject or the deadline has passed, and nothing was asked;
     /// [`Elapsed`](BusError::Elapsed) if no answer came in time.
@@ -78,11 +135,48 @@ pub trait Bus: Clone + Send + Sync + 'static {
 
     /// Takes part in a group or a queue.
     ///
+    /// ```
+    /// use resilience_cqrs::messaging::{Bus, BusError, MemoryBus, Subscribe};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let bus = MemoryBus::new();
+    /// let first = bus.subscribe(Subscribe::group("billing", "orders.*")).await?;
+    /// let second = bus.subscribe(Subscribe::group("billing", "orders.*")).await?; // each gets some
+    /// // A group is what it was made as: its messages would otherwise depend on who came first.
+    /// let other = bus.subscribe(Subscribe::group("billing", "orders.>")).await;
+    /// assert!(matches!(other, Err(BusError::Refused { .. })));
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// See [`BusError`]; [`Refused`](BusError::Refused) if the group exists with another filter.
     fn subscribe(&self, to: Subscribe) -> impl Future<Output = Result<Self::Subscription, BusError>> + Send;
 
     /// Answers requests on these subjects, together with others of the same group, each of whom gets some.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use resilience_cqrs::messaging::{Bus, MemoryBus, Message, Requests};
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let bus = MemoryBus::new();
+    /// for name in ["a", "b"] {
+    ///     let mut answers = bus.answer("stock", "stock.*").await?;
+    ///     tokio::spawn(async move {
+    ///         while let Ok(request) = answers.next().await {
+    ///             let _ = request.reply(name).await;
+    ///         }
+    ///     });
+    /// }
+    /// // Two of one group take turns.
+    /// let mut by = Vec::new();
+    /// for id in ["q1", "q2"] {
+    ///     by.push(bus.request(Message::new(id, "stock.left", ""), Duration::from_secs(1)).await?);
+    /// }
+    /// by.sort();
+    /// assert_eq!(by, ["a", "b"]);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// See [`BusError`].
@@ -140,6 +234,22 @@ impl Subscribe {
     }
 
     /// How long a delivery may stay unsettled before it is taken back. Default: 30 s. [`Delivery::extend`] starts it anew.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use resilience_cqrs::messaging::{Bus, BusError, MemoryBus, Message, Subscribe, Subscription};
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let bus = MemoryBus::new();
+    /// let mut emails = bus.subscribe(Subscribe::queue("emails").ack_wait(Duration::from_secs(5))).await?;
+    /// bus.send(Message::new("m1", "emails", "")).await?;
+    /// let slow = emails.next().await?;
+    /// let again = emails.next().await?; // five seconds later, to whoever asks
+    /// assert_eq!(again.attempt, 2);
+    /// assert!(matches!(slow.ack().await, Err(BusError::Late)), "it is not this one's to settle any more");
+    /// again.ack().await?;
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn ack_wait(mut self, wait: Duration) -> Self {
         self.ack_wait = wait;
@@ -147,6 +257,24 @@ impl Subscribe {
     }
 
     /// The most deliveries of the group or queue that are unsettled at once, over all its consumers. Default: 256.
+    ///
+    /// ```
+    /// use std::num::NonZeroU32;
+    /// use std::time::Duration;
+    /// use resilience_cqrs::messaging::{Bus, MemoryBus, Message, Subscribe, Subscription};
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let bus = MemoryBus::new();
+    /// let one_at_a_time = Subscribe::queue("emails").in_flight(NonZeroU32::MIN);
+    /// let mut emails = bus.subscribe(one_at_a_time).await?;
+    /// bus.send(Message::new("m1", "emails", "")).await?;
+    /// bus.send(Message::new("m2", "emails", "")).await?;
+    /// let first = emails.next().await?;
+    /// assert!(tokio::time::timeout(Duration::from_secs(1), emails.next()).await.is_err());
+    /// first.ack().await?;
+    /// assert_eq!(emails.next().await?.message.id.as_str(), "m2");
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn in_flight(mut self, deliveries: NonZeroU32) -> Self {
         self.in_flight = deliveries;
@@ -173,6 +301,23 @@ pub trait Subscription: Send + 'static {
     /// The next delivery.
     ///
     /// Dropped before it completes, nothing is lost.
+    ///
+    /// ```
+    /// use resilience_cqrs::messaging::{Bus, BusError, MemoryBus, Message, Subscribe, Subscription};
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (bus, to) = (MemoryBus::new(), Subscribe::queue("emails"));
+    /// let mut emails = bus.subscribe(to.clone()).await?;
+    /// bus.send(Message::new("m1", "emails", "")).await?;
+    /// // Whoever else gets ready first: what was not delivered is still there.
+    /// let waited = tokio::time::timeout(std::time::Duration::ZERO, std::future::pending::<()>());
+    /// let (delivery, _) = tokio::join!(emails.next(), waited);
+    /// delivery?.ack().await?;
+    /// // The end of a loop over deliveries.
+    /// bus.remove(&to);
+    /// assert!(matches!(emails.next().await, Err(BusError::Closed)));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`Closed`](BusError::Closed) once there will be none any more; whatever else keeps it from knowing for now.

@@ -93,6 +93,19 @@ impl<S: EventStore> DeadLetters<S> {
 
     /// The lanes that have letters, and how many.
     ///
+    /// A lane is called like the key of its messages; a message without a key is a lane to itself, called like its id.
+    ///
+    /// ```
+    /// use resilience_cqrs::MemoryStore;
+    /// use resilience_cqrs::messaging::DeadLetters;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// // Looked at from anywhere that has the store: neither the bus nor the consumer need run.
+    /// let letters = DeadLetters::new(MemoryStore::new(), "mailer");
+    /// assert!(letters.counts().await?.is_empty());
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// See [`ReadError`].
     pub async fn counts(&self) -> Result<BTreeMap<String, u64>, ReadError> {
@@ -126,6 +139,37 @@ impl<S: EventStore> DeadLetters<S> {
     ///
     /// What comes meanwhile for this lane gets behind, and is handled, too. As everywhere, a crash between the handling and
     /// the removal makes one come again.
+    ///
+    /// [`ConsumerHandle::redrive`](super::ConsumerHandle::redrive) does this with the consumer's own handler, context
+    /// and time limit; here is the same for a tool that has none.
+    ///
+    /// ```
+    /// # use resilience_cqrs::messaging::{Consumer, MemoryBus, Bus, Message, Poison, Subscribe};
+    /// # use tower::service_fn;
+    /// use resilience_cqrs::messaging::{DeadLetterError, DeadLetters};
+    /// use resilience_cqrs::{BoxError, MemoryStore};
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (store, bus) = (MemoryStore::new(), MemoryBus::new());
+    /// # let handler = service_fn(async |_: Message| Err::<(), BoxError>(Poison::new("cannot be read").into()));
+    /// # let to = Subscribe::queue("emails");
+    /// # let consumer = Consumer::builder(store.clone(), bus.clone(), "mailer", to, handler).start()?;
+    /// # bus.send(Message::new("m1", "emails", "1").with_key("ann")).await?;
+    /// # bus.send(Message::new("m2", "emails", "").with_key("ann")).await?;
+    /// # bus.send(Message::new("m3", "emails", "3").with_key("ann")).await?;
+    /// # consumer.wait_until(|status| status.dead == 3).await;
+    /// # consumer.stop().await?;
+    /// // Three letters of Ann's, of which the second one is empty.
+    /// let letters = DeadLetters::new(store, "mailer");
+    /// let mend = async |message: Message| match message.payload().is_empty() {
+    ///     true => Err(BoxError::from("still nothing in it")),
+    ///     false => Ok(()),
+    /// };
+    /// let failed = letters.redrive("ann", mend).await.unwrap_err();
+    /// assert!(matches!(failed, DeadLetterError::FailedAgain { number: 2, handled: 1, .. }));
+    /// assert_eq!(letters.counts().await?["ann"], 2); // the first is done, the last was not tried
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// See [`DeadLetterError`]; what was handled before stays so.

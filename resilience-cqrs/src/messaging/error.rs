@@ -77,6 +77,17 @@ impl BusError {
     }
 
     /// Whether it is the message's own fault: any other message may well go through.
+    ///
+    /// ```
+    /// use resilience_cqrs::messaging::{Bus, MemoryBus, Message};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// // A subject is one: it has no wildcards.
+    /// let error = MemoryBus::new().publish(Message::new("m1", "orders.*", "")).await.unwrap_err();
+    /// assert!(error.is_about_the_message() && !error.is_retryable());
+    /// assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "the subject has a wildcard");
+    /// # Ok(()) }
+    /// ```
     pub fn is_about_the_message(&self) -> bool {
         matches!(self, Self::Invalid(_) | Self::Refused { .. })
     }
@@ -120,6 +131,24 @@ impl AsRejected for BusError {
 ///
 /// A message may be sent again under its id, so what may have been sent is repeated. A message that the broker does not
 /// take says nothing about the broker.
+///
+/// | answer | class |
+/// |---|---|
+/// | taken | success |
+/// | [`Rejected`](BusError::Rejected) | refused, until the rejection's `retry_after` |
+/// | [`Elapsed`](BusError::Elapsed) | timed out: tried again, and evidence for a breaker |
+/// | [`Unavailable`](BusError::Unavailable) | failure: tried again, and evidence for a breaker |
+/// | [`Mismatch`](BusError::Mismatch), [`Closed`](BusError::Closed) | permanent: not tried again |
+/// | [`Invalid`](BusError::Invalid), [`Refused`](BusError::Refused), [`Late`](BusError::Late) | ignored: no evidence |
+///
+/// ```
+/// use resilience_core::Classify;
+/// use resilience_cqrs::messaging::{BusError, BySending, InvalidMessage, Sent};
+///
+/// let class = |error| BySending.classify(&Err::<Sent, _>(error));
+/// assert!(class(BusError::Unavailable { reason: "no route".into(), source: None }).is_retryable());
+/// assert!(!class(BusError::Invalid(InvalidMessage::Empty { what: "key" })).is_retryable());
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BySending;
 

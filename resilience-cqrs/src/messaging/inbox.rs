@@ -64,6 +64,28 @@ impl<S: EventStore> Inbox<S> {
 
     /// How long an effect of [`run`](Self::run) may take before another one may try. Default: 60 s. Measured in wall time,
     /// because it must hold between processes.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use resilience_core::time::ManualTimer;
+    /// use resilience_cqrs::messaging::{Inbox, Message, Ran, RunError};
+    /// use resilience_cqrs::{BoxError, MemoryStore};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let timer = ManualTimer::new();
+    /// let inbox = Inbox::new(MemoryStore::new(), "mailer").claim(Duration::from_secs(5)).timer(timer.clone());
+    /// let message = Message::new("m1", "emails", "");
+    /// let mail = async || Ok::<_, BoxError>(());
+    /// // A process dies while it mails: its claim is left.
+    /// let hanging = inbox.run(&message, || std::future::pending::<Result<(), BoxError>>());
+    /// assert!(futures::FutureExt::now_or_never(hanging).is_none());
+    ///
+    /// let busy = inbox.run(&message, mail).await.unwrap_err();
+    /// assert!(matches!(busy, RunError::Busy { left } if left == Duration::from_secs(5)));
+    /// timer.advance(Duration::from_secs(5));
+    /// assert_eq!(inbox.run(&message, mail).await?, Ran::Now(()));
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn claim(mut self, longest: Duration) -> Self {
         self.claim = longest;
@@ -91,6 +113,21 @@ impl<S: EventStore> Inbox<S> {
     }
 
     /// Whether [`append`](Self::append) has committed the effect of this message; asked before deciding anew.
+    ///
+    /// ```
+    /// use resilience_cqrs::messaging::{Inbox, Message};
+    /// use resilience_cqrs::{Append, Expected, MemoryStore, NewEvent};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let store = MemoryStore::new();
+    /// let (billing, shipping) = (Inbox::new(store.clone(), "billing"), Inbox::new(store, "shipping"));
+    /// let message = Message::new("order-17", "orders.placed", "");
+    /// let billed = Append::new().events("bill-17", Expected::Any, [NewEvent::new("Billed", "")]);
+    /// billing.append(&message, billed).await?;
+    /// // Each consumer remembers for itself.
+    /// assert!(billing.has_appended(&message.id).await? && !shipping.has_appended(&message.id).await?);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// See [`ReadError`].

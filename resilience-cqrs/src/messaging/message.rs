@@ -35,6 +35,15 @@ pub struct Message {
 }
 
 /// A message that has no id yet: what the mapping of an [outbox](super::outbox) makes of an event.
+///
+/// ```
+/// use resilience_cqrs::messaging::{Outgoing, Way};
+///
+/// let mail = Outgoing::for_queue("emails", "thank you").key("ann");
+/// assert_eq!((mail.way, mail.key.as_deref()), (Way::Send, Some("ann")));
+/// // Nothing is known of who caused it; a relay fills in what is known of the event.
+/// assert!(mail.metadata.is_empty());
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outgoing {
     /// Who is concerned: the topic it is about, or the queue it is for.
@@ -91,6 +100,17 @@ impl Outgoing {
     }
 
     /// Checks it against the [limits]; every bus does this first.
+    ///
+    /// ```
+    /// use resilience_cqrs::messaging::limits::PAYLOAD_BYTES;
+    /// use resilience_cqrs::messaging::Outgoing;
+    ///
+    /// let of = |bytes| Outgoing::new("files.stored", vec![0; bytes]).validate();
+    /// assert_eq!(of(PAYLOAD_BYTES), Ok(()));
+    /// // A file belongs elsewhere, and its name into the message.
+    /// let error = of(PAYLOAD_BYTES + 1).unwrap_err();
+    /// assert_eq!(error.to_string(), "the payload has 1040385 bytes, at most 1040384 may be");
+    /// ```
     ///
     /// # Errors
     /// What is too long, empty or badly named.
@@ -173,6 +193,13 @@ impl Message {
     }
 
     /// Checks it against the [limits]; every bus does this first.
+    ///
+    /// ```
+    /// use resilience_cqrs::messaging::{InvalidMessage, Message};
+    ///
+    /// let nameless = Message::new("", "orders.placed", "17").validate();
+    /// assert_eq!(nameless, Err(InvalidMessage::Empty { what: "message id" }));
+    /// ```
     ///
     /// # Errors
     /// What is too long, empty or badly named.

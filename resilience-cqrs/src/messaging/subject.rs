@@ -111,6 +111,17 @@ impl Filter {
 
     /// Checks the grammar.
     ///
+    /// ```
+    /// use resilience_cqrs::messaging::Filter;
+    ///
+    /// for right in ["orders.placed", "orders.*", "*.placed", "orders.>", ">"] {
+    ///     assert!(Filter::from(right).validate().is_ok(), "{right}");
+    /// }
+    /// // A wildcard is a whole word, and `>` the last one; `orders*` is a word like any other.
+    /// assert!(Filter::from("orders.>.placed").validate().is_err());
+    /// assert!(!Filter::from("orders*").matches(&"orders-eu".into()));
+    /// ```
+    ///
     /// # Errors
     /// What is wrong with it.
     pub fn validate(&self) -> Result<(), InvalidMessage> {

@@ -28,6 +28,11 @@ use crate::store::EventStore;
 const NAME_BYTES: usize = 100;
 
 /// What becomes of a key of which a message is among the dead letters.
+///
+/// | | the order of the key | a message that nobody can handle |
+/// |---|---|---|
+/// | [`KeyWaits`](Self::KeyWaits) | is kept | stops its key until somebody looks |
+/// | [`KeyGoesOn`](Self::KeyGoesOn) | has a gap, which a redrive fills late | stops nothing |
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AfterDeath {
     /// Its later messages get behind it, and are handled when it is. The order of the key is kept.
@@ -90,6 +95,44 @@ impl<S: EventStore, B: Bus, H: Handler> Consumer<S, B, H, ByHandling> {
 
 impl<S: EventStore, B: Bus, H: Handler, C: Classify<(), BoxError> + Send + Sync + 'static> ConsumerBuilder<S, B, H, C> {
     /// What an answer of the handler means. Default: [`ByHandling`].
+    ///
+    /// Refused means that nothing was tried: no attempt is counted. Permanent or ignored means that the message is
+    /// given up at once. All else means that it comes again.
+    ///
+    /// ```
+    /// use resilience_core::{Classification, Classify};
+    /// use resilience_cqrs::messaging::{Bus, Consumer, MemoryBus, Message, Subscribe};
+    /// use resilience_cqrs::{BoxError, MemoryStore};
+    /// use tower::service_fn;
+    ///
+    /// /// What cannot be parsed will not be parsed tomorrow.
+    /// struct UnlessUnreadable;
+    ///
+    /// impl Classify<(), BoxError> for UnlessUnreadable {
+    ///     fn classify(&self, answer: &Result<(), BoxError>) -> Classification {
+    ///         match answer {
+    ///             Ok(()) => Classification::SUCCESS,
+    ///             Err(error) if error.is::<std::num::ParseIntError>() => Classification::IGNORE,
+    ///             Err(_) => Classification::FAILURE,
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let bus = MemoryBus::new();
+    /// let parse = service_fn(async |message: Message| {
+    ///     let amount = std::str::from_utf8(message.payload())?.parse::<u64>()?;
+    ///     Ok::<_, BoxError>(drop(amount))
+    /// });
+    /// let to = Subscribe::queue("payments");
+    /// let running = Consumer::builder(MemoryStore::new(), bus.clone(), "till", to, parse)
+    ///     .classify(UnlessUnreadable)
+    ///     .start()?;
+    /// bus.send(Message::new("m1", "payments", "ten")).await?;
+    /// running.wait_until(|status| status.dead == 1).await;
+    /// assert_eq!(running.dead_letters().of_key("m1", None, 1).await?[0].attempts, 1);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn classify<D>(self, classify: D) -> ConsumerBuilder<S, B, H, D>
     where
@@ -124,6 +167,27 @@ impl<S: EventStore, B: Bus, H: Handler, C: Classify<(), BoxError> + Send + Sync 
 
     /// How often a message is delivered before it is given up. Default: 20, which with the default
     /// [back-off](Self::backoff) take six minutes on average.
+    ///
+    /// ```
+    /// use std::num::NonZeroU32;
+    /// use resilience_cqrs::messaging::{Bus, Consumer, MemoryBus, Message, Subscribe};
+    /// use resilience_cqrs::{BoxError, MemoryStore};
+    /// use tower::service_fn;
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let bus = MemoryBus::new();
+    /// let down = service_fn(async |_: Message| Err::<(), BoxError>("the mail server is down".into()));
+    /// let three = NonZeroU32::new(3).ok_or("zero")?;
+    /// let to = Subscribe::queue("emails");
+    /// let running = Consumer::builder(MemoryStore::new(), bus.clone(), "mailer", to, down)
+    ///     .max_attempts(three)
+    ///     .start()?;
+    /// bus.send(Message::new("m1", "emails", "")).await?;
+    /// running.wait_until(|status| status.dead == 1).await;
+    /// let letter = &running.dead_letters().of_key("m1", None, 1).await?[0];
+    /// assert_eq!((letter.attempts, &*letter.error), (3, "the mail server is down"));
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn max_attempts(mut self, attempts: NonZeroU32) -> Self {
         self.max_attempts = attempts;
@@ -131,6 +195,9 @@ impl<S: EventStore, B: Bus, H: Handler, C: Classify<(), BoxError> + Send + Sync 
     }
 
     /// The number of dead letters at which the consumer stands still. Default: 10,000.
+    ///
+    /// Then its [health](super::Health) is `Blocked`: what is in hand is finished, nothing more is taken, and the
+    /// messages stay with the bus until somebody has redriven or discarded some. 0 is taken as 1.
     #[must_use]
     pub fn max_dead(mut self, letters: u64) -> Self {
         self.max_dead = letters.max(1);
@@ -138,6 +205,28 @@ impl<S: EventStore, B: Bus, H: Handler, C: Classify<(), BoxError> + Send + Sync 
     }
 
     /// What becomes of a key of which a message is among the dead letters. Default: it waits.
+    ///
+    /// ```
+    /// use resilience_cqrs::messaging::{AfterDeath, Bus, Consumer, MemoryBus, Message, Poison, Subscribe};
+    /// use resilience_cqrs::{BoxError, MemoryStore};
+    /// use tower::service_fn;
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let bus = MemoryBus::new();
+    /// let handler = service_fn(async |message: Message| match message.payload().is_empty() {
+    ///     true => Err(BoxError::from(Poison::new("nothing in it"))),
+    ///     false => Ok(()),
+    /// });
+    /// let to = Subscribe::queue("emails");
+    /// let running = Consumer::builder(MemoryStore::new(), bus.clone(), "mailer", to, handler)
+    ///     .after_death(AfterDeath::KeyGoesOn)
+    ///     .start()?;
+    /// bus.send(Message::new("m1", "emails", "").with_key("ann")).await?;
+    /// bus.send(Message::new("m2", "emails", "hello").with_key("ann")).await?; // handled, though the first one is not
+    /// let status = running.wait_until(|status| status.dead + status.handled == 2).await;
+    /// assert_eq!((status.dead, status.handled), (1, 1));
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn after_death(mut self, policy: AfterDeath) -> Self {
         self.after_death = policy;
@@ -146,6 +235,32 @@ impl<S: EventStore, B: Bus, H: Handler, C: Classify<(), BoxError> + Send + Sync 
 
     /// How long the handler may take for a message. Default: 60 s. It may be longer than the subscription's
     /// [`ack_wait`](Subscribe::ack_wait), which is extended meanwhile.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use resilience_core::context;
+    /// use resilience_core::time::SharedTimer;
+    /// use resilience_cqrs::messaging::{Bus, Consumer, MemoryBus, Message, Subscribe};
+    /// use resilience_cqrs::{BoxError, MemoryStore};
+    /// use tower::service_fn;
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let bus = MemoryBus::new();
+    /// let handler = service_fn(async |_: Message| {
+    ///     // Also the deadline of whatever the handler calls.
+    ///     let timer = SharedTimer::default();
+    ///     let left = context::deadline(&timer).and_then(|deadline| deadline.remaining(timer.now()));
+    ///     let left = left.ok_or("no time left")?;
+    ///     if left == Duration::from_secs(5) { Ok(()) } else { Err(BoxError::from(format!("{left:?} left"))) }
+    /// });
+    /// let to = Subscribe::queue("emails");
+    /// let running = Consumer::builder(MemoryStore::new(), bus.clone(), "mailer", to, handler)
+    ///     .within(Duration::from_secs(5))
+    ///     .start()?;
+    /// bus.send(Message::new("m1", "emails", "")).await?;
+    /// assert_eq!(running.wait_until(|status| status.handled + status.dead == 1).await.handled, 1);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn within(mut self, limit: Duration) -> Self {
         self.within = limit;
@@ -191,6 +306,25 @@ impl<S: EventStore, B: Bus, H: Handler, C: Classify<(), BoxError> + Send + Sync 
     }
 
     /// The consumer, and what others hold of it. [`run`](Consumer::run) it on whatever executor there is.
+    ///
+    /// ```
+    /// use resilience_cqrs::messaging::{Consumer, MemoryBus, Message, Subscribe};
+    /// use resilience_cqrs::{BoxError, MemoryStore};
+    /// use tower::service_fn;
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let handler = service_fn(async |_: Message| Ok::<(), BoxError>(()));
+    /// let (store, bus, to) = (MemoryStore::new(), MemoryBus::new(), Subscribe::queue("emails"));
+    /// let of = |name: &str| Consumer::builder(store.clone(), bus.clone(), name, to.clone(), handler);
+    /// assert_eq!(of("").build().unwrap_err().field(), "name");
+    /// // On a set of tasks of the program's own, which is then told of a panic.
+    /// let (consumer, handle) = of("mailer").build()?;
+    /// let mut tasks = tokio::task::JoinSet::new();
+    /// tasks.spawn(consumer.run());
+    /// handle.stop().await?;
+    /// tasks.join_next().await.ok_or("no task")??;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// If the name is empty, longer than 100 bytes or has control characters, the subscription is not valid, or the handler

@@ -7,6 +7,40 @@ use resilience_core::event::{Fact, Severity};
 use crate::messaging::message::MessageId;
 
 /// What happened in a consumer.
+///
+/// ```
+/// use std::sync::atomic::{AtomicBool, Ordering};
+/// use std::sync::{Arc, Mutex};
+/// use resilience_core::event::{self, Sink};
+/// use resilience_cqrs::messaging::{Bus, Consumer, MemoryBus, Message, Subscribe};
+/// use resilience_cqrs::{BoxError, MemoryStore};
+/// use tower::service_fn;
+///
+/// /// What happened, by name, and how bad that is.
+/// #[derive(Default)]
+/// struct Log(Mutex<Vec<String>>);
+///
+/// impl Sink for Log {
+///     fn on_event(&self, event: &event::Event<'_>) {
+///         self.0.lock().unwrap().push(format!("{} {:?}", event.fact.name(), event.fact.severity()));
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (bus, log, failed) = (MemoryBus::new(), Arc::new(Log::default()), Arc::new(AtomicBool::new(false)));
+/// let handler = service_fn(move |_: Message| {
+///     let failed = failed.swap(true, Ordering::Relaxed);
+///     async move { if failed { Ok(()) } else { Err(BoxError::from("a deadlock")) } }
+/// });
+/// let to = Subscribe::queue("emails");
+/// let running = Consumer::builder(MemoryStore::new(), bus.clone(), "mailer", to, handler);
+/// let running = running.listener(log.clone()).start()?;
+/// bus.send(Message::new("m1", "emails", "")).await?;
+/// running.wait_until(|status| status.handled == 1).await;
+/// running.stop().await?;
+/// assert_eq!(*log.0.lock().unwrap(), ["retried Warn", "handled Debug", "stopped Info"]);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event {

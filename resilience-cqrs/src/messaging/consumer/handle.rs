@@ -69,6 +69,26 @@ impl<S: Clone> ConsumerHandle<S> {
     }
 
     /// Waits until the status is as wished, or the consumer has ended. Returns the status then.
+    ///
+    /// Dropped before it completes, nothing is lost: the status is looked at, not taken.
+    ///
+    /// ```
+    /// use resilience_cqrs::messaging::consumer::Health;
+    /// use resilience_cqrs::messaging::{Bus, Consumer, MemoryBus, Message, Subscribe};
+    /// use resilience_cqrs::{BoxError, MemoryStore};
+    /// use tower::service_fn;
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let bus = MemoryBus::new();
+    /// let handler = service_fn(async |_: Message| Ok::<(), BoxError>(()));
+    /// let group = Subscribe::group("billing", "orders.*");
+    /// let running = Consumer::builder(MemoryStore::new(), bus.clone(), "billing", group, handler).start()?;
+    /// // A new group hears what is published once it has subscribed, so a test waits for that first.
+    /// running.wait_until(|status| status.health != Health::Starting).await;
+    /// bus.publish(Message::new("m1", "orders.placed", "17")).await?;
+    /// assert_eq!(running.wait_until(|status| status.handled == 1).await.health, Health::Good);
+    /// # Ok(()) }
+    /// ```
     pub async fn wait_until(&self, wish: impl Fn(&Status) -> bool + Send) -> Status {
         let mut status = self.status.clone();
         let reached = status.wait_for(|status| wish(status) || status.health == Health::Stopped).await;
@@ -82,6 +102,33 @@ impl<S: Clone> ConsumerHandle<S> {
 
     /// Handles the dead letters of a key (or of an id, for a message without a key), first to last, until one fails again.
     /// Returns how many were handled.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use std::sync::atomic::{AtomicBool, Ordering};
+    /// use resilience_cqrs::messaging::{Bus, Consumer, DeadLetterError, MemoryBus, Message, Poison, Subscribe};
+    /// use resilience_cqrs::{BoxError, MemoryStore};
+    /// use tower::service_fn;
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (bus, mended) = (MemoryBus::new(), Arc::new(AtomicBool::new(false)));
+    /// let handler = service_fn({
+    ///     let mended = mended.clone();
+    ///     move |_: Message| {
+    ///         let mended = mended.load(Ordering::Relaxed);
+    ///         async move { if mended { Ok(()) } else { Err(BoxError::from(Poison::new("no template"))) } }
+    ///     }
+    /// });
+    /// let to = Subscribe::queue("emails");
+    /// let running = Consumer::builder(MemoryStore::new(), bus.clone(), "mailer", to, handler).start()?;
+    /// bus.send(Message::new("m1", "emails", "").with_key("ann")).await?;
+    /// running.wait_until(|status| status.dead == 1).await;
+    /// // Nothing is lost by asking too early.
+    /// assert!(matches!(running.redrive("ann").await, Err(DeadLetterError::FailedAgain { handled: 0, .. })));
+    /// mended.store(true, Ordering::Relaxed);
+    /// assert_eq!(running.redrive("ann").await?, 1);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// See [`DeadLetterError`]; what was handled before stays so.

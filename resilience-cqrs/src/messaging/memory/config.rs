@@ -69,6 +69,24 @@ impl MemoryBusBuilder {
     }
 
     /// What happens to more. Default: it waits.
+    ///
+    /// ```
+    /// use std::num::NonZeroUsize;
+    /// use std::time::Duration;
+    /// use resilience_core::context::Context;
+    /// use resilience_core::time::SharedTimer;
+    /// use resilience_core::time::Timer as _;
+    /// use resilience_cqrs::messaging::{Bus, BusError, MemoryBus, Message};
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let bus = MemoryBus::builder().capacity(NonZeroUsize::MIN).build();
+    /// bus.send(Message::new("m1", "emails", "")).await?;
+    /// // Waits for room as long as the call in progress may take, and without one for ever.
+    /// let call = Context::new().with_deadline(SharedTimer::default().now() + Duration::from_secs(2));
+    /// let sent = call.scope(bus.send(Message::new("m2", "emails", ""))).await;
+    /// assert!(matches!(sent, Err(BusError::Rejected(_))));
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn when_full(mut self, policy: WhenFull) -> Self {
         self.when_full = policy;
@@ -76,6 +94,24 @@ impl MemoryBusBuilder {
     }
 
     /// How long a message's id is remembered. Default: 2 minutes, as by NATS; of the last 100,000 messages at most.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use resilience_core::time::ManualTimer;
+    /// use resilience_cqrs::messaging::{Bus, MemoryBus, Message};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let timer = ManualTimer::new();
+    /// let bus = MemoryBus::builder().duplicate_window(Duration::from_secs(10)).timer(timer.clone()).build();
+    /// let again = || bus.send(Message::new("m1", "emails", ""));
+    /// again().await?;
+    /// timer.advance(Duration::from_secs(9));
+    /// assert!(again().await?.duplicate);
+    /// // Measured from the first, not from the last: a second one is in the queue now.
+    /// timer.advance(Duration::from_secs(1));
+    /// assert!(!again().await?.duplicate);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn duplicate_window(mut self, window: Duration) -> Self {
         self.window = window;

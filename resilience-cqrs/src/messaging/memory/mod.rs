@@ -80,6 +80,21 @@ impl MemoryBus {
     }
 
     /// What waits where.
+    ///
+    /// ```
+    /// use resilience_cqrs::messaging::{Bus, MemoryBus, Message, Subscribe, Subscription};
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let bus = MemoryBus::new();
+    /// let mut emails = bus.subscribe(Subscribe::queue("emails")).await?;
+    /// bus.send(Message::new("m1", "emails", "")).await?;
+    /// bus.send(Message::new("m2", "emails", "")).await?;
+    /// let delivery = emails.next().await?;
+    /// let load = bus.snapshot().queues[&"emails".into()];
+    /// assert_eq!((load.messages, load.in_flight), (2, 1)); // what is in flight is one of those there are
+    /// # drop(delivery);
+    /// # Ok(()) }
+    /// ```
     pub fn snapshot(&self) -> Snapshot {
         self.hub.snapshot()
     }

@@ -83,6 +83,21 @@ impl NatsBusBuilder {
     }
 
     /// Credentials, TLS and whatever else the client has. Its event callback is replaced by the bus's.
+    ///
+    /// They replace those of the builder, of which there is one: a ping every 5 s, so that a server that hangs is
+    /// noticed after 15 s. Options of yours have the client's 60 s unless they say otherwise.
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    /// use async_nats::ConnectOptions;
+    /// use resilience_cqrs::messaging::nats::NatsBus;
+    ///
+    /// # async fn open() -> Result<(), Box<dyn std::error::Error>> {
+    /// let options = ConnectOptions::with_credentials_file("/etc/shop/nats.creds").await?;
+    /// let options = options.require_tls(true).ping_interval(Duration::from_secs(5));
+    /// let bus = NatsBus::builder("tls://nats.example.org").connect_options(options).open().await?;
+    /// # Ok(()) }
+    /// ```
     pub fn connect_options(mut self, options: ConnectOptions) -> Self {
         self.options = options;
         self
@@ -93,6 +108,15 @@ impl NatsBusBuilder {
     /// Keys are spread over as many lanes by their digest, and a lane has one message under way: so a key that waits
     /// holds up one key of so many others. Each lane is a consumer of the server. A group keeps the number it was made
     /// with, and refuses programs that have another.
+    ///
+    /// ```no_run
+    /// use resilience_cqrs::messaging::nats::NatsBus;
+    ///
+    /// # async fn open() -> Result<(), Box<dyn std::error::Error>> {
+    /// // Handlers of 50 ms: a lane does 20 messages a second, 64 lanes 1,280 if the keys are many.
+    /// let bus = NatsBus::builder("nats://localhost:4222").key_lanes(64).open().await?;
+    /// # Ok(()) }
+    /// ```
     pub fn key_lanes(mut self, lanes: u32) -> Self {
         self.settings.key_lanes = lanes;
         self
@@ -150,6 +174,17 @@ impl NatsBusBuilder {
     }
 
     /// Connects, makes the streams that are not there, and compares them with what was asked.
+    ///
+    /// ```
+    /// use resilience_cqrs::messaging::BusError;
+    /// use resilience_cqrs::messaging::nats::NatsBus;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// // What cannot be is found before anybody is asked.
+    /// let three = NatsBus::builder("nats://localhost:4222").key_lanes(3).open().await;
+    /// assert!(matches!(three, Err(BusError::Invalid(_))));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`Unavailable`](BusError::Unavailable) if the server cannot be reached, [`Invalid`](BusError::Invalid) for a setting

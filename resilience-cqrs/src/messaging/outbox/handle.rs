@@ -90,6 +90,26 @@ impl RelayHandle {
 
     /// Waits until everything up to `position` is sent or parked.
     ///
+    /// For tests, and for programs that end when what they did is told. Dropped, it leaves nothing behind.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use resilience_cqrs::messaging::{MemoryBus, Outgoing, Relay};
+    /// use resilience_cqrs::{Append, EventStore, Expected, MemoryStore, NewEvent, Query};
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let store = MemoryStore::new();
+    /// let relay = Relay::builder(store.clone(), MemoryBus::new(), "shop")
+    ///     .events(Query::all(), |event| Ok(Some(Outgoing::new("orders.placed", event.payload.clone()))))
+    ///     .start()?;
+    /// let placed = Append::new().events("order-17", Expected::NoStream, [NewEvent::new("Placed", "socks")]);
+    /// let done = store.append(placed).await?;
+    /// assert_eq!(relay.at_least(done.last, Duration::from_secs(1)).await?, done.last);
+    /// let behind = relay.at_least(done.last.next(), Duration::from_secs(1)).await.unwrap_err();
+    /// assert_eq!(behind.to_string(), "the relay is at 1, 2 was asked for");
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`Behind`] if that takes longer than `within`, or if the relay has ended.
     pub async fn at_least(&self, position: Position, within: Duration) -> Result<Position, Behind> {
@@ -107,6 +127,37 @@ impl RelayHandle {
     }
 
     /// Sends the parked messages of a key, first to last, until one fails again. Returns how many were sent.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use std::sync::atomic::{AtomicBool, Ordering};
+    /// use std::time::Duration;
+    /// use resilience_cqrs::messaging::outbox::ReplayError;
+    /// use resilience_cqrs::messaging::{MemoryBus, Outgoing, Relay};
+    /// use resilience_cqrs::{Append, EventStore, Expected, MemoryStore, NewEvent, Query};
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (store, mended) = (MemoryStore::new(), Arc::new(AtomicBool::new(false)));
+    /// let relay = Relay::builder(store.clone(), MemoryBus::new(), "shop")
+    ///     .events(Query::all(), {
+    ///         let mended = mended.clone();
+    ///         move |event| match event.kind == "Odd" && !mended.load(Ordering::Relaxed) {
+    ///             true => Err("no message for this kind".into()),
+    ///             false => Ok(Some(Outgoing::new("orders.placed", ""))),
+    ///         }
+    ///     })
+    ///     .start()?;
+    /// for (stream, kind) in [("order-1", "Odd"), ("order-1", "Placed"), ("order-2", "Placed")] {
+    ///     store.append(Append::new().events(stream, Expected::Any, [NewEvent::new(kind, "")])).await?;
+    /// }
+    /// relay.at_least(store.head(), Duration::from_secs(1)).await?;
+    /// assert_eq!(relay.status().parked, [("order-1".to_owned(), 2)].into()); // order-2 went on
+    /// let again = relay.replay("order-1").await;
+    /// assert!(matches!(again, Err(ReplayError::FailedAgain { messages: 0, .. })));
+    /// mended.store(true, Ordering::Relaxed);
+    /// assert_eq!(relay.replay("order-1").await?, 2);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// See [`ReplayError`]; what was sent before stays so.

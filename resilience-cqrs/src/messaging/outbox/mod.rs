@@ -70,7 +70,7 @@
 //! | batch | 256 events | what a crash sends again, at most |
 //! | window | 32 keys | a broker's answer takes a while; it is spread over many |
 //! | one attempt | 10 s | a broker that hangs is a broker that is down |
-//! | retry | 3 attempts, 100 ms to 10 s apart, drawn | then the relay says that it stumbles, and begins anew |
+//! | retry | 3 attempts, up to 100 and 200 ms apart, drawn | then the relay says that it stumbles, waits up to 10 s, and begins anew |
 //! | breaker | opens after 5 failures in a row, for 5 s | a broker that comes back is not met by all that waited |
 //! | parked messages | 10,000 | an outbox that parks everything is broken as a whole, and stops instead |
 //!

@@ -48,6 +48,21 @@ impl Outbox {
     ///
     /// The append conflicts if a message with this id waits already. A command that is tried again gives its message the
     /// same id each time, derived from its own.
+    ///
+    /// ```
+    /// use resilience_cqrs::messaging::{Outbox, Outgoing};
+    /// use resilience_cqrs::{Append, EventStore, MemoryStore};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (store, outbox) = (MemoryStore::new(), Outbox::new("shop"));
+    /// let mail = |id: &str| Outgoing::for_queue("emails", "thank you").with_id(id);
+    /// // Any number, and an append of nothing else is one, too.
+    /// store.append(outbox.put(outbox.put(Append::new(), &mail("m1")), &mail("m2"))).await?;
+    /// assert_eq!(store.head().get(), 2); // a mark for each
+    /// let again = store.append(outbox.put(Append::new(), &mail("m1"))).await.unwrap_err();
+    /// assert!(again.as_conflict().is_some(), "it waits already");
+    /// # Ok(()) }
+    /// ```
     pub fn put(&self, mut append: Append, message: &Message) -> Append {
         let key = Bytes::copy_from_slice(message.id.as_str().as_bytes());
         let mark = NewEvent::new(MARK, key.clone()).tag(self.tag.clone()).metadata(message.metadata().clone());
