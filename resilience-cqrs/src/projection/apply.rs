@@ -23,6 +23,10 @@ pub trait Projection: Send + Sync + 'static {
     fn query(&self) -> Query;
 
     /// What must be taken in in order: when an event cannot be, later ones of the same key wait. By default its stream.
+    ///
+    /// Two events that must not overtake each other need the same key. A key is also what
+    /// [partitions](super::PartitionedBuilder) are made of, so of partitioned models no row is changed by events of two
+    /// keys.
     fn key(&self, event: &Recorded) -> String {
         event.stream.as_str().to_owned()
     }
@@ -31,6 +35,9 @@ pub trait Projection: Send + Sync + 'static {
     ///
     /// Called again for the same event when the batch could not be committed, with what the first call changed undone;
     /// so effects belong into `rows` and nowhere else. Only this projection may change the rows it reads.
+    ///
+    /// An error is for what will not be different tomorrow: a payload that cannot be read, a rule that it breaks. An
+    /// error of [`Rows::get`] is passed on, and is not held against the event.
     ///
     /// # Errors
     /// Any: the event is parked. A panic counts as one.

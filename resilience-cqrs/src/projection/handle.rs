@@ -182,6 +182,21 @@ impl ProjectionHandle {
     }
 
     /// The same for those who read the model: what [`Queries`](crate::queries::Queries) follow.
+    ///
+    /// It does not keep the runner running.
+    ///
+    /// ```
+    /// use resilience_cqrs::MemoryStore;
+    /// use resilience_cqrs::projection::{Health, ProjectionRunner};
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/projection/doc/picky.rs"));
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let running = ProjectionRunner::builder(MemoryStore::new(), Picky).start();
+    /// let progress = running.progress();
+    /// running.stop().await?;
+    /// assert_eq!(progress.status().health, Health::Stopped);
+    /// # Ok(()) }
+    /// ```
     pub fn progress(&self) -> Progress {
         Progress { status: self.status.clone(), timer: self.timer.clone() }
     }
@@ -189,24 +204,9 @@ impl ProjectionHandle {
     /// Waits until the read model shows everything up to `position`: read your own writes.
     ///
     /// ```
-    /// # use resilience_cqrs::projection::{Projection, ProjectionRunner, Rows};
-    /// # use resilience_cqrs::{Append, BoxError, EventStore, Expected, MemoryStore, NewEvent, Query, Recorded};
-    /// /// Takes in all events but those named `Bad`.
-    /// struct Picky;
-    ///
-    /// impl Projection for Picky {
-    ///     fn name(&self) -> &str {
-    ///         "picky@1"
-    ///     }
-    ///
-    ///     fn query(&self) -> Query {
-    ///         Query::all()
-    ///     }
-    ///
-    ///     async fn apply(&self, event: &Recorded, _: &mut Rows<'_>) -> Result<(), BoxError> {
-    ///         if event.kind == "Bad" { Err("bad".into()) } else { Ok(()) }
-    ///     }
-    /// }
+    /// use resilience_cqrs::projection::ProjectionRunner;
+    /// use resilience_cqrs::{Append, EventStore, Expected, MemoryStore, NewEvent};
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/projection/doc/picky.rs"));
     ///
     /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// use std::time::Duration;
@@ -227,6 +227,29 @@ impl ProjectionHandle {
 
     /// Takes in the parked events of a key, first to last, until one fails again.
     ///
+    /// Between two batches, so other keys wait for it. Dropped once it was asked, it is done all the same, and nobody
+    /// hears how it ended.
+    ///
+    /// ```
+    /// use resilience_cqrs::projection::{ProjectionRunner, ReplayError};
+    /// use resilience_cqrs::{Append, EventStore, Expected, MemoryStore, NewEvent, Position};
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/projection/doc/picky.rs"));
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let store = MemoryStore::new();
+    /// // `Picky` takes in all events but those named `Bad`.
+    /// let running = ProjectionRunner::builder(store.clone(), Picky).start();
+    /// for kind in ["Bad", "Good"] {
+    ///     store.append(Append::new().events("a", Expected::Any, [NewEvent::new(kind, "")])).await?;
+    /// }
+    /// running.at_least(store.head(), std::time::Duration::from_secs(1)).await?;
+    /// // Nothing was mended: the first one fails again, and the second one waits on.
+    /// let failed = running.replay("a").await.unwrap_err();
+    /// assert_eq!(failed, ReplayError::FailedAgain { position: Position::new(1), error: "bad".into(), events: 0 });
+    /// assert_eq!(running.replay("b").await?.events, 0); // a key that is not parked has nothing to take in
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// See [`ReplayError`]; what was taken in before stays so.
     pub async fn replay(&self, key: impl Into<String>) -> Result<Replayed, ReplayError> {
@@ -239,24 +262,9 @@ impl ProjectionHandle {
     /// Lets the runner finish the batch at hand, save its checkpoint and end; or waits for why it has ended.
     ///
     /// ```
-    /// # use resilience_cqrs::projection::{Projection, ProjectionRunner, Rows};
-    /// # use resilience_cqrs::{Append, BoxError, EventStore, Expected, MemoryStore, NewEvent, Query, Recorded};
-    /// /// Takes in all events but those named `Bad`.
-    /// struct Picky;
-    ///
-    /// impl Projection for Picky {
-    ///     fn name(&self) -> &str {
-    ///         "picky@1"
-    ///     }
-    ///
-    ///     fn query(&self) -> Query {
-    ///         Query::all()
-    ///     }
-    ///
-    ///     async fn apply(&self, event: &Recorded, _: &mut Rows<'_>) -> Result<(), BoxError> {
-    ///         if event.kind == "Bad" { Err("bad".into()) } else { Ok(()) }
-    ///     }
-    /// }
+    /// use resilience_cqrs::projection::ProjectionRunner;
+    /// use resilience_cqrs::{Append, EventStore, Expected, MemoryStore, NewEvent};
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/projection/doc/picky.rs"));
     ///
     /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let store = MemoryStore::new();
@@ -281,6 +289,24 @@ impl ProjectionHandle {
     }
 
     /// Waits until the runner has ended by itself.
+    ///
+    /// ```
+    /// use resilience_cqrs::projection::{ProjectionRunner, RunnerError};
+    /// use resilience_cqrs::{Append, EventStore, Expected, MemoryStore, NewEvent};
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/projection/doc/picky.rs"));
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let store = MemoryStore::new();
+    /// let mut first = ProjectionRunner::builder(store.clone(), Picky).start();
+    /// store.append(Append::new().events("a", Expected::Any, [NewEvent::new("Good", "")])).await?;
+    /// first.at_least(store.head(), std::time::Duration::from_secs(1)).await?;
+    /// // Somebody starts it once more: that one has it from then on, and this one is told at its next commit.
+    /// let second = ProjectionRunner::builder(store.clone(), Picky).start();
+    /// second.at_least(store.head(), std::time::Duration::from_secs(1)).await?;
+    /// store.append(Append::new().events("a", Expected::Any, [NewEvent::new("Good", "")])).await?;
+    /// assert!(matches!(first.ended().await, Err(RunnerError::Fenced)));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// Why it has ended.

@@ -47,6 +47,32 @@ impl<S: EventStore, A: Apply<S> + Clone> ProjectionRunnerBuilder<S, A> {
     /// ([`Divided`](RunnerError::Divided)). To change it, rebuild the model under a new name.
     ///
     /// `member` is for people; a restarted process is a new member, whatever its name.
+    ///
+    /// ```
+    /// use std::num::NonZeroU32;
+    /// use std::time::Duration;
+    /// use resilience_core::lease::MemoryLeases;
+    /// use resilience_cqrs::projection::ProjectionRunner;
+    /// use resilience_cqrs::{Append, EventStore, Expected, MemoryStore, NewEvent};
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/projection/doc/picky.rs"));
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (store, leases, eight) = (MemoryStore::new(), MemoryLeases::default(), NonZeroU32::new(8).ok_or("zero")?);
+    /// // Of two processes, each of which does the same.
+    /// let member = |name| {
+    ///     let runner = ProjectionRunner::builder(store.clone(), Picky);
+    ///     runner.partitions(eight, leases.clone(), name).start()
+    /// };
+    /// let (first, second) = (member("node-1"), member("node-2"));
+    /// for stream in ["a", "b", "c", "d"] {
+    ///     store.append(Append::new().events(stream, Expected::Any, [NewEvent::new("Good", "")])).await?;
+    /// }
+    /// // Asked of one, about all partitions.
+    /// first.at_least(store.head(), Duration::from_secs(60)).await?;
+    /// second.stop().await?; // what it had is free at once
+    /// first.stop().await?;
+    /// # Ok(()) }
+    /// ```
     pub fn partitions<L: Leases>(
         self,
         partitions: NonZeroU32,
@@ -60,6 +86,8 @@ impl<S: EventStore, A: Apply<S> + Clone> ProjectionRunnerBuilder<S, A> {
 impl<S: EventStore, A: Apply<S> + Clone, L: Leases + 'static> PartitionedBuilder<S, A, L> {
     /// How long a partition stands still at most after its member was killed. Default: 10 s. Renewed at a third of it,
     /// with a row of the store, so that short times cost commits.
+    ///
+    /// Less than 30 ms is taken as 30 ms: a renewal takes a round trip, too.
     #[must_use]
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = ttl.max(Duration::from_millis(30));

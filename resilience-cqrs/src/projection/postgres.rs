@@ -99,6 +99,32 @@ pub trait PostgresProjection: Send + Sync + 'static {
     /// Override it with statements about many rows (`unnest`) where the log is long. The effect must be that of
     /// [`apply`](Self::apply) on each event in order, for after an error the batch is undone and taken in event by event.
     ///
+    /// ```no_run
+    /// # use resilience_cqrs::projection::PostgresProjection;
+    /// # use resilience_cqrs::{BoxError, Query, Recorded};
+    /// # use sqlx::PgConnection;
+    /// # struct Balances;
+    /// # impl PostgresProjection for Balances {
+    /// #     fn name(&self) -> &str { "balances@1" }
+    /// #     fn query(&self) -> Query { Query::types(["Deposited"]) }
+    /// #     async fn apply(&self, event: &Recorded, tx: &mut PgConnection) -> Result<(), BoxError> {
+    /// #         self.apply_all(std::slice::from_ref(event), tx).await
+    /// #     }
+    /// /// One round trip, however many events. Summed first: `ON CONFLICT` does not take one row twice.
+    /// async fn apply_all(&self, events: &[Recorded], tx: &mut PgConnection) -> Result<(), BoxError> {
+    ///     let accounts: Vec<&str> = events.iter().map(|event| event.stream.as_str()).collect();
+    ///     let cents = events.iter().map(|event| Ok(std::str::from_utf8(&event.payload)?.parse()?));
+    ///     let add = "INSERT INTO balance
+    ///                SELECT account, sum(cents) FROM unnest($1::text[], $2::bigint[]) AS new (account, cents)
+    ///                GROUP BY account
+    ///                ON CONFLICT (account) DO UPDATE SET cents = balance.cents + excluded.cents";
+    ///     sqlx::query(add).bind(accounts).bind(cents.collect::<Result<Vec<i64>, BoxError>>()?).execute(tx).await?;
+    ///     Ok(())
+    /// }
+    /// # }
+    /// # fn main() {}
+    /// ```
+    ///
     /// # Errors
     /// Any, as [`apply`](Self::apply).
     fn apply_all(

@@ -82,6 +82,31 @@ pub trait Reaction: Send + Sync + 'static {
 /// Names one reaction to one event, the same at every attempt: the subscription and the event's position.
 ///
 /// Its text, `name:position`, is at most 276 bytes long and has no control characters, so it goes into a header.
+///
+/// ```
+/// # use std::sync::{Arc, Mutex};
+/// # use resilience_cqrs::projection::{IdempotencyKey, ProjectionRunner, Reaction};
+/// # use resilience_cqrs::{Append, BoxError, EventStore, Expected, MemoryStore, NewEvent, Query, Recorded};
+/// # struct Pay(Arc<Mutex<Vec<String>>>);
+/// # impl Reaction for Pay {
+/// #     fn name(&self) -> &str { "payments" }
+/// #     fn query(&self) -> Query { Query::all() }
+/// async fn handle(&self, event: &Recorded, key: IdempotencyKey<'_>) -> Result<(), BoxError> {
+///     let mut attempts = self.0.lock().map_err(|_| "poisoned")?;
+///     attempts.push(key.to_string());
+///     if attempts.len() == 1 { Err("no answer: paid, or not?".into()) } else { Ok(()) }
+/// }
+/// # }
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let (store, attempts) = (MemoryStore::new(), Arc::default());
+/// # let running = ProjectionRunner::reaction(store.clone(), Pay(Arc::clone(&attempts))).start();
+/// # store.append(Append::new().events("a", Expected::Any, [NewEvent::new("Ordered", "")])).await?;
+/// # running.at_least(store.head(), std::time::Duration::from_secs(10)).await?;
+/// // By the same key at each attempt, whoever is paid knows that it was once.
+/// assert_eq!(*attempts.lock().unwrap(), ["payments:1", "payments:1"]);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct IdempotencyKey<'a> {
     subscription: &'a str,

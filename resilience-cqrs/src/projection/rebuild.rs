@@ -189,6 +189,25 @@ pub struct RebuildHandle {
 
 impl RebuildHandle {
     /// How far it is.
+    ///
+    /// ```
+    /// use resilience_core::lease::MemoryLeases;
+    /// use resilience_cqrs::projection::{Phase, ProjectionRunner};
+    /// use resilience_cqrs::{Append, EventStore, Expected, MemoryStore, NewEvent};
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/projection/doc/picky.rs"));
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let store = MemoryStore::new();
+    /// store.append(Append::new().events("a", Expected::Any, [NewEvent::new("Good", "")])).await?;
+    /// let mut rebuild = ProjectionRunner::builder(store, Picky).rebuild(MemoryLeases::default(), "node-1").start();
+    /// // What an operator sees: how much is left, and at these rates how long.
+    /// while rebuild.status().phase != Phase::Serving {
+    ///     let status = rebuild.changed().await;
+    ///     println!("{} of {}, {:?} left", status.position, status.head, status.eta);
+    /// }
+    /// assert_eq!(rebuild.finish().await?.replaced, None); // it is the model's first version
+    /// # Ok(()) }
+    /// ```
     pub fn status(&self) -> RebuildStatus {
         self.status.borrow().clone()
     }
@@ -201,6 +220,21 @@ impl RebuildHandle {
     }
 
     /// Waits until the new version serves.
+    ///
+    /// ```
+    /// use resilience_core::lease::MemoryLeases;
+    /// use resilience_cqrs::projection::{ProjectionRunner, RebuildError};
+    /// use resilience_cqrs::{Append, EventStore, Expected, MemoryStore, NewEvent};
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/projection/doc/picky.rs"));
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let store = MemoryStore::new();
+    /// store.append(Append::new().events("a", Expected::Any, [NewEvent::new("Bad", "")])).await?;
+    /// // A version with a hole in it does not serve.
+    /// let rebuild = ProjectionRunner::builder(store, Picky).rebuild(MemoryLeases::default(), "node-1").start();
+    /// assert!(matches!(rebuild.finish().await, Err(RebuildError::Parked { events: 1 })));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// See [`RebuildError`]; the version that served goes on to.

@@ -32,6 +32,40 @@ impl<'s> Rows<'s> {
 
     /// The value of a row.
     ///
+    /// ```
+    /// use resilience_cqrs::projection::{Projection, ProjectionRunner, Rows};
+    /// use resilience_cqrs::{Append, BoxError, EventStore, Expected, MemoryStore, NewEvent, Query, Recorded};
+    ///
+    /// /// How often each thing happened. The second event of a batch finds what the first one has put.
+    /// struct Counts;
+    ///
+    /// impl Projection for Counts {
+    ///     fn name(&self) -> &str {
+    ///         "counts@1"
+    ///     }
+    ///
+    ///     fn query(&self) -> Query {
+    ///         Query::all()
+    ///     }
+    ///
+    ///     async fn apply(&self, event: &Recorded, rows: &mut Rows<'_>) -> Result<(), BoxError> {
+    ///         let key = event.kind.as_str().to_owned();
+    ///         let count = rows.get("counts", &key).await?.map_or(0, |count| count[0]);
+    ///         rows.put("counts", key, vec![count + 1]);
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let store = MemoryStore::new();
+    /// let three = ["", "", ""].map(|payload| NewEvent::new("Opened", payload));
+    /// store.append(Append::new().events("a", Expected::Any, three)).await?;
+    /// let running = ProjectionRunner::builder(store.clone(), Counts).start();
+    /// running.at_least(store.head(), std::time::Duration::from_secs(1)).await?;
+    /// assert_eq!(store.row("counts", b"Opened").await?.as_deref(), Some(&[3][..])); // one batch, one commit
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// The store's. Pass it on: the runner knows that it is not the event's fault, and tries again.
     pub async fn get(

@@ -76,6 +76,26 @@ impl<S: EventStore> Serving<S> {
     }
 
     /// A version runs in this program. May be told before it serves; one that has ended is found to.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use resilience_cqrs::projection::{ProjectionRunner, Serving, ServingError, Versions};
+    /// use resilience_cqrs::{Append, EventStore, Expected, MemoryStore, NewEvent};
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/projection/doc/picky.rs"));
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let store = MemoryStore::new();
+    /// let versions = Versions::new(store.clone());
+    /// versions.serve("picky@1").await?;
+    /// let running = ProjectionRunner::builder(store.clone(), Picky).start();
+    /// let picky = Serving::new(versions, "picky");
+    /// picky.runs("picky@1", running.progress()); // followed as it goes, not by what is saved
+    /// let done = store.append(Append::new().events("a", Expected::Any, [NewEvent::new("Good", "")])).await?;
+    /// assert_eq!(picky.at_least(done.last, Duration::from_secs(1)).await?.1, done.last);
+    /// let late = picky.at_least(done.last.next(), Duration::from_secs(1)).await;
+    /// assert!(matches!(late, Err(ServingError::Stale(_))));
+    /// # Ok(()) }
+    /// ```
     pub fn runs(&self, version: impl Into<String>, progress: Progress) {
         self.here.lock().unwrap_or_else(PoisonError::into_inner).insert(version.into(), progress);
     }

@@ -93,6 +93,47 @@ pub trait SqlProjection: Send + Sync + 'static {
     /// Override it with statements about many rows where that is faster. The effect must be that of
     /// [`apply`](Self::apply) on each event in order, for after an error the batch is undone and taken in event by event.
     ///
+    /// ```
+    /// # use resilience_cqrs::projection::{ProjectionRunner, SqlProjection};
+    /// # use resilience_cqrs::{Append, BoxError, EventStore, Expected, NewEvent, Query, Recorded, SqliteStore};
+    /// # use rusqlite::Transaction;
+    /// # use std::collections::HashMap;
+    /// # struct Balances;
+    /// # impl SqlProjection for Balances {
+    /// #     fn name(&self) -> &str { "balances@1" }
+    /// #     fn query(&self) -> Query { Query::types(["Deposited"]) }
+    /// #     fn prepare(&self, tx: &Transaction<'_>) -> Result<(), BoxError> {
+    /// #         Ok(tx.execute_batch("CREATE TABLE IF NOT EXISTS balance (account TEXT PRIMARY KEY, cents INTEGER)")?)
+    /// #     }
+    /// #     fn apply(&self, event: &Recorded, tx: &Transaction<'_>) -> Result<(), BoxError> {
+    /// #         self.apply_all(std::slice::from_ref(event), tx)
+    /// #     }
+    /// /// One statement for each account, however many deposits it had.
+    /// fn apply_all(&self, events: &[Recorded], tx: &Transaction<'_>) -> Result<(), BoxError> {
+    ///     let mut sums = HashMap::<&str, i64>::new();
+    ///     for event in events {
+    ///         *sums.entry(event.stream.as_str()).or_default() += std::str::from_utf8(&event.payload)?.parse::<i64>()?;
+    ///     }
+    ///     let add = "INSERT INTO balance VALUES (?1, ?2) ON CONFLICT DO UPDATE SET cents = cents + excluded.cents";
+    ///     let mut add = tx.prepare_cached(add)?;
+    ///     sums.into_iter().try_for_each(|sum| Ok(add.execute(sum).map(drop)?))
+    /// }
+    /// # }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let store = SqliteStore::open(directory.path().join("bank.db")).await?;
+    /// # let thousand = (0..1000).map(|_| NewEvent::new("Deposited", "5"));
+    /// # store.append(Append::new().events("account-1", Expected::Any, thousand)).await?;
+    /// # let running = ProjectionRunner::sql(store.clone(), Balances).start();
+    /// # running.at_least(store.head(), std::time::Duration::from_secs(60)).await?;
+    /// # let cents: i64 = store.read_sql(|db| db.query_row("SELECT cents FROM balance", [], |row| row.get(0))).await?;
+    /// # assert_eq!(cents, 5000);
+    /// # running.stop().await?;
+    /// # store.close().await;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// Any, as [`apply`](Self::apply).
     fn apply_all(&self, events: &[Recorded], tx: &Transaction<'_>) -> Result<(), BoxError> {

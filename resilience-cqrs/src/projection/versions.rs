@@ -51,6 +51,19 @@ impl<S: EventStore> Versions<S> {
     /// Lets a version serve its model from now on, whatever served it before. Nobody checks that it is built and kept up
     /// to date: a [rebuild](super::ProjectionRunnerBuilder::rebuild) does.
     ///
+    /// ```
+    /// use resilience_cqrs::MemoryStore;
+    /// use resilience_cqrs::projection::Versions;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let versions = Versions::new(MemoryStore::new());
+    /// versions.serve("eu@orders@3").await?;
+    /// // What stands before the last `@` is the model; a name without one is a model of one version.
+    /// assert_eq!(versions.serving("eu@orders").await?.as_deref(), Some("eu@orders@3"));
+    /// assert_eq!(versions.serving("orders").await?, None);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// The store's.
     pub async fn serve(&self, version: &str) -> Result<(), AppendError> {

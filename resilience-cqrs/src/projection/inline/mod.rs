@@ -87,6 +87,21 @@ impl<S: InlineEngine> InlineStore<S> {
     }
 
     /// Takes events into a model in rows of the store. A name is given once: models of one name share one checkpoint.
+    ///
+    /// ```
+    /// use resilience_cqrs::projection::InlineStore;
+    /// use resilience_cqrs::{Append, AppendError, EventStore, Expected, MemoryStore, NewEvent};
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/projection/doc/picky.rs"));
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// // `Picky` takes in all events but those named `Bad`. Here a runner would park them; an append is refused.
+    /// let store = InlineStore::new(MemoryStore::new()).with(Picky);
+    /// let two = [NewEvent::new("Good", ""), NewEvent::new("Bad", "")];
+    /// let refused = store.append(Append::new().events("a", Expected::Any, two)).await.unwrap_err();
+    /// assert!(matches!(&refused, AppendError::Refused(_)) && !refused.is_retryable());
+    /// assert_eq!(store.inner().head().get(), 0); // all of it, the good one included
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn with(mut self, projection: impl Projection) -> Self {
         Arc::make_mut(&mut self.models).rows.push(Arc::new(projection));
