@@ -30,6 +30,9 @@ impl LeaseError {
     }
 
     /// Whether the same may well succeed a little later: the database was busy, or away.
+    ///
+    /// An owner need not ask: [`Ownership::keep`](resilience_core::lease::Ownership::keep) goes on asking for as long
+    /// as the lease lasts by its own clock, whatever the error says, and stops the work then.
     pub fn is_retryable(&self) -> bool {
         self.retryable
     }

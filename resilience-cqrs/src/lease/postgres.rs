@@ -106,6 +106,25 @@ impl PostgresLeases {
     ///
     /// Must be called in a tokio runtime with time and I/O, which goes on to be used: calls may then come from anywhere.
     ///
+    /// ```no_run
+    /// use std::time::Duration;
+    /// use resilience_core::lease::{Acquired, Leases};
+    /// use resilience_cqrs::lease::PostgresLeases;
+    ///
+    /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+    /// let leases = PostgresLeases::builder()
+    ///     .schema("bank")
+    ///     // Less than a third of the time to live: no answer must still leave time to ask again.
+    ///     .patience(Duration::from_secs(2))
+    ///     .open("postgres://bank@localhost/bank")
+    ///     .await?;
+    /// match leases.acquire("relay", "node-1", Duration::from_secs(10)).await? {
+    ///     Acquired::Granted(lease) => println!("mine, under token {}", lease.token().get()),
+    ///     Acquired::Held { owner, retry_after } => println!("{owner:?} has it, for {retry_after:?} more"),
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`LeaseError`] if the server cannot be reached, or the tables are of another version.
     pub async fn open(url: &str) -> Result<Self, LeaseError> {

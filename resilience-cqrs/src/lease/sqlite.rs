@@ -49,6 +49,24 @@ type Work = Box<dyn FnOnce(&mut Connection) + Send>;
 impl SqliteLeases {
     /// Opens the file with the defaults, making it if it is not there.
     ///
+    /// ```
+    /// use std::time::Duration;
+    /// use resilience_core::lease::{Leases, Ownership};
+    /// use resilience_cqrs::lease::SqliteLeases;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("leases.db");
+    /// let leases = SqliteLeases::open(path).await?;
+    /// let ttl = Duration::from_secs(10);
+    /// let lease = leases.acquire("relay", "node-1", ttl).await?.granted().ok_or("somebody has it")?;
+    /// // One that asks again under its name has it anew, with another token: it may be a restart of the same.
+    /// let anew = leases.acquire("relay", "node-1", ttl).await?.granted().ok_or("somebody has it")?;
+    /// assert!(anew.token() > lease.token());
+    /// assert!(leases.renew(&lease, ttl).await?.is_none(), "what the former self held is over");
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`LeaseError`] if it cannot be opened, or is something else.
     pub async fn open(path: impl Into<PathBuf>) -> Result<Self, LeaseError> {
@@ -86,6 +104,9 @@ pub struct SqliteLeasesBuilder {
 
 impl SqliteLeasesBuilder {
     /// How long to wait for other processes' transactions. Default: 5 s.
+    ///
+    /// After that a question fails as [retryable](LeaseError::is_retryable). Waiting is the thread's: no runtime is
+    /// blocked.
     #[must_use]
     pub fn busy_timeout(mut self, wait: Duration) -> Self {
         self.busy_timeout = wait;

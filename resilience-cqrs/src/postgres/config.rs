@@ -19,6 +19,24 @@ use super::{OpenError, PostgresStore, open};
 /// | [`lent`](Self::lent) | 4 | as many as there are readers, beside them: what a borrower does must not reach a reader |
 /// | [`poll`](Self::poll) | 1 s | only if a wake-up was lost: the server forgets them when a connection breaks |
 /// | [`timer`](Self::timer) | tokio's | |
+///
+/// ```no_run
+/// use std::num::NonZeroU32;
+/// use std::time::Duration;
+/// use resilience_cqrs::PostgresStore;
+///
+/// # async fn open() -> Result<(), Box<dyn std::error::Error>> {
+/// // Ten processes of this and a server of a hundred connections: 2 + 3 + 2 each, at most.
+/// let (readers, lent) = (NonZeroU32::new(3).ok_or("zero")?, NonZeroU32::new(2).ok_or("zero")?);
+/// let store = PostgresStore::builder()
+///     .schema("bank")
+///     .readers(readers)
+///     .lent(lent)
+///     .poll(Duration::from_millis(500))
+///     .open("postgres://bank@localhost/bank?sslmode=verify-full")
+///     .await?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct PostgresStoreBuilder {
     pub(super) name: Name,
@@ -52,6 +70,17 @@ impl PostgresStoreBuilder {
 
     /// The schema the log's tables are in; made if it is not there. Each schema is a log of its own: one for the
     /// application's events, one for its sagas, one a tenant. A name has at most 63 bytes, for the server cuts the rest.
+    ///
+    /// ```no_run
+    /// use resilience_cqrs::PostgresStore;
+    ///
+    /// # async fn open() -> Result<(), Box<dyn std::error::Error>> {
+    /// // Two logs, with an order and a lock each: neither waits for the other.
+    /// let url = "postgres://shop@localhost/shop";
+    /// let orders = PostgresStore::builder().schema("orders").open(url).await?;
+    /// let sagas = PostgresStore::builder().schema("sagas").open(url).await?;
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn schema(mut self, schema: impl Into<String>) -> Self {
         self.schema = Some(schema.into());
@@ -59,6 +88,8 @@ impl PostgresStoreBuilder {
     }
 
     /// The connections for reads, beside one that writes and one that listens.
+    ///
+    /// Reads beyond that wait for one. Reads of streams that are asked for at the same time share one.
     #[must_use]
     pub fn readers(mut self, readers: NonZeroU32) -> Self {
         self.readers = readers;
@@ -74,6 +105,8 @@ impl PostgresStoreBuilder {
     }
 
     /// How often the head is asked for, besides when the server says that it has moved.
+    ///
+    /// How late a reader in this process may be, at most, if the wake-up by `NOTIFY` was lost.
     #[must_use]
     pub fn poll(mut self, every: Duration) -> Self {
         self.poll = every;
@@ -98,6 +131,19 @@ impl PostgresStoreBuilder {
     ///
     /// Must be called in a tokio runtime with time and I/O, which the store goes on to use: calls may then come from
     /// anywhere.
+    ///
+    /// ```
+    /// use resilience_cqrs::PostgresStore;
+    /// use resilience_cqrs::postgres::OpenError;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// // What is wrong with the settings is found before any server is asked.
+    /// let url = "postgres://bank@localhost/bank";
+    /// assert!(matches!(PostgresStore::open("mysql://localhost/bank").await, Err(OpenError::Url(_))));
+    /// let long = PostgresStore::builder().schema("s".repeat(64)).open(url).await;
+    /// assert!(matches!(long, Err(OpenError::SchemaName)));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// See [`OpenError`]; the database is left as it was.

@@ -183,6 +183,21 @@ impl PostgresStore {
     /// and holds it until the transaction ends, so it should be the last statement: nobody else appends meanwhile. If
     /// the server refuses, the transaction is void as after any failed statement; a conflict leaves it usable.
     ///
+    /// ```no_run
+    /// use resilience_cqrs::{Append, Expected, NewEvent, PostgresStore};
+    /// use sqlx::Connection;
+    ///
+    /// # async fn run(store: PostgresStore) -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut connection = store.connection().await?;
+    /// let mut tx = connection.begin().await?;
+    /// sqlx::query("UPDATE seat SET taken = true WHERE id = 17").execute(&mut *tx).await?;
+    /// // Last, for from here to the commit everybody else's appends wait.
+    /// let booked = Append::new().events("seat-17", Expected::Any, [NewEvent::new("Booked", "")]);
+    /// store.append_in(&mut tx, booked).await?;
+    /// tx.commit().await?;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// See [`AppendError`].
     pub async fn append_in(&self, tx: &mut Transaction<'_, Postgres>, append: Append) -> Result<Appended, AppendError> {
@@ -202,6 +217,18 @@ impl PostgresStore {
     ///
     /// It is [lent](PostgresStoreBuilder::lent): dropped, it comes back and is lent again, without what was set, locked,
     /// listened for or left open in its session. The store itself uses others.
+    ///
+    /// ```no_run
+    /// use resilience_cqrs::PostgresStore;
+    ///
+    /// # async fn run(store: PostgresStore) -> Result<(), Box<dyn std::error::Error>> {
+    /// // In the log's schema, so no name need be qualified.
+    /// let mut connection = store.connection().await?;
+    /// let rows = sqlx::query("SELECT account, cents FROM balance ORDER BY cents DESC LIMIT 10");
+    /// let richest = rows.fetch_all(&mut *connection).await?;
+    /// # drop(richest);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// When the server cannot be reached, or the log [went back](self#when-the-log-goes-back).

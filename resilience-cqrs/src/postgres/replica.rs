@@ -24,6 +24,20 @@ use crate::log::{
 use crate::store::{EventStore, Page};
 
 /// Sets up a [`Replica`].
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use resilience_cqrs::PostgresStore;
+///
+/// # async fn open() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = PostgresStore::open("postgres://bank@primary/bank").await?;
+/// let replica = store
+///     .replica()
+///     .patience(Duration::from_millis(50)) // then the primary is asked: a slow standby costs that, and no more
+///     .pause(Duration::from_secs(10))
+///     .open("postgres://bank@standby/bank")?; // connects when it is first asked
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct ReplicaBuilder {
     store: PostgresStore,
@@ -177,6 +191,17 @@ impl Replica {
     }
 
     /// Who has answered reads so far, of all clones.
+    ///
+    /// ```no_run
+    /// use resilience_cqrs::postgres::Replica;
+    ///
+    /// # fn watch(replica: &Replica) {
+    /// let counts = replica.counts();
+    /// // A standby that is mostly too old takes nothing off the primary.
+    /// let share = counts.by_standby as f64 / (counts.by_standby + counts.by_primary).max(1) as f64;
+    /// println!("{share:.2} of the reads are the standby's");
+    /// # }
+    /// ```
     pub fn counts(&self) -> ReplicaCounts {
         // Relaxed: counts, read by people.
         ReplicaCounts {

@@ -66,6 +66,8 @@ impl RedbStoreBuilder {
     }
 
     /// The memory, in bytes, that pages of the file may take.
+    ///
+    /// A larger file is read as before; what is not kept is read from the file system's own cache, or the medium.
     #[must_use]
     pub fn cache(mut self, bytes: usize) -> Self {
         self.cache_bytes = bytes;
@@ -73,6 +75,22 @@ impl RedbStoreBuilder {
     }
 
     /// How long opening waits for another store to give up the file.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use resilience_cqrs::RedbStore;
+    /// use resilience_cqrs::redb::OpenError;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// let path = directory.path().join("bank.redb");
+    /// let first = RedbStore::open(&path).await?;
+    /// let second = RedbStore::builder().lock_wait(Duration::ZERO).open(&path).await;
+    /// assert!(matches!(second, Err(OpenError::Locked { .. })));
+    /// first.close().await;
+    /// RedbStore::builder().lock_wait(Duration::ZERO).open(&path).await?;
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn lock_wait(mut self, wait: Duration) -> Self {
         self.lock_wait = wait;
@@ -81,6 +99,20 @@ impl RedbStoreBuilder {
 
     /// Whether a file that was not closed is opened again at once. Otherwise that takes about as long as reading it, which
     /// at some gigabytes is a minute; with it each commit writes more, and is two syncs in place of one.
+    ///
+    /// ```
+    /// use std::num::NonZeroUsize;
+    /// use resilience_cqrs::RedbStore;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bank.redb");
+    /// // A service that must be back in a second after a kill, with a log of gigabytes and few appends.
+    /// let builder = RedbStore::builder().quick_repair(true).cache(512 << 20).readers(NonZeroUsize::MIN);
+    /// let store = builder.open(path).await?;
+    /// store.close().await;
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn quick_repair(mut self, on: bool) -> Self {
         self.quick_repair = on;
@@ -110,6 +142,8 @@ impl RedbStoreBuilder {
     }
 
     /// Opens the store, making the file if it is not there.
+    ///
+    /// Dropped before it completes, the file is given up once it has been opened, which after a kill may take a while.
     ///
     /// # Errors
     /// See [`OpenError`].

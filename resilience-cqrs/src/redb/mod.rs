@@ -131,6 +131,20 @@ impl RedbStore {
     /// Finishes what is queued and gives the file up.
     ///
     /// Appends and reads after this, on any clone, are refused as closed. A second call waits for the same end.
+    ///
+    /// ```
+    /// use resilience_cqrs::{Append, AppendError, EventStore, Expected, NewEvent, RedbStore};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bank.redb");
+    /// let store = RedbStore::open(path).await?;
+    /// let clone = store.clone();
+    /// store.close().await;
+    /// let late = clone.append(Append::new().events("a", Expected::Any, [NewEvent::new("Opened", "")])).await;
+    /// assert!(matches!(late, Err(AppendError::Closed)));
+    /// # Ok(()) }
+    /// ```
     pub async fn close(&self) {
         // An error means that it is closing already. Either way, the writer drops its end when it is done.
         let _ = self.shared.jobs.send(Job::Close).await;

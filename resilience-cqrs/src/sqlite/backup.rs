@@ -26,6 +26,20 @@ pub struct Backup {
 
 /// A backup was not made. What it had written is gone; of a program that was killed meanwhile it lies beside the target as
 /// `….partial`, until the next backup to the same target.
+///
+/// ```
+/// use resilience_cqrs::SqliteStore;
+/// use resilience_cqrs::sqlite::BackupError;
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// let store = SqliteStore::open(directory.path().join("bank.db")).await?;
+/// let target = directory.path().join("bank-monday.db");
+/// store.backup(&target).await?;
+/// // Monday's is Monday's.
+/// assert!(matches!(store.backup(&target).await, Err(BackupError::Exists { .. })));
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum BackupError {

@@ -59,6 +59,9 @@ impl SqliteStoreBuilder {
     }
 
     /// How many reads may run at once, each on a thread and a connection of its own.
+    ///
+    /// Reads beyond that wait their turn, and nobody's runtime thread with them. A [query of your
+    /// own](SqliteStore::read_sql) has a reader for as long as it runs, so leave room for the others beside long ones.
     #[must_use]
     pub fn readers(mut self, readers: NonZeroUsize) -> Self {
         self.readers = Some(readers);
@@ -99,6 +102,25 @@ impl SqliteStoreBuilder {
     ///
     /// The write-ahead log beside it comes on top: some 4 MiB in idle times and 32 MiB under load, more while a long
     /// read holds it back.
+    ///
+    /// ```
+    /// use resilience_cqrs::{Append, AppendError, EventStore, Expected, NewEvent, SqliteStore};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bank.db");
+    /// let store = SqliteStore::builder().max_size(256 << 10).open(path).await?;
+    /// let large = || Append::new().events("a", Expected::Any, [NewEvent::new("Scanned", vec![0; 100 << 10])]);
+    /// store.append(large()).await?;
+    /// let full = loop {
+    ///     if let Err(error) = store.append(large()).await {
+    ///         break error;
+    ///     }
+    /// };
+    /// assert!(matches!(full, AppendError::Full));
+    /// store.append(Append::new().events("a", Expected::Any, [NewEvent::new("Small", "")])).await?; // has room
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn max_size(mut self, bytes: u64) -> Self {
         self.max_bytes = Some(bytes);
@@ -110,6 +132,21 @@ impl SqliteStoreBuilder {
     /// when they are [destroyed](crate::privacy); what the file system and the medium keep of it is out of reach.
     ///
     /// A reader of another program that is in the middle of something holds back the cut until a later append.
+    ///
+    /// ```
+    /// use resilience_cqrs::privacy::{StoreKeys, Vault};
+    /// use resilience_cqrs::SqliteStore;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("keys.db");
+    /// // Of the keys, and of nothing else: events are not erased, so theirs is a file without.
+    /// let keys = SqliteStore::builder().erase(true).open(path).await?;
+    /// let vault = Vault::new(StoreKeys::new(keys));
+    /// vault.subject("s-1").await?;
+    /// vault.forget("s-1").await?; // and nothing of the key is in the file
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn erase(mut self, erase: bool) -> Self {
         self.erase = erase;
@@ -124,6 +161,37 @@ impl SqliteStoreBuilder {
     }
 
     /// Adds a sink for [`Event`](super::Event)s.
+    ///
+    /// ```
+    /// use std::sync::atomic::{AtomicU64, Ordering};
+    /// use std::sync::Arc;
+    /// use resilience_core::event::{Event, Sink};
+    /// use resilience_cqrs::{Append, EventStore, Expected, NewEvent, SqliteStore, sqlite};
+    ///
+    /// /// How many commits there were: fewer than appends, under load.
+    /// #[derive(Default)]
+    /// struct Commits(AtomicU64);
+    ///
+    /// impl Sink for Commits {
+    ///     fn on_event(&self, event: &Event<'_>) {
+    ///         if let Some(sqlite::Event::Committed { took, .. }) = event.fact() {
+    ///             assert!(!took.is_zero());
+    ///             self.0.fetch_add(1, Ordering::Relaxed);
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("bank.db");
+    /// let commits = Arc::new(Commits::default());
+    /// let store = SqliteStore::builder().listener(commits.clone()).open(path).await?;
+    /// let one = || Append::new().events("a", Expected::Any, [NewEvent::new("Paid", "5")]);
+    /// let _ = tokio::join!(store.append(one()), store.append(one()), store.append(one()));
+    /// store.close().await; // events are told after the answers
+    /// assert!((1..=3).contains(&commits.0.load(Ordering::Relaxed)));
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn listener(mut self, sink: impl Sink) -> Self {
         self.listeners.add(sink);

@@ -9,6 +9,18 @@ use thiserror::Error;
 use crate::log::{AppendError, Corrupt, ReadError, Unavailable, Written};
 
 /// A store could not be opened. Nothing in the file was changed.
+///
+/// ```
+/// use resilience_cqrs::sqlite::{OpenError, SqliteStore};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// let path = directory.path().join("notes.txt");
+/// std::fs::write(&path, "Milk, bread, and so on, for as long as it takes to be taken for something. ".repeat(10))?;
+/// assert!(matches!(SqliteStore::open(&path).await, Err(OpenError::NotADatabase { .. })));
+/// assert!(std::fs::read_to_string(&path)?.starts_with("Milk"));
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum OpenError {
