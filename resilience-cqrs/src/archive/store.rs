@@ -73,6 +73,9 @@ impl<S: EventStore> Archive<S> {
     }
 
     /// Remembers of this many streams whether they are archived. Default: 10,000.
+    ///
+    /// Of a stream that is not remembered a row is asked for at each page that has events of it, 16 streams at
+    /// once. With each change of the archive all of them are asked for anew.
     #[must_use]
     pub fn remember(mut self, streams: NonZeroUsize) -> Self {
         self.remembered = Arc::new(Cache::new(streams.get()));
@@ -80,6 +83,22 @@ impl<S: EventStore> Archive<S> {
     }
 
     /// The same store, with archived streams in what is read.
+    ///
+    /// ```
+    /// use resilience_cqrs::archive::Archive;
+    /// use resilience_cqrs::{Append, EventStore, Expected, MemoryStore, NewEvent, Version};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let store = Archive::new(MemoryStore::new());
+    /// store.append(Append::new().events("a", Expected::Any, [NewEvent::new("Opened", "")])).await?;
+    /// store.archive("a").await?;
+    /// let all = store.include_archived();
+    /// assert_eq!(all.read_stream(&"a".into(), Version::EMPTY, 10).await?.len(), 1);
+    /// // More is read through it, not more allowed.
+    /// let late = Append::new().events("a", Expected::Any, [NewEvent::new("Paid", "")]);
+    /// assert!(all.append(late).await.is_err());
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn include_archived(&self) -> Self {
         Self { include: true, ..self.clone() }
@@ -143,6 +162,23 @@ impl<S: EventStore> Archive<S> {
     }
 
     /// The archived streams after `after`, in the order of their names. Fewer than `limit` only at the end.
+    ///
+    /// ```
+    /// use resilience_cqrs::archive::Archive;
+    /// use resilience_cqrs::{Append, EventStore, Expected, MemoryStore, NewEvent};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let store = Archive::new(MemoryStore::new());
+    /// for stream in ["a", "b", "c"] {
+    ///     store.append(Append::new().events(stream, Expected::Any, [NewEvent::new("Opened", "")])).await?;
+    ///     store.archive(stream).await?;
+    /// }
+    /// // Page by page, from the last name of the one before.
+    /// let first = store.archived(None, 2).await?;
+    /// assert_eq!(first, ["a", "b"]);
+    /// assert_eq!(store.archived(first.last(), 2).await?, ["c"]);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// The store's.

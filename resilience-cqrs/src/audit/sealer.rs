@@ -40,6 +40,8 @@ pub enum SealError {
 
 impl SealError {
     /// Whether a further attempt may succeed.
+    ///
+    /// A [`Sealer`] goes by it: it waits, up to ten seconds, and tries again, or ends.
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Append(error) => error.is_retryable(),
@@ -126,6 +128,25 @@ pub struct Sealer<S> {
 }
 
 /// Sets up a [`Sealer`].
+///
+/// ```
+/// use std::num::NonZeroUsize;
+/// use std::time::Duration;
+/// use resilience_cqrs::audit::{Sealer, verify};
+/// use resilience_cqrs::{Append, EventStore, Expected, MemoryStore, NewEvent};
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = MemoryStore::new();
+/// let hundred = (0..100).map(|_| NewEvent::new("Paid", "5"));
+/// store.append(Append::new().events("a", Expected::Any, hundred)).await?;
+/// // 100 events in blocks of 16: seven rows, the last with four.
+/// let block = NonZeroUsize::new(16).ok_or("zero")?;
+/// let sealing = Sealer::builder(store.clone()).block(block).linger(Duration::from_millis(100)).start();
+/// let sealed = sealing.stop().await?;
+/// assert_eq!((sealed.position(), store.rows("audit-block", None, 10).await?.len()), (store.head(), 7));
+/// assert_eq!(verify(&store).await?.seal, sealed);
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct SealerBuilder<S> {
     store: S,
@@ -298,6 +319,23 @@ impl<S: EventStore> SealerBuilder<S> {
 
 impl Sealing {
     /// Up to where it has sealed, or found sealed.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use resilience_cqrs::audit::{Seal, Sealer};
+    /// use resilience_cqrs::{Append, EventStore, Expected, MemoryStore, NewEvent};
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let store = MemoryStore::new();
+    /// let sealing = Sealer::builder(store.clone()).start();
+    /// tokio::task::yield_now().await; // it seals what is there, and waits for more
+    /// store.append(Append::new().events("a", Expected::Any, [NewEvent::new("Paid", "5")])).await?;
+    /// tokio::time::sleep(Duration::from_millis(500)).await;
+    /// assert_eq!(sealing.latest(), Seal::beginning()); // it lingers: others may come along
+    /// tokio::time::sleep(Duration::from_secs(1)).await;
+    /// assert_eq!(sealing.latest().position(), store.head());
+    /// # Ok(()) }
+    /// ```
     pub fn latest(&self) -> Seal {
         *self.latest.borrow()
     }

@@ -27,6 +27,14 @@ pub struct Verified {
 }
 
 /// The log is not what it was when it was sealed.
+///
+/// ```
+/// use resilience_cqrs::audit::{Evidence, Tampered};
+/// use resilience_cqrs::Position;
+///
+/// let found = Tampered { position: Position::new(17), evidence: Evidence::Event };
+/// assert_eq!(found.to_string(), "the log has been changed at 17: the event is another than was sealed");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("the log has been changed at {position}: {evidence}")]
 pub struct Tampered {
@@ -108,6 +116,22 @@ pub async fn verify<S: EventStore>(store: &S) -> Result<Verified, VerifyError> {
 ///
 /// A seal of a position that the chain has not reached is checked against the events alone, so one seal kept elsewhere is
 /// enough to check a log whose rows are gone.
+///
+/// ```
+/// use resilience_cqrs::audit::{seal, verify_against};
+/// use resilience_cqrs::{Append, EventStore, Expected, MemoryStore, NewEvent};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = MemoryStore::new();
+/// store.append(Append::new().events("a", Expected::Any, [NewEvent::new("Paid", "5")])).await?;
+/// // Printed, and put into a drawer.
+/// let drawer = seal(&store).await?.to_string();
+/// store.append(Append::new().events("a", Expected::Any, [NewEvent::new("Paid", "7")])).await?;
+/// // A year later: the log has grown, and begins as it did.
+/// let verified = verify_against(&store, [drawer.parse()?]).await?;
+/// assert_eq!(verified.seal.position().get(), 1);
+/// # Ok(()) }
+/// ```
 ///
 /// # Errors
 /// As [`verify`].

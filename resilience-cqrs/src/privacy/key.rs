@@ -20,6 +20,16 @@ pub const KEY_BYTES: usize = 64;
 /// look different each time. And no nonce means that none can be used twice: not by a machine that was restored from an
 /// image, and not after 2^48 values. What it tells whoever reads the log is which two values of *one* subject are equal;
 /// not what they are, and nothing across subjects.
+///
+/// ```
+/// use resilience_cqrs::privacy::{KEY_BYTES, Key};
+///
+/// let key = Key::generate()?;
+/// assert_eq!(format!("{key:?}"), "Key(..)"); // in no log
+/// let kept = *key.as_bytes(); // 64 bytes, for a key store of yours
+/// assert_eq!(Key::from_bytes(kept).as_bytes().len(), KEY_BYTES);
+/// # Ok::<_, resilience_cqrs::privacy::KeyError>(())
+/// ```
 #[derive(Clone)]
 pub struct Key(Arc<Zeroizing<[u8; KEY_BYTES]>>);
 

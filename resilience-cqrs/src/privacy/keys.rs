@@ -93,6 +93,22 @@ impl<S: EventStore> StoreKeys<S> {
 
     /// Keys in the rows of a store, each encrypted under a master key that is kept elsewhere. Keys that were written
     /// without it, or under another one, cannot be read.
+    ///
+    /// ```
+    /// use resilience_cqrs::MemoryStore;
+    /// use resilience_cqrs::privacy::{Key, KeyState, KeyStore, StoreKeys};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (rows, master) = (MemoryStore::new(), Key::generate()?);
+    /// let ann = ["s-1".into()];
+    /// StoreKeys::encrypted(rows.clone(), master.clone()).create(&ann[0], &Key::generate()?).await?;
+    /// // With the master key it is there; with another it is not "unknown", which would let a second key be made.
+    /// let kept = StoreKeys::encrypted(rows.clone(), master).fetch(&ann).await?;
+    /// assert!(matches!(kept[0], KeyState::Kept(_)));
+    /// let error = StoreKeys::encrypted(rows, Key::generate()?).fetch(&ann).await.unwrap_err();
+    /// assert!(!error.is_retryable());
+    /// # Ok(()) }
+    /// ```
     pub fn encrypted(store: S, master: Key) -> Self {
         Self { store, master: Some(master) }
     }

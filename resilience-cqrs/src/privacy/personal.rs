@@ -151,6 +151,21 @@ enum Held<T> {
 }
 
 /// What there is of a personal field.
+///
+/// ```
+/// use resilience_cqrs::privacy::{Personal, View};
+///
+/// fn shown(name: &Personal<String>) -> &str {
+///     match name.view() {
+///         View::Known(name) => name,
+///         View::Redacted => "(erased at their request)",
+///         View::Sealed => "(not readable here)", // an alarm, if it was read through a `PrivateStore`
+///     }
+/// }
+/// # let ann = resilience_cqrs::privacy::Subject::new("s-1", resilience_cqrs::privacy::Key::generate()?);
+/// assert_eq!(shown(&ann.seal("Ann".to_owned())?), "Ann");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum View<'a, T> {
     /// The value.
@@ -182,6 +197,9 @@ impl<T> Personal<T> {
     }
 
     /// The value, if it is known.
+    ///
+    /// From here on it is the program's to keep out of logs and rows: what is taken out is not forgotten with its
+    /// subject.
     pub fn into_value(self) -> Option<T> {
         match self.held {
             Held::Known(value) => Some(value),

@@ -62,6 +62,25 @@ pub struct SubjectForgotten {
 /// Between here and [`Personal`](super::Personal) values are encrypted under a key of this process. So the bytes of an event
 /// say nothing to whom they are handed, logged or sent on, only the type does; and whoever puts the ciphertext of
 /// somebody's value into a field of his own, which is not personal, gets no value back.
+///
+/// ```
+/// use resilience_cqrs::privacy::{Personal, PrivateStore, StoreKeys, Vault, View};
+/// use resilience_cqrs::{Append, EventStore, Expected, MemoryStore, NewEvent, Version};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let vault = Vault::new(StoreKeys::new(MemoryStore::new()));
+/// let store = PrivateStore::open(MemoryStore::new(), vault.clone()).await?;
+/// let name = vault.subject("s-1").await?.seal("Ann".to_owned())?;
+/// let registered = NewEvent::new("Registered", serde_json::to_vec(&name)?);
+/// store.append(Append::new().events("customer-1", Expected::Any, [registered])).await?;
+/// // The same event, read in front of the keys and past them.
+/// let through = store.read_stream(&"customer-1".into(), Version::EMPTY, 1).await?;
+/// let past = store.inner().read_stream(&"customer-1".into(), Version::EMPTY, 1).await?;
+/// let read = |payload| serde_json::from_slice::<Personal<String>>(payload);
+/// assert_eq!(read(&through[0].payload)?.get().map(String::as_str), Some("Ann"));
+/// assert_eq!(read(&past[0].payload)?.view(), View::Sealed);
+/// # Ok(()) }
+/// ```
 pub struct PrivateStore<S, K> {
     inner: S,
     vault: Vault<K>,
@@ -101,6 +120,20 @@ impl<S: EventStore, K: KeyStore> PrivateStore<S, K> {
     /// Once the log says it, it will be done: what is cut short in between, by a crash for instance, is finished by the next
     /// [`open`](Self::open).
     ///
+    /// ```
+    /// use resilience_cqrs::privacy::{PrivateStore, SUBJECT_FORGOTTEN, StoreKeys, Vault};
+    /// use resilience_cqrs::{EventStore, MemoryStore, Position, Query};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let store = PrivateStore::open(MemoryStore::new(), Vault::new(StoreKeys::new(MemoryStore::new()))).await?;
+    /// store.forget("s-1").await?;
+    /// assert!(store.forget("s-1").await?.already_committed);
+    /// // What a projection hears that has made an index of names.
+    /// let said = store.read(Position::ORIGIN, &Query::types([SUBJECT_FORGOTTEN]), 10).await?;
+    /// assert_eq!(said.events[0].tags, ["subject:s-1"]);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`ForgetError`]: do it again, until it says that it is done. Done twice is done once.
     pub async fn forget(&self, subject: impl Into<SubjectId>) -> Result<Appended, ForgetError> {
@@ -119,6 +152,22 @@ impl<S: EventStore, K: KeyStore> PrivateStore<S, K> {
     /// Has the key store forget everybody who was forgotten according to the log, and says how many it did not know of.
     ///
     /// For keys that were restored while this store was open; [`open`](Self::open) does it too.
+    ///
+    /// ```
+    /// use resilience_cqrs::privacy::{PrivateStore, StoreKeys, Vault};
+    /// use resilience_cqrs::MemoryStore;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let log = MemoryStore::new();
+    /// let store = PrivateStore::open(log.clone(), Vault::new(StoreKeys::new(MemoryStore::new()))).await?;
+    /// store.forget("s-1").await?;
+    /// // The keys of last week, in which she still has one. Nobody need remember to clean them.
+    /// let restored = Vault::new(StoreKeys::new(MemoryStore::new()));
+    /// restored.subject("s-1").await?;
+    /// PrivateStore::open(log, restored.clone()).await?;
+    /// assert!(restored.subject("s-1").await.is_err());
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// See [`ForgetError`].

@@ -24,6 +24,16 @@ impl SubjectId {
 
     /// The tag of the event that says that the subject was forgotten: `subject:` and the name. Good for events about the
     /// subject as well, so that all of them can be found.
+    ///
+    /// ```
+    /// use resilience_cqrs::privacy::SubjectId;
+    /// use resilience_cqrs::{NewEvent, Query};
+    ///
+    /// let ann = SubjectId::from("s-1");
+    /// let event = NewEvent::new("Registered", "").tag(ann.tag());
+    /// // For an answer to "what do you have about me?"
+    /// assert!(Query::tags([ann.tag()]).matches(&event.kind, &event.tags));
+    /// ```
     pub fn tag(&self) -> Tag {
         Tag::from(format!("subject:{}", self.0))
     }
@@ -96,6 +106,19 @@ impl Subject {
     }
 
     /// Makes a value personal.
+    ///
+    /// ```
+    /// use resilience_cqrs::privacy::{Key, Subject};
+    ///
+    /// let (ann, bob) = (Subject::new("s-1", Key::generate()?), Subject::new("s-2", Key::generate()?));
+    /// // The same value of the same subject is the same text, so a repeated command is recognised; nobody else's is.
+    /// let written = |subject: &Subject| -> Result<String, Box<dyn std::error::Error>> {
+    ///     Ok(serde_json::to_string(&subject.seal("555-0123".to_owned())?)?)
+    /// };
+    /// assert_eq!(written(&ann)?, written(&ann)?);
+    /// assert_ne!(written(&ann)?, written(&bob)?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [`Unsealable`] if it cannot be written as JSON, or has a personal value within.

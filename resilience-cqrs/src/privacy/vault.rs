@@ -144,6 +144,22 @@ impl<K: KeyStore> Vault<K> {
     /// Forgets all of these who are not forgotten yet, and says how many that were: what makes the keys of an old backup
     /// fit to be used.
     ///
+    /// ```
+    /// use resilience_cqrs::MemoryStore;
+    /// use resilience_cqrs::privacy::{StoreKeys, Vault};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let vault = Vault::new(StoreKeys::new(MemoryStore::new()));
+    /// for name in ["s-1", "s-2"] {
+    ///     vault.forget(name).await?;
+    /// }
+    /// let list = vault.forgotten(None, 100).await?; // kept beside the backups
+    /// let restored = Vault::new(StoreKeys::new(MemoryStore::new()));
+    /// assert_eq!(restored.forget_all(list.clone()).await?, 2);
+    /// assert_eq!(restored.forget_all(list).await?, 0, "done twice is done once");
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`KeyError`]; do it again.
     pub async fn forget_all(&self, subjects: impl IntoIterator<Item = SubjectId>) -> Result<u64, KeyError> {
@@ -168,6 +184,20 @@ impl<K: KeyStore> Vault<K> {
     }
 
     /// A value that was read past the [`PrivateStore`](super::PrivateStore), with what there is of it.
+    ///
+    /// ```
+    /// use resilience_cqrs::MemoryStore;
+    /// use resilience_cqrs::privacy::{Personal, StoreKeys, Vault, View};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let vault = Vault::new(StoreKeys::new(MemoryStore::new()));
+    /// let written = serde_json::to_string(&vault.subject("s-1").await?.seal(1987_u32)?)?;
+    /// // From a message, say, which has gone past the store.
+    /// let year: Personal<u32> = serde_json::from_str(&written)?;
+    /// assert_eq!(year.view(), View::Sealed);
+    /// assert_eq!(vault.open(year).await?.into_value(), Some(1987));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// See [`KeyError`].
@@ -246,6 +276,24 @@ impl<K: KeyStore> VaultBuilder<K> {
     /// For how long a key is used before the key store is asked again: how long this program may still read the values of
     /// somebody whom *another* program has forgotten, and keep states for as long again. Zero asks each time, and keeps
     /// none. Default: 60 s.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use resilience_core::time::ManualTimer;
+    /// use resilience_cqrs::MemoryStore;
+    /// use resilience_cqrs::privacy::{KeyStore, StoreKeys, Vault};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (rows, timer) = (MemoryStore::new(), ManualTimer::new());
+    /// let here = Vault::builder(StoreKeys::new(rows.clone())).max_age(Duration::from_secs(10));
+    /// let here = here.timer(timer.clone()).build();
+    /// let name = here.subject("s-1").await?.seal("Ann".to_owned())?;
+    /// StoreKeys::new(rows).destroy(&"s-1".into()).await?; // by another program
+    /// assert!(!here.open(name.clone()).await?.is_redacted());
+    /// timer.advance(Duration::from_secs(10));
+    /// assert!(here.open(name).await?.is_redacted());
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn max_age(mut self, max_age: Duration) -> Self {
         self.max_age = max_age;

@@ -10,6 +10,43 @@ use crate::memory::MemoryStore;
 use crate::store::EventStore;
 
 /// Makes, finds, opens and closes the logs of tenants.
+///
+/// ```
+/// use resilience_cqrs::tenant::{MemoryTenants, TenantEngine, TenantId, Tenants};
+/// use resilience_cqrs::{BoxError, MemoryStore};
+///
+/// /// Opens no more than the tenants that have paid.
+/// struct Paying(MemoryTenants, Vec<TenantId>);
+///
+/// impl TenantEngine for Paying {
+///     type Store = MemoryStore;
+///
+///     async fn exists(&self, tenant: &TenantId) -> Result<bool, BoxError> {
+///         self.0.exists(tenant).await
+///     }
+///
+///     async fn open(&self, tenant: &TenantId) -> Result<MemoryStore, BoxError> {
+///         if !self.1.contains(tenant) {
+///             return Err("no contract".into());
+///         }
+///         self.0.open(tenant).await
+///     }
+///
+///     async fn close(&self, store: MemoryStore) {
+///         self.0.close(store).await;
+///     }
+///
+///     async fn list(&self) -> Result<Vec<TenantId>, BoxError> {
+///         self.0.list().await
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let tenants = Tenants::new(Paying(MemoryTenants::new(), vec!["acme".parse()?]));
+/// tenants.create("acme").await?;
+/// assert_eq!(tenants.create("globex").await.unwrap_err().to_string(), "the log of globex cannot be opened");
+/// # Ok(()) }
+/// ```
 pub trait TenantEngine: Send + Sync + 'static {
     /// The store of one tenant.
     type Store: EventStore;

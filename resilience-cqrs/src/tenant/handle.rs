@@ -14,6 +14,23 @@ use crate::log::{
 use crate::store::{EventStore, Page};
 
 /// The log of one tenant: a store like any other, that stays open while it or a clone of it is held.
+///
+/// ```
+/// use resilience_cqrs::tenant::{ForeignTenant, MemoryTenants, Tenants};
+/// use resilience_cqrs::{Append, AppendError, EventStore, Expected, Metadata, NewEvent, Version};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let acme = Tenants::new(MemoryTenants::new()).create("acme").await?;
+/// let placed = || NewEvent::new("Placed", "");
+/// acme.append(Append::new().events("a", Expected::Any, [placed()])).await?;
+/// let stored = acme.read_stream(&"a".into(), Version::EMPTY, 1).await?;
+/// assert_eq!(stored[0].metadata.tenant(), Some("acme")); // marked, though nobody said so
+/// // Copied from elsewhere with its mark: a mistake that would show one customer another's data.
+/// let globex = placed().metadata(Metadata::new().with_tenant("globex"));
+/// let refused = acme.append(Append::new().events("a", Expected::Any, [globex])).await;
+/// assert!(matches!(refused, Err(AppendError::Refused(error)) if error.is::<ForeignTenant>()));
+/// # Ok(()) }
+/// ```
 pub struct Tenant<S> {
     pub(super) id: TenantId,
     pub(super) store: S,
@@ -33,6 +50,17 @@ impl<S: EventStore> Tenant<S> {
     }
 
     /// What a client was given for this log.
+    ///
+    /// ```
+    /// use resilience_cqrs::tenant::{MemoryTenants, TenantPosition, Tenants};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let acme = Tenants::new(MemoryTenants::new()).create("acme").await?;
+    /// let token: TenantPosition = "globex:17".parse()?;
+    /// let error = acme.position(&token).unwrap_err();
+    /// assert_eq!(error.to_string(), "a position in the log of globex was given to acme");
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`ForeignPosition`] for what it was given for another: a 403 for whoever sent it.

@@ -16,6 +16,18 @@ const PREFIX: &str = "tenant_";
 ///
 /// An open tenant has two connections and those for its reads, of which there is one unless it is [set](Self::with)
 /// otherwise, and one more once one is lent: of the hundred that a server has by default, thirty tenants use most.
+///
+/// ```no_run
+/// use resilience_cqrs::tenant::{PostgresTenants, Tenants};
+///
+/// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+/// let tenants = Tenants::new(PostgresTenants::new("postgres://shop@localhost/shop"));
+/// let acme = tenants.create("acme").await?; // in the schema `tenant_acme`
+/// // A store of this engine, for what only that has.
+/// let mut connection = acme.inner().connection().await?;
+/// # drop(connection);
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
 pub struct PostgresTenants {
     url: String,

@@ -45,6 +45,22 @@ impl SqliteTenants {
     }
 
     /// How each file is opened; the store's name is the tenant's.
+    ///
+    /// ```
+    /// use std::num::NonZeroUsize;
+    /// use resilience_cqrs::SqliteStore;
+    /// use resilience_cqrs::tenant::{SqliteTenants, Tenants};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// // Of many tenants each gets one reader, and a gigabyte.
+    /// let each = SqliteStore::builder().readers(NonZeroUsize::MIN).max_size(1 << 30);
+    /// let tenants = Tenants::new(SqliteTenants::new(directory.path()).with(each));
+    /// let acme = tenants.create("acme").await?;
+    /// assert_eq!(acme.inner().path(), directory.path().join("tenant-acme.db"));
+    /// assert_eq!(acme.inner().name().as_str(), "acme"); // in events and logs
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn with(mut self, builder: SqliteStoreBuilder) -> Self {
         self.builder = builder;

@@ -62,6 +62,22 @@ pub struct TenantsBuilder<E> {
 
 impl<E> TenantsBuilder<E> {
     /// The most logs open at once. Default: 32.
+    ///
+    /// ```
+    /// use std::num::NonZeroUsize;
+    /// use resilience_cqrs::tenant::{MemoryTenants, TenantError, Tenants};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let tenants = Tenants::builder(MemoryTenants::new()).max_open(NonZeroUsize::MIN).build();
+    /// let acme = tenants.create("acme").await?;
+    /// // The one place is taken, for as long as somebody holds the tenant that has it.
+    /// let refused = tenants.create("globex").await.unwrap_err();
+    /// assert!(matches!(refused, TenantError::TooMany { open: 1 }) && refused.is_retryable());
+    /// drop(acme);
+    /// tenants.create("globex").await?;
+    /// assert_eq!(tenants.open(), 1); // acme's was closed for it
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn max_open(mut self, logs: NonZeroUsize) -> Self {
         self.max_open = logs;
@@ -91,6 +107,8 @@ impl<E: TenantEngine> Tenants<E> {
     }
 
     /// The log of a tenant, opened if it is not open.
+    ///
+    /// Dropped before it completes, nothing is left half open: the next one that asks goes on from there.
     ///
     /// # Errors
     /// See [`TenantError`].
@@ -125,6 +143,17 @@ impl<E: TenantEngine> Tenants<E> {
     }
 
     /// Closes all logs, those in use as well, and opens none again.
+    ///
+    /// ```
+    /// use resilience_cqrs::tenant::{MemoryTenants, TenantError, Tenants};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let tenants = Tenants::new(MemoryTenants::new());
+    /// tenants.create("acme").await?;
+    /// tenants.close().await;
+    /// assert!(matches!(tenants.of("acme").await, Err(TenantError::Closed)));
+    /// # Ok(()) }
+    /// ```
     pub async fn close(&self) {
         let slots: Vec<_> = {
             let mut slots = self.slots();
