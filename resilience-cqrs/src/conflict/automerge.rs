@@ -119,6 +119,23 @@ impl Document {
     }
 
     /// Whether changes wait here for others that they were made upon.
+    ///
+    /// ```
+    /// use automerge::transaction::Transactable;
+    /// use automerge::{ROOT, ReadDoc};
+    /// use resilience_cqrs::conflict::automerge::Document;
+    /// use resilience_cqrs::conflict::{Merge, NodeId};
+    ///
+    /// let (node, mut here, mut there) = (NodeId::new(1), Document::new(), Document::new());
+    /// let first = here.change(node, |tx| tx.put(ROOT, "title", "Notes"))?;
+    /// let second = here.change(node, |tx| tx.put(ROOT, "title", "Old notes"))?;
+    /// // The second comes first. It is kept, and shows once what it was made upon has come.
+    /// there.merge(second);
+    /// assert!(there.is_waiting() && there.engine().keys(ROOT).next().is_none());
+    /// there.merge(first);
+    /// assert!(!there.is_waiting() && there == here);
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
     pub fn is_waiting(&self) -> bool {
         !self.engine.get_missing_deps(&[]).is_empty()
     }

@@ -147,6 +147,19 @@ impl HybridClock {
     ///
     /// After a restart wall time may be earlier than it was. The latest stamp found in what the node has stored keeps
     /// its stamps from being given out twice.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use resilience_core::time::WallTime;
+    /// use resilience_cqrs::conflict::{HybridClock, NodeId};
+    ///
+    /// let (node, minute) = (NodeId::new(1), Duration::from_secs(60));
+    /// let last = HybridClock::new(node, minute).tick(WallTime::from_unix_millis(5_000))?.time;
+    /// // The program starts again, on a machine whose clock was set back by a second.
+    /// let mut clock = HybridClock::resume(node, minute, last);
+    /// assert!(clock.tick(WallTime::from_unix_millis(4_000))?.time > last);
+    /// # Ok::<_, resilience_cqrs::conflict::ClockError>(())
+    /// ```
     pub const fn resume(node: NodeId, max_drift: Duration, last: HybridTime) -> Self {
         Self { node, last, max_drift }
     }
@@ -168,6 +181,19 @@ impl HybridClock {
     }
 
     /// Takes notice of a write elsewhere, before it is merged: what is written here from now on is later.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use resilience_core::time::WallTime;
+    /// use resilience_cqrs::conflict::{ClockError, HybridClock, HybridTime, NodeId};
+    ///
+    /// let now = WallTime::from_unix_millis(1_000);
+    /// let mut clock = HybridClock::new(NodeId::new(1), Duration::from_secs(60));
+    /// // A phone that takes this for the year 2100 would win every write until then.
+    /// let refused = clock.observe(HybridTime::new(4_102_444_800_000, 0), now);
+    /// assert!(matches!(refused, Err(ClockError::RemoteAhead { .. })));
+    /// assert_eq!(clock.last(), HybridTime::ZERO);
+    /// ```
     ///
     /// # Errors
     /// [`RemoteAhead`](ClockError::RemoteAhead) if it comes from too far in the future. The write is not to be merged

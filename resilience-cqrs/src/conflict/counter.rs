@@ -33,6 +33,17 @@ impl GCounter {
     /// Adds on behalf of a node, and returns its new count for the other replicas. A node's count ends at 2^64 - 1.
     ///
     /// Only one writer at a time counts for a node: of two that start from the same count, the lower is lost.
+    ///
+    /// ```
+    /// use resilience_cqrs::conflict::{GCounter, Merge, NodeId};
+    ///
+    /// // Two threads under one id, from the same count: three of five are lost. Give each an id, or both one lock.
+    /// let (node, start) = (NodeId::new(1), GCounter::new());
+    /// let (mut one, mut other) = (start.clone(), start);
+    /// one.increment(node, 3);
+    /// other.increment(node, 2);
+    /// assert_eq!(one.merged(other).value(), 3);
+    /// ```
     pub fn increment(&mut self, node: NodeId, by: u64) -> Self {
         let count = self.of(node).saturating_add(by);
         if count == 0 {
@@ -99,6 +110,17 @@ impl PnCounter {
     }
 
     /// What was added, less what was taken.
+    ///
+    /// ```
+    /// use resilience_cqrs::conflict::{Merge, NodeId, PnCounter};
+    ///
+    /// let mut here = PnCounter::new();
+    /// here.increment(NodeId::new(1), 1);
+    /// let mut there = here.clone();
+    /// here.decrement(NodeId::new(1), 1);
+    /// there.decrement(NodeId::new(2), 1);
+    /// assert_eq!(here.merged(there).value(), -1); // the last one, sold twice
+    /// ```
     pub fn value(&self) -> i128 {
         // A sum of fewer than 2^63 counts below 2^64 is below 2^127.
         let signed = |sum: u128| i128::try_from(sum).unwrap_or(i128::MAX);

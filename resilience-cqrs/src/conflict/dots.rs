@@ -53,6 +53,15 @@ impl Dots {
     /// Names the next write of a node, and takes note of it.
     ///
     /// A node that has lost some of its own writes but hears of later ones goes on after those.
+    ///
+    /// ```
+    /// use resilience_cqrs::conflict::{Dot, Dots, NodeId};
+    ///
+    /// let node = NodeId::new(1);
+    /// // Restored from a backup that has two of its writes; another node has shown it the fifth.
+    /// let mut seen: Dots = [1, 2, 5].map(|count| Dot::new(node, count)).into_iter().collect();
+    /// assert_eq!(seen.advance(node), Dot::new(node, 6), "three and four were somebody's already");
+    /// ```
     pub fn advance(&mut self, node: NodeId) -> Dot {
         let last = self.early.range(Dot::new(node, 0)..=Dot::new(node, u64::MAX)).next_back();
         let next = last.map_or_else(|| self.vector.of(node), |dot| dot.count).saturating_add(1);

@@ -50,6 +50,16 @@ impl<V: Ord + Clone> LwwRegister<V> {
     /// Writes a value, and returns the write for the other replicas.
     ///
     /// A stamp from a [`HybridClock`](super::HybridClock) that has observed what is here wins.
+    ///
+    /// ```
+    /// use resilience_cqrs::conflict::{HybridTime, LwwRegister, NodeId, Stamp};
+    ///
+    /// let at = |millis| Stamp::new(HybridTime::new(millis, 0), NodeId::new(1));
+    /// let mut colour = LwwRegister::new();
+    /// colour.set(at(5), "red");
+    /// colour.set(at(4), "blue"); // by a clock that has not observed what is here: lost
+    /// assert_eq!(colour.get(), Some(&"red"));
+    /// ```
     pub fn set(&mut self, stamp: Stamp, value: V) -> Self {
         let delta = Self { written: Some((stamp, value)) };
         self.merge(delta.clone());
@@ -159,6 +169,20 @@ impl<K: Ord, V> LwwMap<K, V> {
     /// `stable` is a time up to which every write of every node has been merged here; [`Stability`](super::Stability)
     /// tells it. The other replicas need not be as far: merging takes the removed entries from them. Said too early, a
     /// write that is still under way to this replica is taken for removed.
+    ///
+    /// ```
+    /// use resilience_cqrs::conflict::{HybridTime, LwwMap, Merge, NodeId, Stability, Stamp};
+    ///
+    /// let (a, b) = (NodeId::new(1), NodeId::new(2));
+    /// let at = |millis, node| Stamp::new(HybridTime::new(millis, 0), node);
+    /// let (mut map, mut arrived) = (LwwMap::new(), Stability::new([a, b]));
+    /// map.insert("colour", at(1, a), "red");
+    /// map.remove("colour", at(2, a));
+    /// arrived.hear(a, HybridTime::new(2, 0));
+    /// assert_eq!(map.prune(arrived.time()), 0, "b may have written something at 1 that is still to come");
+    /// arrived.hear(b, HybridTime::new(3, 0));
+    /// assert_eq!(map.prune(arrived.time()), 1);
+    /// ```
     pub fn prune(&mut self, stable: HybridTime) -> usize {
         self.floor = self.floor.max(stable);
         let before = self.entries.len();

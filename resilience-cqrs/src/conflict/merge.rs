@@ -48,6 +48,19 @@ pub trait Merge {
     fn merge(&mut self, other: Self);
 
     /// Both, as a value.
+    ///
+    /// ```
+    /// use std::collections::BTreeMap;
+    /// use resilience_cqrs::conflict::{GCounter, Merge, NodeId};
+    ///
+    /// let views = |page: &'static str, node, by| {
+    ///     let mut counter = GCounter::new();
+    ///     counter.increment(NodeId::new(node), by);
+    ///     BTreeMap::from([(page, counter)])
+    /// };
+    /// let all = [views("home", 1, 2), views("help", 1, 1), views("home", 2, 3)].into_iter().reduce(Merge::merged);
+    /// assert_eq!(all.map(|all| all["home"].value()), Some(5));
+    /// ```
     #[must_use]
     fn merged(mut self, other: Self) -> Self
     where

@@ -87,6 +87,18 @@ impl<T: Ord> OrSet<T> {
     }
 
     /// Removes all elements that were seen here, and returns the write for the other replicas.
+    ///
+    /// ```
+    /// use resilience_cqrs::conflict::{Merge, NodeId, OrSet};
+    ///
+    /// let (here, there) = (NodeId::new(1), NodeId::new(2));
+    /// let mut cart = OrSet::new();
+    /// cart.add(here, "milk");
+    /// let mut elsewhere = cart.clone();
+    /// elsewhere.add(there, "bread");
+    /// elsewhere.merge(cart.clear());
+    /// assert!(elsewhere.contains("bread") && !elsewhere.contains("milk"), "what was not seen is not cleared");
+    /// ```
     pub fn clear(&mut self) -> Self {
         let dots = std::mem::take(&mut self.additions).into_values().flatten();
         Self { additions: BTreeMap::new(), seen: dots.collect() }

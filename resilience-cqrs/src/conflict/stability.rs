@@ -53,6 +53,17 @@ impl Stability {
     }
 
     /// Does not wait for this node any more; whether it was a member. What it wrote and nobody has heard is lost.
+    ///
+    /// ```
+    /// use resilience_cqrs::conflict::{HybridTime, NodeId, Stability};
+    ///
+    /// let (a, b) = (NodeId::new(1), NodeId::new(2));
+    /// let mut arrived = Stability::new([a, b]);
+    /// arrived.hear(a, HybridTime::new(9, 0));
+    /// // b's disk is gone, and with it what nobody has heard.
+    /// assert!(arrived.leave(b));
+    /// assert_eq!(arrived.time(), HybridTime::new(9, 0));
+    /// ```
     pub fn leave(&mut self, node: NodeId) -> bool {
         self.heard.remove(&node).is_some()
     }

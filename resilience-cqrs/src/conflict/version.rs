@@ -135,6 +135,16 @@ impl VersionVector {
     }
 
     /// The part both have.
+    ///
+    /// ```
+    /// use resilience_cqrs::conflict::{NodeId, VersionVector};
+    ///
+    /// let (a, b) = (NodeId::new(1), NodeId::new(2));
+    /// let here: VersionVector = [(a, 5), (b, 1)].into_iter().collect();
+    /// let there: VersionVector = [(a, 3), (b, 2)].into_iter().collect();
+    /// // What both have, and so what neither need send.
+    /// assert_eq!(here.common(&there), [(a, 3), (b, 1)].into_iter().collect());
+    /// ```
     #[must_use]
     pub fn common(&self, other: &Self) -> Self {
         let both = self.counts.iter().map(|(node, count)| (*node, other.of(*node).min(*count)));

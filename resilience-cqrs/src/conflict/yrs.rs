@@ -125,6 +125,23 @@ impl Document {
 
     /// Takes in an update (version 1) of a peer that speaks Yjs.
     ///
+    /// ```
+    /// use resilience_cqrs::conflict::NodeId;
+    /// use resilience_cqrs::conflict::yrs::{Document, DocumentError};
+    /// use yrs::{Map, WriteTxn};
+    ///
+    /// let (mut server, mut browser) = (Document::new(), Document::new());
+    /// for title in ["Notes", "Old notes"] {
+    ///     server.change(NodeId::new(1), |tx| drop(tx.get_or_insert_map("page").insert(tx, "title", title)))?;
+    /// }
+    /// // As Yjs does it: one says what it has, the other answers with the rest.
+    /// let question = browser.state_vector();
+    /// browser.apply_update(&server.update_since(&question)?)?;
+    /// assert!(browser == server);
+    /// assert!(matches!(browser.apply_update(b"not an update"), Err(DocumentError::Malformed(_))));
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// [`DocumentError::Malformed`] if it is no update, [`DocumentError::Gap`] if it was made upon changes that are not
     /// here: ask the peer for all since [`state_vector`](Self::state_vector).
