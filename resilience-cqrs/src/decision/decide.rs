@@ -35,6 +35,23 @@ pub(super) struct Seen<M> {
 }
 
 /// A decision that was made.
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/decision/doc/seats.rs"));
+/// use resilience_cqrs::decision::Decisions;
+/// use resilience_cqrs::{MemoryStore, Query};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let seats: Decisions<Seats, _> = Decisions::new(MemoryStore::new());
+/// let course = Query::tags(["course:c1"]);
+/// let taken = || vec![Seat::Taken { by: "ann".into() }];
+/// let done = seats.decide(course.clone(), |_| Ok::<_, &str>(taken())).await?;
+/// assert_eq!((done.model.0, done.events.len(), done.attempts), (1, 1, 1));
+/// // Nothing to do is a decision, too, and appends nothing.
+/// let idle = seats.decide(course, |seen| Ok::<_, &str>(if seen.0 > 0 { vec![] } else { taken() })).await?;
+/// assert!(idle.appended.is_none());
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Decided<M: Model> {
     /// The model afterwards. It has taken in the new events, also those its query does not match.
@@ -61,6 +78,25 @@ impl<'d, M: Model, S: EventStore, C: EventCodec<M::Event>> Decision<'d, M, S, C>
     /// Makes the decision at most once under this id: a second attempt, by anybody and after any crash, is answered with
     /// the first one's result. The serialized `command` is what it is recognised by: another one under the same id is
     /// refused as [misuse](AppendError::IdMisuse).
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/decision/doc/seats.rs"));
+    /// use resilience_cqrs::decision::Decisions;
+    /// use resilience_cqrs::{MemoryStore, Query};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let seats: Decisions<Seats, _> = Decisions::new(MemoryStore::new());
+    /// // One seat. The answer to the first attempt is lost, so the client asks again.
+    /// let take = async || {
+    ///     let decision = seats.on(Query::tags(["course:c1"])).once("request-1", &"ann")?;
+    ///     let taken = || vec![Seat::Taken { by: "ann".into() }];
+    ///     decision.decide(|seen| if seen.0 < 1 { Ok(taken()) } else { Err("full") }).await
+    /// };
+    /// assert_eq!(take().await?.model.0, 1);
+    /// let again = take().await?; // not "full": it is hers
+    /// assert!(again.events.is_empty() && again.appended.is_some_and(|appended| appended.already_committed));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// If the command cannot be serialized.

@@ -56,6 +56,8 @@ impl<M: Model, S: EventStore, C> DecisionsBuilder<M, S, C> {
     }
 
     /// How often a decision is tried while matching events come in, the first attempt included. Default: 5.
+    ///
+    /// Then the decision fails as a [conflict](ExecuteError::Conflict), which a caller may repeat: nothing was written.
     #[must_use]
     pub fn attempts(mut self, attempts: NonZeroU32) -> Self {
         self.shared.pace.set_attempts(attempts);
@@ -110,6 +112,8 @@ impl<M: Model, S: EventStore, C> DecisionsBuilder<M, S, C> {
 impl<M: Model, S: EventStore, C: EventCodec<M::Event>> Decisions<M, S, C> {
     /// Decides by `rule` on the events that `query` matches, and appends what it says unless a matching event has come in
     /// between; then it decides again. Shorthand for [`on`](Self::on) without further ado.
+    ///
+    /// Dropped before it completes, it was made or not; [`once`](Decision::once) tells on the next attempt.
     ///
     /// # Errors
     /// See [`ExecuteError`].

@@ -102,6 +102,9 @@ pub use self::decide::{Decided, Decision};
 pub use self::decisions::{Decisions, DecisionsBuilder};
 
 /// What a decision is made on: a fold of the events that a query matches.
+///
+/// A query of several [items](crate::QueryItem) folds all that any of them matches, in the order of the log; what the
+/// rule is not about is taken in by `evolve` and changes nothing.
 pub trait Model: Default + Send + Sync + 'static {
     /// What can happen.
     type Event: Send + Sync + 'static;

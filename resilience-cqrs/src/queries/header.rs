@@ -9,6 +9,16 @@ use crate::log::Position;
 pub const LOG_POSITION: HeaderName = HeaderName::from_static("log-position");
 
 /// A header is there, and is no position.
+///
+/// ```
+/// use http::{HeaderMap, HeaderValue};
+/// use resilience_cqrs::queries::{InvalidPosition, LOG_POSITION, position_of};
+///
+/// for wrong in ["", "-1", "+7", "17.0", "0x11", "12345678901234567890"] {
+///     let headers = HeaderMap::from_iter([(LOG_POSITION, HeaderValue::from_static(wrong))]);
+///     assert_eq!(position_of(&headers), Err(InvalidPosition), "{wrong}");
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("`Log-Position` is not a number of at most 19 digits")]
 pub struct InvalidPosition;

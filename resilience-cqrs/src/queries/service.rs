@@ -16,6 +16,31 @@ use crate::log::Position;
 use crate::projection::{Progress, StaleRead};
 
 /// Answers questions of type `Q`. Any `Fn(Q)` that returns a future of a result is one.
+///
+/// ```
+/// use resilience_cqrs::queries::{Ask, Handler, Queries};
+/// use resilience_cqrs::{EventStore, MemoryStore, ReadError};
+/// use tower::ServiceExt;
+///
+/// /// One type for all that is asked of a model, where a closure would take only one question.
+/// struct Stock(MemoryStore);
+///
+/// struct LeftOf(&'static str);
+///
+/// impl Handler<LeftOf> for Stock {
+///     type Answer = bool;
+///     type Error = ReadError;
+///
+///     async fn answer(&self, LeftOf(article): LeftOf) -> Result<bool, ReadError> {
+///         Ok(self.0.row("stock", article.as_bytes()).await?.is_some())
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let queries = Queries::new(Stock(MemoryStore::new()));
+/// assert!(!queries.oneshot(Ask::new(LeftOf("socks"))).await?.value);
+/// # Ok(()) }
+/// ```
 pub trait Handler<Q>: Send + Sync + 'static {
     /// The answer.
     type Answer: Send + 'static;
@@ -58,7 +83,22 @@ impl<Q> Ask<Q> {
         (self.question, self.at_least)
     }
 
-    /// Wants an answer that shows everything up to `position`; of several positions, the last counts.
+    /// Wants an answer that shows everything up to `position`; of several positions, the highest counts.
+    ///
+    /// ```
+    /// use resilience_cqrs::queries::{Ask, Queries, QueryError};
+    /// use resilience_cqrs::Position;
+    /// use tower::ServiceExt;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let queries = Queries::new(async |question: &'static str| Ok::<_, std::io::Error>(question.len()));
+    /// // An order and a payment of the same client: whichever was later.
+    /// let ask = Ask::new("orders of ann").at_least(Position::new(17)).at_least(Position::new(12));
+    /// // The model follows nothing, so nobody knows how far it is: that is said, and not taken for far enough.
+    /// let Err(QueryError::Stale(stale)) = queries.oneshot(ask).await else { panic!() };
+    /// assert_eq!(stale.wanted, Position::new(17));
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn at_least(mut self, position: Position) -> Self {
         self.at_least = self.at_least.max(position);
@@ -96,6 +136,17 @@ pub enum QueryError<E> {
 
 impl<E> QueryError<E> {
     /// The handler's own error, if that is what it is.
+    ///
+    /// ```
+    /// use resilience_cqrs::queries::{Ask, Queries};
+    /// use tower::ServiceExt;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let queries = Queries::new(async |_: &'static str| Err::<(), _>("no such order"));
+    /// let error = queries.oneshot(Ask::new("order-17")).await.unwrap_err();
+    /// assert_eq!(error.into_failed(), Some("no such order"));
+    /// # Ok(()) }
+    /// ```
     pub fn into_failed(self) -> Option<E> {
         match self {
             Self::Failed(error) => Some(error),

@@ -33,6 +33,28 @@ impl<H> Queries<H> {
     ///
     /// The handler is told the version, and must ask that one: if it looked by itself, it could find another, which took
     /// over in between and has not got so far.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use resilience_cqrs::projection::{Serving, Versions};
+    /// use resilience_cqrs::queries::{Ask, Queries, Served};
+    /// use resilience_cqrs::{EventStore, MemoryStore};
+    /// use tower::ServiceExt;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let store = MemoryStore::new();
+    /// let versions = Versions::new(store.clone());
+    /// versions.serve("orders@2").await?;
+    /// let model = store.clone();
+    /// let queries = Queries::new(move |Served { question, version }: Served<&'static str>| {
+    ///     let model = model.clone();
+    ///     // Each version has rows of its own, in a space that is called like it.
+    ///     async move { model.row(&version, question.as_bytes()).await }
+    /// })
+    /// .follow_serving(Serving::new(versions, "orders"), Duration::from_secs(1));
+    /// assert_eq!(queries.oneshot(Ask::new("order-17")).await?.value, None);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn follow_serving<S: EventStore>(self, serving: Serving<S>, within: Duration) -> ServingQueries<S, H> {
         ServingQueries { handler: self.handler, serving, within }
