@@ -147,7 +147,7 @@ impl Progress {
         self.status.borrow().clone()
     }
 
-    /// Up to where the model shows everything.
+    /// Up to where the model shows everything but the events of [parked](Status::parked) keys.
     pub fn position(&self) -> Position {
         self.status.borrow().position
     }
@@ -201,7 +201,9 @@ impl ProjectionHandle {
         Progress { status: self.status.clone(), timer: self.timer.clone() }
     }
 
-    /// Waits until the read model shows everything up to `position`: read your own writes.
+    /// Waits until the read model shows everything up to `position`: read your own writes. Parked events are not waited for,
+    /// as nobody knows for how long; a model that must not be asked with a hole in it is asked with a look at
+    /// [`Status::parked`].
     ///
     /// ```
     /// use resilience_cqrs::projection::ProjectionRunner;
