@@ -94,6 +94,20 @@ pub enum AddressError {
 impl AnyStore {
     /// Opens the store at `address` with its engine's defaults.
     ///
+    /// ```
+    /// use resilience_cqrs::{AddressError, AnyStore};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// // What is misspelt is told, and nothing of the address, in which there may be a password.
+    /// for (address, says) in [
+    ///     ("bank.db", "no engine is called ``; an address begins with memory:, sqlite:, redb: or postgres:"),
+    ///     ("sqlite:", "an address of sqlite must have the path of a file"),
+    /// ] {
+    ///     assert_eq!(AnyStore::open(address).await.unwrap_err().to_string(), says);
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// See [`AddressError`].
     pub async fn open(address: &str) -> Result<Self, AddressError> {

@@ -84,6 +84,20 @@ pub trait EventStore: Clone + Send + Sync + 'static {
     ///
     /// Engines do it in one round trip. Unless an engine says how, the streams are read one after another.
     ///
+    /// ```
+    /// use resilience_cqrs::{Append, EventStore, Expected, MemoryStore, NewEvent, Version};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let store = MemoryStore::new();
+    /// let opened = || [NewEvent::new("Opened", "")];
+    /// store.append(Append::new().events("a", Expected::Any, opened()).events("c", Expected::Any, opened())).await?;
+    /// // One that is not there is one that is empty, in its place.
+    /// let asked = ["a", "b", "c"].map(|stream| (stream.into(), Version::EMPTY));
+    /// let read = store.read_streams(&asked, 10).await?;
+    /// assert_eq!(read.iter().map(Vec::len).collect::<Vec<_>>(), [1, 0, 1]);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// See [`ReadError`]; if one stream cannot be read, none is.
     fn read_streams(
@@ -108,6 +122,21 @@ pub trait EventStore: Clone + Send + Sync + 'static {
 
     /// The rows of a space in the order of their keys, after `after`. Fewer than `limit` only at the end.
     ///
+    /// ```
+    /// use resilience_cqrs::{Append, EventStore, MemoryStore, RowChange};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let store = MemoryStore::new();
+    /// let keys = ["order-10", "order-9", "order-1"];
+    /// store.append(Append::new().rows(keys.map(|key| RowChange::put("open", key, "")))).await?;
+    /// // In the order of bytes, which is not that of numbers; page by page, from the last key of the one before.
+    /// let first = store.rows("open", None, 2).await?;
+    /// assert_eq!([&first[0].0[..], &first[1].0[..]], [b"order-1", &b"order-10"[..]]);
+    /// let rest = store.rows("open", Some(&first[1].0), 2).await?;
+    /// assert_eq!(rest.len(), 1);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// See [`ReadError`].
     fn rows(
@@ -130,6 +159,19 @@ pub trait EventStore: Clone + Send + Sync + 'static {
     ///
     /// Woken by the commit, without polling. It stays pending while nothing is appended, so race it against whatever
     /// else should end the wait; dropping it leaves nothing behind.
+    ///
+    /// ```
+    /// use resilience_cqrs::{Append, EventStore, Expected, MemoryStore, NewEvent};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let store = MemoryStore::new();
+    /// let (seen, writer) = (store.head(), store.clone());
+    /// let woken = tokio::spawn(async move { store.wait_past(seen).await });
+    /// let two = ["", ""].map(|payload| NewEvent::new("Opened", payload));
+    /// let done = writer.append(Append::new().events("a", Expected::Any, two)).await?;
+    /// assert_eq!(woken.await?, done.last); // once for both
+    /// # Ok(()) }
+    /// ```
     fn wait_past(&self, position: Position) -> impl Future<Output = Position> + Send;
 }
 

@@ -202,6 +202,23 @@ impl fmt::Display for Violation {
 }
 
 /// Events the writer had not seen, in order.
+///
+/// ```
+/// use resilience_cqrs::{Append, EventStore, Expected, MemoryStore, NewEvent, Version, Violation};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = MemoryStore::new();
+/// for kind in ["Opened", "Deposited", "Withdrawn"] {
+///     store.append(Append::new().events("a", Expected::Any, [NewEvent::new(kind, "")])).await?;
+/// }
+/// // Decided on the first event. The other two come with the conflict, so deciding again reads nothing.
+/// let late = Append::new().events("a", Expected::Exact(Version::new(1)), [NewEvent::new("Closed", "")]);
+/// let error = store.append(late).await.unwrap_err();
+/// let Some(Violation::Stream { missed, .. }) = error.as_conflict().and_then(|it| it.of_stream("a")) else { panic!() };
+/// assert_eq!(missed.events.iter().map(|event| event.kind.as_str()).collect::<Vec<_>>(), ["Deposited", "Withdrawn"]);
+/// assert!(!missed.more);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Missed {
     /// The first of them, at most [`limits::MISSED_EVENTS`](crate::limits::MISSED_EVENTS).

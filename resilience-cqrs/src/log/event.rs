@@ -136,6 +136,17 @@ impl Metadata {
     }
 
     /// Correlation, causation and trace as the call in progress carries them.
+    ///
+    /// ```
+    /// use resilience_core::context::Context;
+    /// use resilience_cqrs::Metadata;
+    ///
+    /// let call = Context::new().with_correlation_id("checkout-9").with_causation_id("request-4");
+    /// let metadata = Metadata::from_context(&call);
+    /// assert_eq!((metadata.correlation(), metadata.causation()), (Some("checkout-9"), Some("request-4")));
+    /// // On whose behalf it is, a call does not say; whoever has checked that, does.
+    /// assert_eq!(metadata.with_actor("ann").actor(), Some("ann"));
+    /// ```
     pub fn from_context(context: &Context) -> Self {
         let mut metadata = Self::new();
         if let Some(id) = context.correlation_id() {
