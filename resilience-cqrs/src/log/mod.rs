@@ -1,6 +1,7 @@
 //! The vocabulary of the log: events, places in it, what an append asks for and how it can fail.
 
 mod append;
+mod appended;
 mod digest;
 mod error;
 mod event;
@@ -12,7 +13,8 @@ mod tests;
 #[cfg(any(feature = "postgres", feature = "redb", feature = "sqlite"))]
 pub(crate) mod text;
 
-pub use self::append::{Append, Appended, Committed, Condition, Expected, RowChange, StreamAppend};
+pub use self::append::{Append, Condition, Expected, RowChange, StreamAppend};
+pub use self::appended::{Appended, Committed};
 pub(crate) use self::digest::{Fnv, of_bytes as digest_of};
 pub use self::error::{AppendError, BoxError, Conflict, Corrupt, Missed, ReadError, Unavailable, Violation, Written};
 pub use self::event::{Metadata, NewEvent, Recorded};
