@@ -36,21 +36,7 @@ pub trait EventCodec<E>: Send + Sync + 'static {
 /// An event cannot be written down or read back.
 ///
 /// ```
-/// # use resilience_cqrs::aggregate::Decider;
-/// # #[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq)]
-/// # enum Event { Added { n: i64 } }
-/// # #[derive(Clone, Debug, Default)]
-/// # struct Counter(i64);
-/// # impl Decider for Counter {
-/// #     const STREAM: &'static str = "counter";
-/// #     type Command = i64;
-/// #     type Event = Event;
-/// #     type Error = &'static str;
-/// #     fn evolve(&mut self, Event::Added { n }: &Event) { self.0 += n; }
-/// #     fn decide(&self, n: &i64) -> Result<Vec<Event>, &'static str> {
-/// #         if self.0 + n < 0 { Err("below zero") } else { Ok(vec![Event::Added { n: *n }; usize::from(*n != 0)]) }
-/// #     }
-/// # }
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/aggregate/doc/counter.rs"));
 /// use resilience_cqrs::aggregate::{CodecError, ExecuteError, Repository};
 /// use resilience_cqrs::{Append, EventStore, Expected, MemoryStore, NewEvent};
 ///

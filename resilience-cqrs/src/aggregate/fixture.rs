@@ -114,27 +114,15 @@ where
     /// It led to exactly these events. Returns the state after them, as a further [`Given`].
     ///
     /// ```
-    /// # use resilience_cqrs::aggregate::Decider;
-    /// # #[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq)]
-    /// # enum Event { Added { n: i64 } }
-    /// # #[derive(Clone, Debug, Default)]
-    /// # struct Counter(i64);
-    /// # impl Decider for Counter {
-    /// #     const STREAM: &'static str = "counter";
-    /// #     type Command = i64;
-    /// #     type Event = Event;
-    /// #     type Error = &'static str;
-    /// #     fn evolve(&mut self, Event::Added { n }: &Event) { self.0 += n; }
-    /// #     fn decide(&self, n: &i64) -> Result<Vec<Event>, &'static str> {
-    /// #         if self.0 + n < 0 { Err("below zero") } else { Ok(vec![Event::Added { n: *n }; usize::from(*n != 0)]) }
-    /// #     }
-    /// # }
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/aggregate/doc/counter.rs"));
     /// use resilience_cqrs::aggregate::given;
     ///
+    /// # fn main() {
     /// // One case can tell a story: what it led to is where the next question starts.
     /// let after = given::<Counter>([]).when(5).then([Event::Added { n: 5 }]).when(-2).then([Event::Added { n: -2 }]);
     /// assert_eq!(after.state().0, 3);
     /// after.when(-4).then_error("below zero");
+    /// # }
     /// ```
     ///
     /// # Panics
@@ -156,6 +144,16 @@ where
     }
 
     /// There was nothing to do.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/aggregate/doc/counter.rs"));
+    /// use resilience_cqrs::aggregate::given;
+    ///
+    /// # fn main() {
+    /// // To add zero is done already, and a command that comes twice should be like that.
+    /// given::<Counter>([Event::Added { n: 5 }]).when(0).then_nothing();
+    /// # }
+    /// ```
     ///
     /// # Panics
     /// If there was, or if it was refused.
@@ -194,6 +192,15 @@ where
     }
 
     /// It was refused, for a reason that passes `check`: for errors that hold what a test does not know.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/aggregate/doc/counter.rs"));
+    /// use resilience_cqrs::aggregate::given;
+    ///
+    /// # fn main() {
+    /// given::<Counter>([]).when(-1).then_refused(|why| assert!(why.contains("zero")));
+    /// # }
+    /// ```
     ///
     /// # Panics
     /// If it was not, or if `check` does.

@@ -17,19 +17,7 @@ impl<D: Decider, S: EventStore, C: EventCodec<D::Event>> Repository<D, S, C> {
     /// where there would be one for each. They are not read at one moment; each is as it was at some moment of the call.
     ///
     /// ```
-    /// # use resilience_cqrs::aggregate::Decider;
-    /// # #[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq)]
-    /// # enum Event { Added { n: i64 } }
-    /// # #[derive(Clone, Debug, Default)]
-    /// # struct Counter(i64);
-    /// # impl Decider for Counter {
-    /// #     const STREAM: &'static str = "counter";
-    /// #     type Command = i64;
-    /// #     type Event = Event;
-    /// #     type Error = &'static str;
-    /// #     fn evolve(&mut self, Event::Added { n }: &Event) { self.0 += n; }
-    /// #     fn decide(&self, n: &i64) -> Result<Vec<Event>, &'static str> { Ok(vec![Event::Added { n: *n }]) }
-    /// # }
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/aggregate/doc/counter.rs"));
     /// use resilience_cqrs::MemoryStore;
     /// use resilience_cqrs::aggregate::Repository;
     ///

@@ -20,21 +20,7 @@ impl<D: Decider, S: EventStore, C: EventCodec<D::Event>> Repository<D, S, C> {
     /// The aggregate `id` as its first `version` events made it; as it is now, if there are no more than that.
     ///
     /// ```
-    /// # use resilience_cqrs::aggregate::Decider;
-    /// # #[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq)]
-    /// # enum Event { Added { n: i64 } }
-    /// # #[derive(Clone, Debug, Default)]
-    /// # struct Counter(i64);
-    /// # impl Decider for Counter {
-    /// #     const STREAM: &'static str = "counter";
-    /// #     type Command = i64;
-    /// #     type Event = Event;
-    /// #     type Error = &'static str;
-    /// #     fn evolve(&mut self, Event::Added { n }: &Event) { self.0 += n; }
-    /// #     fn decide(&self, n: &i64) -> Result<Vec<Event>, &'static str> {
-    /// #         if self.0 + n < 0 { Err("below zero") } else { Ok(vec![Event::Added { n: *n }; usize::from(*n != 0)]) }
-    /// #     }
-    /// # }
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/aggregate/doc/counter.rs"));
     /// use resilience_cqrs::aggregate::Repository;
     /// use resilience_cqrs::{MemoryStore, Version};
     ///
@@ -57,6 +43,24 @@ impl<D: Decider, S: EventStore, C: EventCodec<D::Event>> Repository<D, S, C> {
     ///
     /// Clocks jump, and streams do not: what counts is everything before the first event that is later than `time`.
     ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/aggregate/doc/counter.rs"));
+    /// use std::time::Duration;
+    /// use resilience_core::time::{ManualTimer, Timer};
+    /// use resilience_cqrs::MemoryStore;
+    /// use resilience_cqrs::aggregate::Repository;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let timer = ManualTimer::new();
+    /// let counters: Repository<Counter, _> = Repository::new(MemoryStore::builder().timer(timer.clone()).build());
+    /// counters.execute("1", &5).await?;
+    /// let noon = timer.wall();
+    /// timer.advance(Duration::from_secs(1));
+    /// counters.execute("1", &7).await?;
+    /// assert_eq!(counters.load_at_time("1", noon).await?.state.0, 5);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// The store's, or that an event cannot be read.
     pub async fn load_at_time(&self, id: &str, time: WallTime) -> Result<Loaded<D>, ExecuteError<D::Error>> {
@@ -64,6 +68,23 @@ impl<D: Decider, S: EventStore, C: EventCodec<D::Event>> Repository<D, S, C> {
     }
 
     /// What happened to the aggregate `id` after `after`, in order, with who did it and when; of at most `limit` records.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/aggregate/doc/counter.rs"));
+    /// use resilience_cqrs::aggregate::Repository;
+    /// use resilience_cqrs::{MemoryStore, Version};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let counters: Repository<Counter, _> = Repository::new(MemoryStore::new());
+    /// for n in [5, 7, -2] {
+    ///     counters.execute("1", &n).await?;
+    /// }
+    /// // Page by page, after the version of the last record.
+    /// let first = counters.history("1", Version::EMPTY, 2).await?;
+    /// let rest = counters.history("1", first[1].record.version, 2).await?;
+    /// assert_eq!(rest[0].event, Event::Added { n: -2 });
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// The store's, or that an event cannot be read.

@@ -37,21 +37,7 @@ const WRITERS: usize = 4;
 /// what `evolve` makes of an event, it does not know: whoever changes that changes the label.
 ///
 /// ```
-/// # use resilience_cqrs::aggregate::Decider;
-/// # #[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq)]
-/// # enum Event { Added { n: i64 } }
-/// # #[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
-/// # struct Counter(i64);
-/// # impl Decider for Counter {
-/// #     const STREAM: &'static str = "counter";
-/// #     type Command = i64;
-/// #     type Event = Event;
-/// #     type Error = &'static str;
-/// #     fn evolve(&mut self, Event::Added { n }: &Event) { self.0 += n; }
-/// #     fn decide(&self, n: &i64) -> Result<Vec<Event>, &'static str> {
-/// #         if self.0 + n < 0 { Err("below zero") } else { Ok(vec![Event::Added { n: *n }; usize::from(*n != 0)]) }
-/// #     }
-/// # }
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/aggregate/doc/counter.rs"));
 /// use std::num::NonZeroU64;
 /// use resilience_cqrs::MemoryStore;
 /// use resilience_cqrs::aggregate::{Repository, Snapshots};

@@ -19,6 +19,14 @@ pub struct SchemaBuilder<E = Told> {
 }
 
 /// A schema does not hold together.
+///
+/// ```
+/// use resilience_cqrs::aggregate::{Schema, SchemaError};
+///
+/// // The second version became the third, and nobody says how.
+/// let schema = Schema::builder().event("Deposited", 3).rename_field("Deposited", 1, "amount", "cents").build();
+/// assert_eq!(schema.unwrap_err(), SchemaError::Gap { name: "Deposited", version: 2 });
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum SchemaError {
@@ -111,6 +119,35 @@ impl<E> SchemaBuilder<E> {
     ///
     /// A `name` that is replaced need not be an [`event`](Self::event) of today. If it is not, its last version told of is
     /// the one that is replaced.
+    ///
+    /// ```
+    /// use resilience_cqrs::aggregate::{EventCodec, Replacement, Schema};
+    /// use resilience_cqrs::{Append, EventStore, Expected, MemoryStore, NewEvent, Version};
+    /// use serde::{Deserialize, Serialize};
+    ///
+    /// #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    /// enum Bank {
+    ///     Withdrawn { cents: i64 },
+    ///     Deposited { cents: i64 },
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// // A transfer within one account's stream was one event once, and is two today.
+    /// let schema = Schema::builder()
+    ///     .event("Withdrawn", 1)
+    ///     .event("Deposited", 1)
+    ///     .replace("Moved", 1, ["Withdrawn", "Deposited"], |payload| {
+    ///         Ok(["Withdrawn", "Deposited"].map(|name| Replacement::new(name, 1, payload.clone())).into())
+    ///     })
+    ///     .build()?;
+    /// let store = MemoryStore::new();
+    /// store.append(Append::new().events("a", Expected::Any, [NewEvent::new("Moved", r#"{"cents":5}"#)])).await?;
+    /// let stored = store.read_stream(&"a".into(), Version::EMPTY, 1).await?;
+    /// let mut today = Vec::new();
+    /// schema.decode_each(&stored[0], &mut |event: Bank| today.push(event))?;
+    /// assert_eq!(today, [Bank::Withdrawn { cents: 5 }, Bank::Deposited { cents: 5 }]);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn replace(
         mut self,
