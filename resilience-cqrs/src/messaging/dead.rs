@@ -128,6 +128,27 @@ impl<S: EventStore> DeadLetters<S> {
 
     /// Gives a letter up: it is never handled. False if it was gone, or has changed since it was read.
     ///
+    /// ```
+    /// use resilience_cqrs::messaging::{Bus, Consumer, MemoryBus, Message, Poison, Subscribe};
+    /// use resilience_cqrs::{BoxError, MemoryStore};
+    /// use tower::service_fn;
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let bus = MemoryBus::new();
+    /// let handler = service_fn(async |_: Message| Err::<(), BoxError>(Poison::new("cannot be read").into()));
+    /// let to = Subscribe::queue("emails");
+    /// let running = Consumer::builder(MemoryStore::new(), bus.clone(), "mailer", to, handler).start()?;
+    /// bus.send(Message::new("m1", "emails", "")).await?;
+    /// running.wait_until(|status| status.dead == 1).await;
+    /// let letters = running.dead_letters();
+    /// let letter = letters.of_key("m1", None, 1).await?.pop().ok_or("no letter")?;
+    /// assert!(letters.discard(&letter).await?);
+    /// assert!(!letters.discard(&letter).await?, "somebody was faster, or has handled it");
+    /// running.recount().await; // the consumer was not told, and counts anew
+    /// running.wait_until(|status| status.dead == 0).await;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// See [`DeadLetterError`].
     pub async fn discard(&self, letter: &DeadLetter) -> Result<bool, DeadLetterError> {

@@ -104,6 +104,8 @@ impl<S: EventStore> Inbox<S> {
     /// The append is made a command with an id made of the consumer's name and the message's; what it writes may differ from
     /// attempt to attempt, the first one counts. The log remembers it for good.
     ///
+    /// Dropped before it completes, it was appended or not; the next delivery of the message finds out.
+    ///
     /// # Errors
     /// See [`AppendError`]; after any of them the same message may be tried again.
     pub async fn append(&self, message: &Message, effect: Append) -> Result<Appended, AppendError> {
@@ -161,6 +163,8 @@ impl<S: EventStore> Inbox<S> {
     /// assert_eq!(mails.into_inner(), 1);
     /// # Ok(()) }
     /// ```
+    ///
+    /// Dropped before it completes, it leaves its claim, as a process that dies does.
     ///
     /// # Errors
     /// See [`RunError`].

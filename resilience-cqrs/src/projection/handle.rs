@@ -279,6 +279,8 @@ impl ProjectionHandle {
     /// # Ok(()) }
     /// ```
     ///
+    /// Dropped before it completes, the runner ends all the same.
+    ///
     /// # Errors
     /// Why it had ended by itself.
     pub async fn stop(mut self) -> Result<(), RunnerError> {

@@ -149,6 +149,8 @@ impl<S: Clone> ConsumerHandle<S> {
     ///
     /// What waits for the breaker, or for a store that is down, is given back.
     ///
+    /// Dropped before it completes, the consumer ends all the same.
+    ///
     /// # Errors
     /// Why it had ended by itself.
     pub async fn stop(mut self) -> Result<(), ConsumerError> {

@@ -183,6 +183,8 @@ impl RelayHandle {
     ///
     /// What is on its way may have arrived: the next relay sends it again, under the same id.
     ///
+    /// Dropped before it completes, the relay ends all the same.
+    ///
     /// # Errors
     /// Why it had ended by itself.
     pub async fn stop(mut self) -> Result<(), RelayError> {
