@@ -16,7 +16,8 @@ use sqlx::{Executor, PgConnection};
 
 const CHILD: &str = "CQRS_MEMBER_CHILD";
 const SCHEMA: &str = "members";
-const TTL: Duration = Duration::from_secs(1);
+/// Two have their share at one moment only if both can renew what they have: a third of this is enough for a round trip.
+const TTL: Duration = Duration::from_secs(3);
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Sums up payloads by stream.
