@@ -26,7 +26,7 @@ use super::{OpenError, PostgresStore, open};
 /// use resilience_cqrs::PostgresStore;
 ///
 /// # async fn open() -> Result<(), Box<dyn std::error::Error>> {
-/// // Ten processes of this and a server of a hundred connections: 2 + 3 + 2 each, at most.
+/// // Ten processes of this and a server of a hundred connections: 3 + 3 + 2 each, at most.
 /// let (readers, lent) = (NonZeroU32::new(3).ok_or("zero")?, NonZeroU32::new(2).ok_or("zero")?);
 /// let store = PostgresStore::builder()
 ///     .schema("bank")
@@ -87,7 +87,8 @@ impl PostgresStoreBuilder {
         self
     }
 
-    /// The connections for reads, beside one that writes and one that listens.
+    /// The connections for reads, beside one that writes, one that listens, and, once there was load, one that makes
+    /// durable what was [written ahead of the disk](super#ahead-of-the-disk).
     ///
     /// Reads beyond that wait for one. Reads of streams that are asked for at the same time share one.
     #[must_use]

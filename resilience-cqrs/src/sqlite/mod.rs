@@ -235,8 +235,8 @@ impl SqliteStore {
     ///
     /// Appends and reads after this, on any clone, are refused as closed. A second call waits for the same end.
     ///
-    /// Dropped before it completes, the store is closed all the same, in its own time. A program that ends without it
-    /// loses nothing that was acknowledged; the next start only reads the write-ahead log.
+    /// Dropped before it completes, the store may be closed all the same, in its own time. A program that ends without
+    /// it loses nothing that was acknowledged; the next start only reads the write-ahead log.
     pub async fn close(&self) {
         // An error means that it is closing already. Either way, the writer drops its end when it is done.
         let _ = self.shared.jobs.send(Job::Close).await;

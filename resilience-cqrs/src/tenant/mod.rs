@@ -50,7 +50,7 @@
 //!
 //! | option | default | why |
 //! |---|---|---|
-//! | [`TenantsBuilder::max_open`] | 32 | a store has threads, files and connections of its own: on SQLite up to five threads, on PostgreSQL three connections |
+//! | [`TenantsBuilder::max_open`] | 32 | a store has threads, files and connections of its own: on SQLite up to five threads, on PostgreSQL three to five connections |
 //!
 //! # Errors
 //!

@@ -14,8 +14,9 @@ const PREFIX: &str = "tenant_";
 
 /// Tenants' logs on PostgreSQL, in a schema each of one database: `tenant_acme`.
 ///
-/// An open tenant has two connections and those for its reads, of which there is one unless it is [set](Self::with)
-/// otherwise, and one more once one is lent: of the hundred that a server has by default, thirty tenants use most.
+/// An open tenant has two connections, one more once there was load, those for its reads, of which there is one unless
+/// it is [set](Self::with) otherwise, and one more once one is lent: three to five. A server has a hundred by default,
+/// which is twenty tenants that are all busy; give it more, or have [fewer open](super::TenantsBuilder::max_open).
 ///
 /// ```no_run
 /// use resilience_cqrs::tenant::{PostgresTenants, Tenants};
