@@ -13,6 +13,14 @@ fn shop(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_shop")).args(arguments).output().unwrap()
 }
 
+/// How long a run waits until all orders are settled: as long as that takes on a machine with other things to do.
+const PATIENCE: [&str; 2] = ["--patience", "300"];
+
+/// A run into this directory.
+fn run(arguments: &[&str], out: &str) -> Output {
+    shop(&[arguments, &PATIENCE, &["--out", out]].concat())
+}
+
 fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
@@ -30,7 +38,7 @@ fn a_small_shop_survives_kills_and_the_audit_sees_every_tampering() {
     let temp = tempfile::tempdir().unwrap();
     let dir = temp.path().join("run");
     let out = dir.to_str().unwrap();
-    let run = shop(&["--count", "60", "--rate", "30", "--kills", "2", "--out", out]);
+    let run = run(&["--count", "60", "--rate", "30", "--kills", "2"], out);
     let text = stdout(&run);
     assert_eq!(run.status.code(), Some(0), "{text}{}", String::from_utf8_lossy(&run.stderr));
     assert!(text.contains("The audit is clean"), "{text}");
@@ -81,7 +89,7 @@ fn a_shop_whose_database_is_killed_twice_is_clean_and_can_be_audited_again_witho
     let kill = |at: f64| format!("[[kill]]\nservice = \"postgres\"\nat = {at}\ndown = 0.3\n");
     fs::write(&script, format!("[payments]\nfail = 0.2\nafter_effect = 0.5\n{}{}", kill(0.7), kill(2.0))).unwrap();
     let (out, script) = (dir.to_str().unwrap(), script.to_str().unwrap());
-    let run = shop(&["--store", "postgres", "--count", "90", "--rate", "30", "--faults", script, "--out", out]);
+    let run = run(&["--store", "postgres", "--count", "90", "--rate", "30", "--faults", script], out);
     let text = stdout(&run);
     assert_eq!(run.status.code(), Some(0), "{text}{}", String::from_utf8_lossy(&run.stderr));
     assert_eq!(text.matches("SIGKILL postgres").count(), 2, "{text}");
@@ -100,7 +108,7 @@ fn over_a_bus_every_customer_is_told_once_whoever_is_killed_and_the_audit_sees_w
     let kills = kill("nats", 0.8) + &kill("shipping", 1.4) + &kill("orders", 2.0) + &kill("nats", 2.4);
     fs::write(&script, kills).unwrap();
     let (out, script) = (dir.to_str().unwrap(), script.to_str().unwrap());
-    let run = shop(&["--bus", "nats", "--count", "90", "--rate", "30", "--faults", script, "--out", out]);
+    let run = run(&["--bus", "nats", "--count", "90", "--rate", "30", "--faults", script], out);
     let text = stdout(&run);
     assert_eq!(run.status.code(), Some(0), "{text}{}", String::from_utf8_lossy(&run.stderr));
     assert_eq!(text.matches("SIGKILL nats").count(), 2, "{text}");
@@ -129,7 +137,7 @@ fn bad_lines_are_reported_and_the_other_orders_go_on() {
     let none = r#"{"order_id":"b","customer":"c","items":[{"sku":"tea","qty":0,"cents":250}]}"#;
     fs::write(&orders, format!("{good}\n{none}\nnot json\n{}\n", good.replace("\"a\"", "\"d\""))).unwrap();
     let (orders, out) = (orders.to_str().unwrap(), temp.path().join("run"));
-    let run = shop(&["--orders", orders, "--kills", "0", "--out", out.to_str().unwrap()]);
+    let run = run(&["--orders", orders, "--kills", "0"], out.to_str().unwrap());
     let text = stdout(&run);
     assert_eq!(run.status.code(), Some(0), "{text}{}", String::from_utf8_lossy(&run.stderr));
     assert!(text.contains(&format!("{orders}:2: qty of tea is 0, it must be 1 to 1000")), "{text}");
@@ -176,6 +184,7 @@ fn what_keeps_a_run_from_starting_is_one_sentence_and_status_2() {
 fn under_way(dir: &Path) -> (Child, impl Iterator<Item = String> + use<>) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_shop"))
         .args(["--count", "5000", "--rate", "25", "--kills", "0", "--out", dir.to_str().unwrap()])
+        .args(PATIENCE)
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
