@@ -76,7 +76,7 @@ async fn of_two_who_rebuild_one_does<S: EventStore, L: Leases + Clone + 'static>
     let mut first = first.rebuild(leases, "node-1").threshold(10).ttl(ttl).start();
     while first.status().phase != Phase::Building {
         tokio::select! {
-            _ = first.changed() => {}
+            changed = first.changed() => assert!(changed.is_some(), "it has ended: {:?}", first.finish().await),
             () = SharedTimer::default().sleep(PATIENCE) => panic!("it does not begin: {:?}", first.finish().await),
         }
     }

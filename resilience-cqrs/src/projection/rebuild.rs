@@ -201,10 +201,10 @@ impl RebuildHandle {
     /// store.append(Append::new().events("a", Expected::Any, [NewEvent::new("Good", "")])).await?;
     /// let mut rebuild = ProjectionRunner::builder(store, Picky).rebuild(MemoryLeases::default(), "node-1").start();
     /// // What an operator sees: how much is left, and at these rates how long.
-    /// while rebuild.status().phase != Phase::Serving {
-    ///     let status = rebuild.changed().await;
+    /// while let Some(status) = rebuild.changed().await {
     ///     println!("{} of {}, {:?} left", status.position, status.head, status.eta);
     /// }
+    /// assert_eq!(rebuild.status().phase, Phase::Serving);
     /// assert_eq!(rebuild.finish().await?.replaced, None); // it is the model's first version
     /// # Ok(()) }
     /// ```
@@ -212,11 +212,13 @@ impl RebuildHandle {
         self.status.borrow().clone()
     }
 
-    /// Waits for the next change of [`status`](Self::status), and says what it is then.
-    pub async fn changed(&mut self) -> RebuildStatus {
-        // An error means that it has ended, with the status it has.
-        let _ = self.status.changed().await;
-        self.status.borrow_and_update().clone()
+    /// Waits for the next change of [`status`](Self::status), and says what it is then; `None` once it has ended and its last
+    /// status was told, for good. Dropped before it completes, nothing is missed.
+    ///
+    /// What runs on after the change of versions is told by [`Rebuilt::running`].
+    pub async fn changed(&mut self) -> Option<RebuildStatus> {
+        self.status.changed().await.ok()?;
+        Some(self.status.borrow_and_update().clone())
     }
 
     /// Waits until the new version serves.

@@ -131,7 +131,7 @@ async fn a_rebuild_that_is_killed_goes_on_and_does_not_begin_again() {
             let mut rebuild = start(parts);
             let mut status = rebuild.status();
             while status.position.get() < 700 * (kills + 1) && status.phase != Phase::Serving {
-                status = rebuild.changed().await;
+                status = rebuild.changed().await.expect("it has not ended");
             }
             assert!(status.head == store.head() && status.rate >= 0.0);
             if status.phase == Phase::Serving {
@@ -167,7 +167,7 @@ async fn of_two_who_rebuild_at_once_one_does_and_the_other_is_told() {
             .start()
     };
     let mut first = start("node-1");
-    while first.changed().await.phase != Phase::Building {}
+    while first.changed().await.unwrap().phase != Phase::Building {}
     match start("node-2").finish().await {
         Err(RebuildError::AlreadyRunning { owner }) => assert_eq!(owner.as_deref(), Some("node-1")),
         other => panic!("{other:?}"),
@@ -202,7 +202,7 @@ async fn a_rebuild_does_not_undo_what_somebody_else_has_decided_meanwhile() {
     fill(&store, 3_000).await;
     let runner = ProjectionRunner::builder(store.clone(), orders("orders@3"));
     let mut rebuild = runner.rebuild(leases, "node").threshold(10).start();
-    while rebuild.changed().await.phase != Phase::Building {}
+    while rebuild.changed().await.unwrap().phase != Phase::Building {}
     versions.serve("orders@4").await.unwrap();
     assert!(matches!(rebuild.finish().await, Err(RebuildError::Overtaken)));
     assert_eq!(versions.serving("orders").await.unwrap().as_deref(), Some("orders@4"));
@@ -261,7 +261,10 @@ async fn a_rebuild_that_has_failed_shows_it_to_those_who_watch() {
     deposit(&store, "a1", "poison").await;
     let runner = ProjectionRunner::builder(store.clone(), orders("orders@3"));
     let mut rebuild = runner.rebuild(leases, "node").start();
-    while rebuild.changed().await.phase != Phase::Failed {}
+    while rebuild.changed().await.unwrap().phase != Phase::Failed {}
+    // Once it has ended nothing changes. Whoever waits for another phase waits no longer, and does not go round for ever.
+    assert_eq!(rebuild.changed().await, None);
+    assert_eq!((rebuild.changed().await, rebuild.status().phase), (None, Phase::Failed));
     assert!(matches!(rebuild.finish().await, Err(RebuildError::Parked { events: 1 })));
 }
 
@@ -273,7 +276,7 @@ async fn a_rebuild_that_is_given_up_makes_room_at_once() {
     let timer = SharedTimer::default();
     let start = || ProjectionRunner::builder(store.clone(), orders("orders@3")).rebuild(leases.clone(), "node").start();
     let mut first = start();
-    while first.changed().await.phase == Phase::Waiting {}
+    while first.changed().await.unwrap().phase == Phase::Waiting {}
     let begun = timer.now();
     drop(first);
     for _ in 0..100 {
