@@ -320,3 +320,23 @@ async fn within<T>(timer: &SharedTimer, limit: Duration, question: impl Future<O
 fn since(lease: &Lease, asked: Timestamp, ttl: Duration) -> Lease {
     Lease::new(lease.resource(), lease.owner(), lease.token(), lease.until().min(asked + ttl))
 }
+
+#[cfg(test)]
+mod tests {
+    use resilience_core::context::FencingToken;
+    use resilience_core::time::{ManualTimer, Timer as _};
+
+    use super::*;
+
+    /// An answer that took long is of a lease that began before it: believed from the answer on, it would be over for all
+    /// others while its owner still takes events in.
+    #[test]
+    fn a_lease_is_believed_for_no_longer_than_from_before_it_was_asked_for() {
+        let (asked, ttl) = (ManualTimer::new().now(), Duration::from_secs(10));
+        for (says, believed) in [(15, 10), (10, 10), (4, 4)] {
+            let until = asked + Duration::from_secs(says);
+            let lease = since(&Lease::new("p#0/2", "node", FencingToken::new(1), until), asked, ttl);
+            assert_eq!((lease.until(), lease.token()), (asked + Duration::from_secs(believed), FencingToken::new(1)));
+        }
+    }
+}

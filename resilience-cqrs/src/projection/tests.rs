@@ -1,3 +1,4 @@
+mod lost;
 mod panics;
 mod partitions;
 mod reactions;
