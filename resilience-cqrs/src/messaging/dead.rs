@@ -4,18 +4,17 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use resilience_core::time::WallTime;
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::codec;
 use super::error::describe;
+use super::letter::{StoredLetter, encode};
 use super::message::{Message, MessageId};
-use super::shelf::{Shelf, storable};
+use super::shelf::{Shelf, row_key, storable};
 use crate::log::{Append, AppendError, BoxError, Corrupt, ReadError, RowChange, Space};
 use crate::store::EventStore;
 
-/// Longest text of an error that is kept.
-const ERROR_BYTES: usize = 1024;
+/// Ids read at once.
+const IDS: usize = 512;
 
 /// The dead letters of one consumer: whole messages, with how often they were tried and why they failed.
 ///
@@ -51,7 +50,7 @@ const ERROR_BYTES: usize = 1024;
 pub struct DeadLetters<S> {
     store: S,
     shelf: Shelf,
-    /// The ids of the messages, so that none is buried twice.
+    /// The ids of the messages, so that none is buried twice, each with its letter's place.
     ids: Space,
 }
 
@@ -71,14 +70,7 @@ pub struct DeadLetter {
     /// When.
     pub at: WallTime,
     /// Its row, as it was read.
-    row: Bytes,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct Note {
-    attempts: u32,
-    error: String,
-    at: u64,
+    pub(super) row: Bytes,
 }
 
 /// What a lane's first row says: the number of its last letter. It is there as long as the lane has letters, and changes
@@ -117,13 +109,22 @@ impl<S: EventStore> DeadLetters<S> {
     /// The letters of a lane after number `after`, in order; at most `limit`.
     ///
     /// # Errors
-    /// See [`ReadError`].
+    /// See [`ReadError`]. [`Corrupt`](ReadError::Corrupt) if one of them cannot be read: it is named, and [`stored`](Self::stored)
+    /// lists it and the others.
     pub async fn of_key(&self, lane: &str, after: Option<u64>, limit: usize) -> Result<Vec<DeadLetter>, ReadError> {
+        let stored = self.stored(lane, after, limit).await?;
+        stored.iter().map(|letter| letter.read().map_err(ReadError::Corrupt)).collect()
+    }
+
+    /// As [`of_key`](Self::of_key), as they are stored: also those that cannot be read.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn stored(&self, lane: &str, after: Option<u64>, limit: usize) -> Result<Vec<StoredLetter>, ReadError> {
         let lane = storable(lane);
-        let after = after.unwrap_or(COUNTER);
-        let rows = self.shelf.of_key(&self.store, &lane, Some(after), limit).await?;
-        let letter = |(number, row)| decode(&lane, number, row).map_err(ReadError::Corrupt);
-        rows.into_iter().map(letter).collect()
+        let rows = self.shelf.of_key(&self.store, &lane, Some(after.unwrap_or(COUNTER)), limit).await?;
+        let stored = |(number, bytes)| StoredLetter { lane: lane.clone(), number, bytes };
+        Ok(rows.into_iter().map(stored).collect())
     }
 
     /// Gives a letter up: it is never handled. False if it was gone, or has changed since it was read.
@@ -152,14 +153,29 @@ impl<S: EventStore> DeadLetters<S> {
     /// # Errors
     /// See [`DeadLetterError`].
     pub async fn discard(&self, letter: &DeadLetter) -> Result<bool, DeadLetterError> {
-        self.remove(letter).await
+        self.remove(&letter.lane, letter.number, &letter.row, Some(&letter.message.id)).await
+    }
+
+    /// As [`discard`](Self::discard), whether it can be read or not.
+    ///
+    /// Of one that cannot, the message's id is looked for among those of all letters.
+    ///
+    /// # Errors
+    /// See [`DeadLetterError`].
+    pub async fn discard_stored(&self, letter: &StoredLetter) -> Result<bool, DeadLetterError> {
+        let StoredLetter { lane, number, bytes } = letter;
+        let id = match letter.read() {
+            Ok(letter) => Some(letter.message.id),
+            Err(_) => self.id_of(lane, *number).await?,
+        };
+        self.remove(lane, *number, bytes, id.as_ref()).await
     }
 
     /// Hands the letters of a lane to `handle`, first to last, until one fails; each is removed when it was handled. Returns
     /// how many were.
     ///
     /// What comes meanwhile for this lane gets behind, and is handled, too. As everywhere, a crash between the handling and
-    /// the removal makes one come again.
+    /// the removal makes one come again. One that cannot be read stays, with those behind it: a later attempt reads it anew.
     ///
     /// [`ConsumerHandle::redrive`](super::ConsumerHandle::redrive) does this with the consumer's own handler, context
     /// and time limit; here is the same for a tool that has none.
@@ -199,13 +215,15 @@ impl<S: EventStore> DeadLetters<S> {
         Fut: Future<Output = Result<(), BoxError>>,
     {
         let mut handled = 0;
-        while let Some(letter) = self.of_key(lane, None, 1).await?.pop() {
+        while let Some(stored) = self.stored(lane, None, 1).await?.pop() {
+            let unreadable = |source| DeadLetterError::Unreadable { number: stored.number, handled, source };
+            let letter = stored.read().map_err(unreadable)?;
             if let Err(error) = handle(letter.message.clone()).await {
                 let error = describe(&*error);
                 self.blame(&letter, &error).await?;
                 return Err(DeadLetterError::FailedAgain { number: letter.number, error, handled });
             }
-            if self.remove(&letter).await? {
+            if self.discard(&letter).await? {
                 handled += 1;
             }
         }
@@ -235,28 +253,33 @@ impl<S: EventStore> DeadLetters<S> {
         let rows = [
             self.shelf.put(lane, COUNTER, number.to_be_bytes().to_vec()),
             self.shelf.put(lane, number, letter),
-            RowChange::put(self.ids.clone(), message.id.as_str().to_owned(), ""),
+            RowChange::put(self.ids.clone(), message.id.as_str().to_owned(), row_key(lane, number)),
         ];
         let unchanged = self.shelf.is(lane, COUNTER, last);
         self.store.append(Append::new().require(unchanged).rows(rows)).await.map(drop)
     }
 
     /// Removes a letter, and the lane's counter with its last one.
-    async fn remove(&self, letter: &DeadLetter) -> Result<bool, DeadLetterError> {
-        let lane = &letter.lane;
+    async fn remove(
+        &self,
+        lane: &str,
+        number: u64,
+        row: &Bytes,
+        id: Option<&MessageId>,
+    ) -> Result<bool, DeadLetterError> {
         loop {
             let Some(last) = self.last(lane).await? else { return Ok(false) };
             let others = self.shelf.of_key(&self.store, lane, Some(COUNTER), 2).await?;
-            if !others.iter().any(|(number, row)| *number == letter.number && *row == letter.row) {
-                let now = self.shelf.row(&self.store, lane, letter.number).await?;
-                if now.as_ref() != Some(&letter.row) {
+            if !others.iter().any(|(nth, other)| *nth == number && other == row) {
+                let now = self.shelf.row(&self.store, lane, number).await?;
+                if now.as_ref() != Some(row) {
                     return Ok(false);
                 }
             }
             let mut removal = Append::new()
-                .require(self.shelf.is(lane, letter.number, Some(letter.row.clone())))
-                .row(self.shelf.delete(lane, letter.number))
-                .row(RowChange::delete(self.ids.clone(), letter.message.id.as_str().to_owned()));
+                .require(self.shelf.is(lane, number, Some(row.clone())))
+                .row(self.shelf.delete(lane, number))
+                .rows(id.map(|id| RowChange::delete(self.ids.clone(), id.as_str().to_owned())));
             if others.len() == 1 {
                 // Nothing may have come behind it.
                 let unchanged = self.shelf.is(lane, COUNTER, Some(last));
@@ -266,6 +289,21 @@ impl<S: EventStore> DeadLetters<S> {
                 Ok(_) => return Ok(true),
                 Err(AppendError::Conflict(_)) => {}
                 Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Whose letter has this place.
+    async fn id_of(&self, lane: &str, number: u64) -> Result<Option<MessageId>, ReadError> {
+        let (place, mut after) = (row_key(lane, number), None);
+        loop {
+            let ids = self.store.rows(self.ids.as_str(), after.as_deref(), IDS).await?;
+            if let Some((id, _)) = ids.iter().find(|(_, of)| *of == place) {
+                return Ok(std::str::from_utf8(id).ok().map(MessageId::from));
+            }
+            match ids.into_iter().nth(IDS - 1) {
+                Some((last, _)) => after = Some(last),
+                None => return Ok(None),
             }
         }
     }
@@ -297,6 +335,17 @@ pub enum DeadLetterError {
         /// The letters handled before it.
         handled: u64,
     },
+    /// A letter cannot be read by this program, and stays with those behind it: see [`StoredLetter`].
+    #[error("letter {number} cannot be read")]
+    Unreadable {
+        /// The letter.
+        number: u64,
+        /// The letters handled before it.
+        handled: u64,
+        /// What is wrong with it.
+        #[source]
+        source: Corrupt,
+    },
     /// The store did not take the change.
     #[error("the dead letters cannot be changed")]
     Append(#[from] AppendError),
@@ -310,21 +359,4 @@ pub enum DeadLetterError {
 
 fn number(counter: &[u8]) -> u64 {
     <[u8; 8]>::try_from(counter).map_or(COUNTER, u64::from_be_bytes)
-}
-
-/// The note, then the message.
-fn encode(message: &Message, attempts: u32, error: &str, at: WallTime) -> Vec<u8> {
-    let mut error = error.to_owned();
-    error.truncate(error.floor_char_boundary(ERROR_BYTES));
-    // Numbers and a text always have a JSON form.
-    let note = serde_json::to_vec(&Note { attempts, error, at: at.as_unix_millis() }).unwrap_or_default();
-    [note, codec::encode(message)].concat()
-}
-
-fn decode(lane: &str, number: u64, row: Bytes) -> Result<DeadLetter, Corrupt> {
-    let corrupt = || Corrupt::new(format!("letter {number} of {lane:?} cannot be read"));
-    let (Note { attempts, error, at }, message) = codec::split(&row).ok_or_else(corrupt)?;
-    let message = codec::decode(&row.slice_ref(message)).map_err(|_| corrupt())?;
-    let at = WallTime::from_unix_millis(at);
-    Ok(DeadLetter { lane: lane.to_owned(), number, message, attempts, error, at, row: row.clone() })
 }

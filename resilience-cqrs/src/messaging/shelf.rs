@@ -122,7 +122,7 @@ fn cut(text: String, bytes: usize) -> String {
 }
 
 /// `key`, 0, number: the rows of one key are together, in the order of their numbers.
-fn row_key(key: &str, number: u64) -> Bytes {
+pub(super) fn row_key(key: &str, number: u64) -> Bytes {
     let mut bytes = prefix(key);
     bytes.extend_from_slice(&number.to_be_bytes());
     bytes.into()

@@ -193,7 +193,9 @@ where
             let result = worker.dead.redrive(&lane, handle).await;
             let letters = match &result {
                 Ok(letters) => *letters,
-                Err(DeadLetterError::FailedAgain { handled, .. }) => *handled,
+                Err(DeadLetterError::FailedAgain { handled, .. } | DeadLetterError::Unreadable { handled, .. }) => {
+                    *handled
+                }
                 Err(_) => 0,
             };
             if letters > 0 {

@@ -22,6 +22,8 @@ use crate::messaging::message::Message;
 use crate::store::EventStore;
 use crate::testing::{Fault, FaultyStore};
 
+mod letters;
+
 /// Writes down what it was given. Fails on "poison" and "flaky", panics on "panic", hangs on "hang", until it is mended; and
 /// on everything while it is down.
 #[derive(Clone, Debug, Default)]

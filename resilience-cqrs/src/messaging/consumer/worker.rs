@@ -238,7 +238,9 @@ impl<S: EventStore, C: Classify<(), BoxError> + Send + Sync + 'static> Worker<S,
         let passes = match &failed {
             DeadLetterError::Append(error) => error.is_retryable(),
             DeadLetterError::Read(error) => error.is_retryable(),
-            DeadLetterError::FailedAgain { .. } | DeadLetterError::Stopped => false,
+            DeadLetterError::FailedAgain { .. } | DeadLetterError::Unreadable { .. } | DeadLetterError::Stopped => {
+                false
+            }
         };
         if !passes {
             return Err(failed);
