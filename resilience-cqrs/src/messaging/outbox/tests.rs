@@ -1,4 +1,5 @@
 mod replays;
+mod stops;
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
@@ -68,6 +69,9 @@ impl Bus for Broker {
         }
         if &message.payload()[..] == b"poison" && !self.mended.load(Ordering::Relaxed) {
             return Err(BusError::Refused { why: "poison".into() });
+        }
+        if &message.payload()[..] == b"hang" && !self.mended.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
         }
         self.taken.lock().unwrap().push(message);
         if self.loses_answer_after.fetch_sub(1, Ordering::Relaxed) == 1 {
