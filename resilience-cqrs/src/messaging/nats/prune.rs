@@ -145,11 +145,8 @@ impl Pruner {
                 tokio::task::yield_now().await;
             }
             let Some(settled) = settled(way, &subject, &hearers) else { continue };
-            let settled = settled.min(found.state.last_seq.saturating_sub(1));
-            let upto = match look {
-                Look::Only => settled,
-                Look::Second => settled.min(memory.seen.get(&subject).copied().unwrap_or(0)),
-            };
+            let before = memory.seen.get(&subject).copied();
+            let (upto, settled) = clears(settled, found.state.last_seq, before, look);
             is_left |= upto < settled;
             if upto >= found.state.first_seq.max(1) {
                 match memory.done.get(&subject) {
@@ -203,21 +200,39 @@ impl Pruner {
         for pages in 1..=PAGES {
             let ask = json!({ "offset": hearers.len() });
             let page = call::<Page>(link, &self.context, format!("CONSUMER.LIST.{stream}"), &ask).await?;
-            let Some(Page { total, consumers, missing }) = page else { return Ok(None) };
-            // Of a cluster not all may have answered.
-            let some: Option<Vec<Listed>> = consumers.unwrap_or_default().into_iter().collect();
-            let Some(some) = some.filter(|_| missing.is_none_or(|missing| missing.is_empty())) else {
-                return Ok(None);
-            };
-            let is_last = some.is_empty();
-            hearers.extend(some.into_iter().map(Hearer::from));
-            if hearers.len() >= total || is_last {
-                let names: HashSet<&str> = hearers.iter().map(|hearer| hearer.name.as_str()).collect();
-                let is_whole = names.len() == total && hearers.len() == total;
-                return Ok(is_whole.then_some((hearers, pages)));
+            match page.and_then(|page| add(&mut hearers, page)) {
+                Some(true) => return Ok(Some((hearers, pages))),
+                Some(false) => {}
+                None => return Ok(None),
             }
         }
         Ok(None)
+    }
+}
+
+/// Adds a page to the list; whether that was the last one. `None` if the list cannot be whole.
+fn add(hearers: &mut Vec<Hearer>, page: Page) -> Option<bool> {
+    let Page { total, consumers, missing } = page;
+    // Of a cluster not all may have answered.
+    let some: Vec<Listed> = consumers.unwrap_or_default().into_iter().collect::<Option<_>>()?;
+    if missing.is_some_and(|missing| !missing.is_empty()) {
+        return None;
+    }
+    let is_last = some.is_empty();
+    hearers.extend(some.into_iter().map(Hearer::from));
+    if hearers.len() < total && !is_last {
+        return Some(false);
+    }
+    let names: HashSet<&str> = hearers.iter().map(|hearer| hearer.name.as_str()).collect();
+    (names.len() == total && hearers.len() == total).then_some(true)
+}
+
+/// Up to where a subject that is settled so far is cleared by this look, and by the next one at most.
+fn clears(settled: u64, last: u64, before: Option<u64>, look: Look) -> (u64, u64) {
+    let settled = settled.min(last.saturating_sub(1));
+    match look {
+        Look::Only => (settled, settled),
+        Look::Second => (settled.min(before.unwrap_or(0)), settled),
     }
 }
 
@@ -319,45 +334,4 @@ impl From<Listed> for Hearer {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn hearer(filter: &str, delivered: u64, floor: u64, pending: u64) -> Hearer {
-        let listed = json!({
-            "name": filter, "delivered": { "stream_seq": delivered }, "ack_floor": { "stream_seq": floor },
-            "num_ack_pending": pending, "config": { "filter_subject": filter },
-        });
-        serde_json::from_value::<Listed>(listed).unwrap().into()
-    }
-
-    #[test]
-    fn a_subject_is_settled_where_the_last_of_those_who_hear_it_is() {
-        let hearers = [
-            hearer("p.t.n.orders.>", 90, 90, 0),
-            // One in hand at 41.
-            hearer("p.t.n.orders.placed", 60, 40, 3),
-            // It has settled nothing yet, and was made when the stream was at 70: so it has no floor.
-            hearer("p.t.n.orders.cancelled", 70, 0, 0),
-        ];
-        assert_eq!(settled(Way::Publish, "p.t.n.orders.placed", &hearers), Some(40));
-        assert_eq!(settled(Way::Publish, "p.t.n.orders.cancelled", &hearers), Some(70));
-        assert_eq!(settled(Way::Publish, "p.t.n.orders.shipped", &hearers), Some(90));
-        // A floor that is not known with something in hand is none, and one past what was given is not believed.
-        assert_eq!(settled(Way::Publish, "a", &[hearer("a", 5, 0, 1)]), Some(0));
-        assert_eq!(settled(Way::Publish, "a", &[hearer("a", 5, 9, 1)]), Some(5));
-    }
-
-    #[test]
-    fn what_nobody_hears_goes_from_topics_and_stays_in_queues() {
-        assert_eq!(settled(Way::Publish, "p.t.n.a", &[hearer("p.t.n.b", 1, 1, 0)]), Some(u64::MAX));
-        assert_eq!(settled(Way::Send, "p.q.n.a", &[hearer("p.q.n.b", 1, 1, 0)]), None);
-        assert_eq!(settled(Way::Publish, "p.t.n.a", &[hearer("", 3, 3, 0)]), Some(3));
-    }
-
-    #[test]
-    fn a_purge_is_of_the_same_messages_and_of_no_consumers_filter() {
-        let subject = "my.shop.t.n.0.0.0.0.0.0.orders.placed";
-        assert_eq!(wider(subject), "*.shop.t.n.0.0.0.0.0.0.orders.placed");
-        assert!(Filter::from(wider(subject).as_str()).matches(&subject.into()));
-    }
-}
+mod tests;
