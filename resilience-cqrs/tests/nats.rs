@@ -6,6 +6,7 @@ mod nats {
     mod losses;
     mod programs;
     mod recovery;
+    mod stops;
 
     mod laws {
         resilience_cqrs::bus_conformance_tests!(super::carrier::Server);

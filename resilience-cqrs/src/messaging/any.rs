@@ -174,6 +174,10 @@ impl Subscription for AnySubscription {
     async fn next(&mut self) -> Result<Delivery, BusError> {
         each!(Self: self, subscription => subscription.next().await)
     }
+
+    async fn close(self) -> Vec<Delivery> {
+        each!(Self: self, subscription => subscription.close().await)
+    }
 }
 
 /// Requests to one that answers on an [`AnyBus`].

@@ -322,6 +322,20 @@ pub trait Subscription: Send + 'static {
     /// # Errors
     /// [`Closed`](BusError::Closed) once there will be none any more; whatever else keeps it from knowing for now.
     fn next(&mut self) -> impl Future<Output = Result<Delivery, BusError>> + Send;
+
+    /// Ends the subscription, and returns what was fetched ahead: what the bus has counted as delivered, and nobody has tried.
+    ///
+    /// When it completes, nothing is on its way here any more: what is given back after that goes to others. A bus that
+    /// fetches nothing ahead need not implement it. Dropped before it completes, what has come comes again in its time.
+    fn close(self) -> impl Future<Output = Vec<Delivery>> + Send
+    where
+        Self: Sized,
+    {
+        async move {
+            drop(self);
+            Vec::new()
+        }
+    }
 }
 
 /// Requests to one of those that answer.

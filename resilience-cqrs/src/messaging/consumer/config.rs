@@ -18,6 +18,7 @@ use super::classify::ByHandling;
 use super::handle::{ConsumerHandle, Health, Status};
 use super::handler::Handler;
 use super::runner::Consumer;
+use super::untried::Untried;
 use super::worker::Worker;
 use crate::log::BoxError;
 use crate::messaging::bus::{Bus, Subscribe};
@@ -165,8 +166,8 @@ impl<S: EventStore, B: Bus, H: Handler, C: Classify<(), BoxError> + Send + Sync 
         self
     }
 
-    /// How often a message is delivered before it is given up. Default: 20, which with the default
-    /// [back-off](Self::backoff) take six minutes on average.
+    /// How often a message is tried before it is given up. Default: 20, which with the default
+    /// [back-off](Self::backoff) take six minutes on average. What counts is in [the module](super#behaviour).
     ///
     /// ```
     /// use std::num::NonZeroU32;
@@ -350,6 +351,7 @@ impl<S: EventStore, B: Bus, H: Handler, C: Classify<(), BoxError> + Send + Sync 
         let (request, requests) = mpsc::channel(16);
         let (ended, end) = oneshot::channel();
         let (stop, stopping) = watch::channel(false);
+        let untried = Untried::new(self.store.clone(), &self.name);
         let dead = DeadLetters::new(self.store, &self.name);
         let handle = ConsumerHandle { requests: request, status: seen, ended: Some(end), dead: dead.clone() };
         let worker = Worker {
@@ -365,6 +367,7 @@ impl<S: EventStore, B: Bus, H: Handler, C: Classify<(), BoxError> + Send + Sync 
             timer: self.timer,
             rng: SharedRng::seeded(self.rng.next_u64()),
             dead,
+            untried,
             status,
             stopping,
         };

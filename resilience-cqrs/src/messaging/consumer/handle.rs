@@ -147,7 +147,8 @@ impl<S: Clone> ConsumerHandle<S> {
 
     /// Takes no more, lets what is in hand come to its end, and ends; or waits for why it has ended.
     ///
-    /// What waits for the breaker, or for a store that is down, is given back.
+    /// What waits for the breaker, or for a store that is down, is given back, and so is what was fetched ahead; that is no
+    /// attempt, if the store takes a note of it within a second.
     ///
     /// Dropped before it completes, the consumer ends all the same.
     ///

@@ -28,8 +28,10 @@
 //! A handler runs in the message's [context](super::Message::context): its deadline is what it may take, its idempotency key
 //! the message's id, its correlation and trace those of the message.
 //!
-//! Attempts are counted by the bus, so they outlive the consumer: a message whose handler takes the process with it is
-//! given up too, without being handled once more.
+//! Attempts are deliveries, which the bus counts, so they outlive the consumer: a message whose handler takes the process with
+//! it is given up too, without being handled once more. Less those of which a consumer that was [stopped](ConsumerHandle::stop)
+//! has noted in the store that nobody tried the message: that it waited for the breaker, or had only been fetched ahead. Deploys
+//! use up no attempts.
 //!
 //! # Dead letters
 //!
@@ -147,7 +149,10 @@
 //! # Limits
 //!
 //! Messages are handled on the consumer's own task, in turns; a handler that computes for long spawns. A redrive delivers by
-//! itself and is not counted by the bus. Two redrives of one key at the same time, in two processes, are two who handle it:
+//! itself and is not counted by the bus. A delivery counts although nobody tried the message where that cannot be noted: when
+//! the process is killed or the consumer dropped, when the store does not take the note within a second, and what a NATS server
+//! has sent at the moment of the stop, or to a program that then wants nothing for an ack wait. A bus that has forgotten what
+//! it counted gives a message as many more attempts as were noted. Two redrives of one key at the same time, in two processes, are two who handle it:
 //! its order is then theirs. A message without a key is among the dead letters by its id, so a key that is called like an id
 //! waits behind it.
 
@@ -159,6 +164,7 @@ mod handler;
 mod runner;
 #[cfg(test)]
 mod tests;
+mod untried;
 mod worker;
 
 pub use self::classify::{ByHandling, Poison};

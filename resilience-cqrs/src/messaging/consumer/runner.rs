@@ -91,6 +91,7 @@ where
             async move { Ok(dead.counts().await?.values().sum()) }.boxed()
         });
         let Some(dead) = counted.await? else { return Ok(()) };
+        self.worker.untried.sweep(self.worker.timer.wall()).await;
         let (bus, to) = (self.bus.clone(), self.to.clone());
         let subscribed = self.until(move |_| {
             let (bus, to) = (bus.clone(), to.clone());
@@ -105,7 +106,7 @@ where
             hold: None,
             is_blocked: false,
         };
-        self.tell(&hands, Settled::Otherwise);
+        self.tell(&hands, &Settled::Otherwise);
         loop {
             match self.news(&mut subscription, &mut hands).await {
                 News::Delivery(Ok(delivery)) => {
@@ -118,20 +119,20 @@ where
                     hands.hold = Some(self.worker.timer.sleep(PAUSE));
                 }
                 News::Delivery(Err(error)) => {
-                    self.finish(hands).await?;
+                    self.finish(hands, subscription).await?;
                     return Err(ConsumerError::Bus(error));
                 }
                 News::Settled(settled) => {
                     let settled = settled.map_err(ConsumerError::DeadLetters)?;
-                    hands.dead += u64::from(settled == Settled::Buried);
-                    self.tell(&hands, settled);
+                    hands.dead += u64::from(matches!(settled, Settled::Buried));
+                    self.tell(&hands, &settled);
                 }
                 News::Redriven => self.recount(&mut hands).await,
                 News::Request(Some(Request::Look)) => self.recount(&mut hands).await,
                 News::Request(Some(redrive)) if hands.waiting.len() < REQUESTS => hands.waiting.push_back(redrive),
                 // Dropped: the one who asks is told that nobody will answer.
                 News::Request(Some(_)) => {}
-                News::Request(None) => return self.finish(hands).await,
+                News::Request(None) => return self.finish(hands, subscription).await,
             }
         }
     }
@@ -205,14 +206,49 @@ where
         })
     }
 
-    /// Lets what is in hand come to its end. What only waits is given back.
-    async fn finish(&mut self, mut hands: Hands) -> Result<(), ConsumerError> {
+    /// Lets what is in hand come to its end. What only waits is given back, as soon as it does not come here again.
+    async fn finish(&mut self, mut hands: Hands, subscription: B::Subscription) -> Result<(), ConsumerError> {
         let _ = self.stop.send(true);
-        while let Some(settled) = hands.messages.next().await {
-            let settled = settled.map_err(ConsumerError::DeadLetters)?;
-            self.tell(&hands, settled);
+        let mut closing = Some(Box::pin(subscription.close()));
+        let mut untried = Vec::new();
+        loop {
+            let settled = match &mut closing {
+                Some(closed) => match select(closed, pin!(hands.messages.next())).await {
+                    Either::Left((ahead, _)) => {
+                        untried.extend(ahead);
+                        closing = None;
+                        continue;
+                    }
+                    Either::Right((Some(settled), _)) => settled,
+                    Either::Right((None, closed)) => {
+                        untried.extend(closed.await);
+                        closing = None;
+                        continue;
+                    }
+                },
+                None if !untried.is_empty() => {
+                    let (worker, untried) = (self.worker.clone(), std::mem::take(&mut untried));
+                    let given_back = async move {
+                        worker.give_back(untried).await;
+                        Ok(Settled::Otherwise)
+                    };
+                    // Beside what is still in hand, which does not wait for it.
+                    hands.messages.push(Box::pin(given_back));
+                    continue;
+                }
+                None => match hands.messages.next().await {
+                    Some(settled) => settled,
+                    None => return Ok(()),
+                },
+            };
+            match settled.map_err(ConsumerError::DeadLetters)? {
+                Settled::Untried(delivery) => untried.push(delivery),
+                settled => {
+                    hands.dead += u64::from(matches!(settled, Settled::Buried));
+                    self.tell(&hands, &settled);
+                }
+            }
         }
-        Ok(())
     }
 
     /// Tries until it is done, or the consumer is to end, or it makes no sense to go on.
@@ -239,7 +275,7 @@ where
         if let Ok(counts) = self.worker.dead.counts().await {
             hands.dead = counts.values().sum();
         }
-        self.tell(hands, Settled::Otherwise);
+        self.tell(hands, &Settled::Otherwise);
     }
 
     fn stumbled(&self, error: String) {
@@ -247,9 +283,9 @@ where
         self.worker.status.send_modify(|status| status.health = Health::Retrying { error });
     }
 
-    fn tell(&self, hands: &Hands, settled: Settled) {
+    fn tell(&self, hands: &Hands, settled: &Settled) {
         self.worker.status.send_modify(|status| {
-            status.handled += u64::from(settled == Settled::Handled);
+            status.handled += u64::from(matches!(settled, Settled::Handled));
             status.in_hand = hands.messages.len();
             status.dead = hands.dead;
             status.health = match hands.dead {

@@ -23,6 +23,7 @@ use crate::store::EventStore;
 use crate::testing::{Fault, FaultyStore};
 
 mod letters;
+mod stops;
 
 /// Writes down what it was given. Fails on "poison" and "flaky", panics on "panic", hangs on "hang", until it is mended; and
 /// on everything while it is down.

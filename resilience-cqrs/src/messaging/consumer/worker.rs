@@ -19,6 +19,7 @@ use super::config::AfterDeath;
 use super::event::Event;
 use super::handle::{Health, Status};
 use super::handler::Handler;
+use super::untried::Untried;
 use crate::log::{AppendError, BoxError};
 use crate::messaging::dead::{DeadLetterError, DeadLetters};
 use crate::messaging::delivery::Delivery;
@@ -29,6 +30,8 @@ use crate::store::EventStore;
 
 pub(super) const PAUSE: Duration = Duration::from_millis(100);
 const PAUSE_CAP: Duration = Duration::from_secs(10);
+/// How long a stop waits for a store to take a note of what was not tried.
+const NOTE: Duration = Duration::from_secs(1);
 
 /// What a consumer handles messages with.
 pub(super) struct Worker<S, C> {
@@ -44,6 +47,7 @@ pub(super) struct Worker<S, C> {
     pub(super) rng: SharedRng,
     pub(super) listeners: Listeners,
     pub(super) dead: DeadLetters<S>,
+    pub(super) untried: Untried<S>,
     pub(super) status: watch::Sender<Status>,
     pub(super) stopping: watch::Receiver<bool>,
 }
@@ -60,15 +64,20 @@ enum Verdict {
         error: String,
     },
     /// The consumer is to end, and this one waits for something.
-    GivenBack,
+    GivenBack {
+        /// Whether it waits for being tried.
+        is_untried: bool,
+    },
 }
 
 /// What became of a delivery, as far as the consumer has to know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Settled {
     Handled,
     Buried,
     Otherwise,
+    /// Nobody has tried it, and the consumer is to end: for [`give_back`](Worker::give_back), when it does not come here again.
+    Untried(Delivery),
 }
 
 /// The dead letters cannot be kept.
@@ -79,8 +88,14 @@ impl<S: EventStore, C: Classify<(), BoxError> + Send + Sync + 'static> Worker<S,
     pub(super) async fn work<H: Handler>(&self, mut handler: H, mut delivery: Delivery) -> Result<Settled, Failed> {
         let message = delivery.message.clone();
         let attempt = delivery.attempt;
-        let verdict = {
-            let judged = pin!(self.judge(&mut handler, &message, attempt));
+        let (verdict, untried) = {
+            let judged = pin!(async {
+                let Some(untried) = self.untried(&message, attempt).await? else {
+                    return Ok((Verdict::GivenBack { is_untried: true }, 0));
+                };
+                let tried = attempt.saturating_sub(untried).max(1);
+                self.judge(&mut handler, &message, tried).await.map(|verdict| (verdict, untried))
+            });
             let extended = pin!(self.extend(&mut delivery));
             match select(judged, extended).await {
                 Either::Left((verdict, _)) => verdict?,
@@ -93,7 +108,9 @@ impl<S: EventStore, C: Classify<(), BoxError> + Send + Sync + 'static> Worker<S,
         };
         let id = || message.id.clone();
         let (settled, outcome) = match verdict {
-            Verdict::GivenBack => return Ok(Settled::Otherwise),
+            Verdict::GivenBack { is_untried } => {
+                return Ok(if is_untried { Settled::Untried(delivery) } else { Settled::Otherwise });
+            }
             Verdict::Done => (delivery.ack().await, Settled::Handled),
             Verdict::Buried { attempts, error } => {
                 let lane = lane(&message);
@@ -111,12 +128,44 @@ impl<S: EventStore, C: Classify<(), BoxError> + Send + Sync + 'static> Worker<S,
                 (delivery.retry_in(delay).await, Settled::Otherwise)
             }
         };
+        if untried > 0 && settled.is_ok() && !matches!(outcome, Settled::Otherwise) {
+            self.untried.forget(&message.id).await;
+        }
         match settled {
-            Ok(()) if outcome == Settled::Handled => self.emit(|| Event::Handled { id: id(), attempt }),
+            Ok(()) if matches!(outcome, Settled::Handled) => self.emit(|| Event::Handled { id: id(), attempt }),
             Ok(()) => {}
             Err(error) => self.emit(|| Event::Lost { id: id(), error: describe(&error) }),
         }
         Ok(outcome)
+    }
+
+    /// Gives back what nobody has tried, so that it does not count.
+    pub(super) async fn give_back(&self, deliveries: Vec<Delivery>) {
+        let ids: Vec<_> = deliveries.iter().map(|delivery| delivery.message.id.clone()).collect();
+        let note = pin!(self.untried.note(&ids, self.timer.wall()));
+        match select(note, pin!(self.timer.sleep(NOTE))).await {
+            Either::Left((Ok(()), _)) => {}
+            Either::Left((Err(error), _)) => self.emit(|| Event::Retrying { error: describe(&error) }),
+            Either::Right(_) => self.emit(|| Event::Retrying { error: "the store does not answer".into() }),
+        }
+        drop(deliveries);
+    }
+
+    /// How many deliveries of a message did not count; `None` if the consumer is to end.
+    async fn untried(&self, message: &Message, attempt: u32) -> Result<Option<u32>, Failed> {
+        if attempt == 1 {
+            return Ok(Some(0));
+        }
+        let mut waits = 0;
+        loop {
+            match self.untried.of(&message.id).await {
+                Ok(untried) => return Ok(Some(untried)),
+                Err(error) => match self.stumble(error.into(), &mut waits).await? {
+                    true => {}
+                    false => return Ok(None),
+                },
+            }
+        }
     }
 
     /// Decides what becomes of a message; when it returns, what is to be remembered is durable.
@@ -134,12 +183,12 @@ impl<S: EventStore, C: Classify<(), BoxError> + Send + Sync + 'static> Worker<S,
                     },
                     Err(error) => match self.stumble(error.into(), &mut waits).await? {
                         true => continue,
-                        false => return Ok(Verdict::GivenBack),
+                        false => return Ok(Verdict::GivenBack { is_untried: true }),
                     },
                 }
             }
             if attempt > self.max_attempts {
-                // It has come so often and was never settled: whoever had it has not lived to tell.
+                // It was tried so often and never settled: whoever had it has not lived to tell.
                 return self.give_up(message, &lane, attempt - 1, "it was delivered too often").await;
             }
             let (answer, class) = match self.breaker.try_acquire() {
@@ -160,7 +209,7 @@ impl<S: EventStore, C: Classify<(), BoxError> + Send + Sync + 'static> Worker<S,
             if class.is_refused() {
                 // Nothing was tried, so it does not count.
                 if !self.pause(class.retry_after().unwrap_or_default(), &mut waits, error).await {
-                    return Ok(Verdict::GivenBack);
+                    return Ok(Verdict::GivenBack { is_untried: true });
                 }
                 continue;
             }
@@ -187,7 +236,7 @@ impl<S: EventStore, C: Classify<(), BoxError> + Send + Sync + 'static> Worker<S,
 
     async fn give_up(&self, message: &Message, lane: &str, attempts: u32, error: &str) -> Result<Verdict, Failed> {
         let verdict = self.bury(message, lane, attempts, error, false).await?;
-        Ok(verdict.unwrap_or(Verdict::GivenBack))
+        Ok(verdict.unwrap_or(Verdict::GivenBack { is_untried: false }))
     }
 
     /// Puts a message among the dead letters, for as long as that takes. `None` if it was to get behind others, and there
@@ -209,7 +258,8 @@ impl<S: EventStore, C: Classify<(), BoxError> + Send + Sync + 'static> Worker<S,
                 Err(failed) => failed,
             };
             if !self.stumble(failed, &mut waits).await? {
-                return Ok(Some(Verdict::GivenBack));
+                // Whoever waits behind others was not tried.
+                return Ok(Some(Verdict::GivenBack { is_untried: only_behind }));
             }
         }
     }

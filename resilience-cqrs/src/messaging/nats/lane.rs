@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_nats::jetstream::context::Context;
 use async_nats::{Message as Raw, StatusCode, Subscriber};
 use futures::StreamExt as _;
-use futures::future::{Either, select};
+use futures::future::{Either, join_all, select};
 use resilience_core::time::Timestamp;
 use tokio::sync::Notify;
 
-use super::granted::way_of;
+use super::granted::{call, way_of};
 use super::link::Link;
 use super::shared::{Arrived, PULL, Shared, Taken, Ticket};
 use super::wire;
@@ -40,6 +40,7 @@ impl Lane {
             ack_wait: to.ack_wait,
             in_flight: 0,
             subscriptions: 0,
+            is_kept: false,
             waiting: 0,
             wanted: link.timer.now(),
             arrived: VecDeque::new(),
@@ -115,6 +116,33 @@ impl Lane {
         }
     }
 
+    /// Lets what has come stay here, if the last subscription goes, for the one who asks for it.
+    pub(super) fn keep(&self) {
+        let mut shared = self.lock();
+        shared.is_kept = shared.subscriptions == 1;
+    }
+
+    /// Waits until nothing comes any more, and returns what has; nothing, if there are other subscriptions.
+    pub(super) async fn rest(&self) -> Vec<Taken> {
+        let over = async {
+            loop {
+                let mut news = pin!(self.news.notified());
+                news.as_mut().enable();
+                if !self.lock().is_ending() {
+                    return;
+                }
+                news.await;
+            }
+        };
+        // Whatever it was that took longer comes again in its time.
+        let _ = self.link.in_time(over).await;
+        let (now, mut shared) = (self.link.timer.now(), self.lock());
+        match std::mem::take(&mut shared.is_kept) {
+            true => std::iter::from_fn(|| shared.hand_out(now)).collect(),
+            false => Vec::new(),
+        }
+    }
+
     /// Whether the one with this ticket still has it; then, until when.
     pub(super) fn holds(&self, ticket: &Ticket) -> bool {
         let now = self.link.timer.now();
@@ -154,13 +182,11 @@ impl Lane {
                 }
                 shared.plan(now, state.is_up)
             };
+            if plan.is_over {
+                return self.end(&context, messages).await;
+            }
             for (reply, word) in plan.tell {
                 self.link.tell(&reply, word).await;
-            }
-            if plan.is_over {
-                self.lock().failed.get_or_insert(BusError::Closed);
-                self.news.notify_waiters();
-                return;
             }
             if self.link.is_closed() {
                 return self.give_back(&context, messages).await;
@@ -186,6 +212,33 @@ impl Lane {
         }
     }
 
+    /// Takes what still comes, and gives it back, unless somebody asks for it.
+    ///
+    /// Given back before the server knows that nobody listens here, it could be sent to here again.
+    async fn end(&self, context: &Context, mut messages: Subscriber) {
+        let rest = async {
+            let _ = messages.drain().await;
+            while let Some(message) = messages.next().await {
+                self.arrive(context, message);
+            }
+            self.strike_out(context).await;
+        };
+        // Without a connection nothing comes; and the server knows, or learns of it with the next one.
+        let _ = self.link.in_time(rest).await;
+        let back: Vec<_> = {
+            let mut shared = self.lock();
+            shared.failed.get_or_insert(BusError::Closed);
+            match shared.is_kept {
+                true => Vec::new(),
+                false => shared.arrived.drain(..).map(|arrived| arrived.reply).collect(),
+            }
+        };
+        self.news.notify_waiters();
+        for reply in back {
+            self.link.tell(&reply, "-NAK").await;
+        }
+    }
+
     /// Gives back what waits here, what is in somebody's hands and what still comes.
     async fn give_back(&self, context: &Context, mut messages: Subscriber) {
         self.lock().failed.get_or_insert(BusError::Closed);
@@ -196,6 +249,7 @@ impl Lane {
         while let Some(message) = messages.next().await {
             self.arrive(context, message);
         }
+        self.strike_out(context).await;
         let now = self.link.timer.now();
         let back: Vec<_> = {
             let mut shared = self.lock();
@@ -206,6 +260,19 @@ impl Lane {
         for reply in back {
             self.link.tell(&reply, "-NAK").await;
         }
+    }
+
+    /// Has the server strike out what was asked for from here, now that nobody listens: it does when it is asked about a
+    /// consumer.
+    ///
+    /// A server of 2.9 that takes up a message, and then finds that whoever has asked for one is gone, has counted it as
+    /// delivered by then, and may not look at it again before its time is over.
+    async fn strike_out(&self, context: &Context) {
+        let asked = self.consumers.iter().map(|name| {
+            let subject = format!("CONSUMER.INFO.{}.{name}", self.stream);
+            async move { call::<serde_json::Value>(&self.link, context, subject, &serde_json::json!({})).await }
+        });
+        join_all(asked).await;
     }
 
     async fn pull(&self, context: &Context, inbox: &str, consumer: usize) {

@@ -347,6 +347,16 @@ impl Subscription for NatsSubscription {
         }
         Ok(delivery)
     }
+
+    async fn close(self) -> Vec<Delivery> {
+        let lane = self.lane.clone();
+        // Nothing between the two waits, so nobody sees a lane without subscription that is not kept.
+        lane.keep();
+        drop(self);
+        let held = |ticket| Held { lane: lane.clone(), ticket };
+        let ahead = lane.rest().await.into_iter();
+        ahead.map(|Taken { message, attempt, ticket, .. }| Delivery::new(message, attempt, held(ticket))).collect()
+    }
 }
 
 impl Drop for NatsSubscription {

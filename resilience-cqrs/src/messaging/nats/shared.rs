@@ -19,6 +19,8 @@ pub(super) struct Shared {
     pub(super) ack_wait: Duration,
     pub(super) in_flight: usize,
     pub(super) subscriptions: usize,
+    /// Whether somebody asks for what is here when the last subscription has gone.
+    pub(super) is_kept: bool,
     pub(super) waiting: usize,
     /// When somebody last wanted something.
     pub(super) wanted: Timestamp,
@@ -79,7 +81,6 @@ impl Shared {
     pub(super) fn plan(&mut self, now: Timestamp, is_up: bool) -> Plan {
         let mut plan = Plan { next: now + PULL, ..Plan::default() };
         if self.subscriptions == 0 {
-            plan.tell.extend(self.arrived.drain(..).map(|arrived| (arrived.reply, "-NAK")));
             plan.is_over = true;
             return plan;
         }
@@ -117,10 +118,17 @@ impl Shared {
         plan
     }
 
+    /// Whether the last subscription has gone, and something may still come.
+    pub(super) fn is_ending(&self) -> bool {
+        self.subscriptions == 0 && self.failed.is_none()
+    }
+
     pub(super) fn take(&mut self, now: Timestamp) -> Option<Taken> {
-        if self.has_no_room(now) {
-            return None;
-        }
+        if self.has_no_room(now) { None } else { self.hand_out(now) }
+    }
+
+    /// The next that has come, whether there is room for it or not.
+    pub(super) fn hand_out(&mut self, now: Timestamp) -> Option<Taken> {
         // What has been here for too long was taken back, and is in other hands.
         while self.arrived.front().is_some_and(|first| now - first.since >= self.ack_wait) {
             self.arrived.pop_front();
