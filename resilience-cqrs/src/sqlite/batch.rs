@@ -185,7 +185,7 @@ impl<'c> Batcher<'c> {
             None => (Vec::new(), None),
         };
         if then.is_some() {
-            tx.execute_batch("SAVEPOINT append")?;
+            tx.execute_batch("SAVEPOINT log_append")?;
         }
         let first = self.head().next();
         let mut versions = Vec::with_capacity(heads.len());
@@ -222,7 +222,7 @@ impl<'c> Batcher<'c> {
 
     /// Runs the caller's part in a savepoint of its own, before anything of the append is written.
     fn run_inside<T>(&self, tx: &Transaction<'_>, inside: impl FnOnce() -> Result<T, BoxError>) -> Result<T, Refusal> {
-        tx.execute_batch("SAVEPOINT inside")?;
+        tx.execute_batch("SAVEPOINT log_inside")?;
         let result = self.guard.watch(|| catch_unwind(AssertUnwindSafe(inside)));
         if tx.is_autocommit() {
             // SQLite itself undoes a transaction after some errors, and its neighbours' writes with it.
@@ -230,13 +230,13 @@ impl<'c> Batcher<'c> {
         }
         let error = match result {
             Ok(Ok(result)) => {
-                tx.execute_batch("RELEASE inside")?;
+                tx.execute_batch("RELEASE log_inside")?;
                 return Ok(result);
             }
             Ok(Err(error)) => error,
             Err(_) => BoxError::from("panicked inside the append's transaction"),
         };
-        tx.execute_batch("ROLLBACK TO inside; RELEASE inside")?;
+        tx.execute_batch("ROLLBACK TO log_inside; RELEASE log_inside")?;
         Err(Refusal::Alone(AppendError::Refused(error)))
     }
 
@@ -253,11 +253,11 @@ impl<'c> Batcher<'c> {
         match self.run_inside(tx, || then(&mut within)) {
             Ok(changes) => {
                 self.change(changes.iter())?;
-                tx.execute_batch("RELEASE append")?;
+                tx.execute_batch("RELEASE log_append")?;
                 Ok(())
             }
             Err(Refusal::Alone(error)) => {
-                tx.execute_batch("ROLLBACK TO append; RELEASE append")?;
+                tx.execute_batch("ROLLBACK TO log_append; RELEASE log_append")?;
                 self.reload()?;
                 Err(Refusal::Alone(error))
             }

@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rusqlite::Connection;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 
-/// While a caller's code runs on a connection, refuses it to end the transaction it is in and to write to the log's
-/// tables: the first would commit half a batch, the second would break what the writer remembers.
+/// While a caller's code runs on a connection, refuses it to end the transaction it is in, or the savepoint, and to write
+/// to the log's tables or to hide them behind temporary ones: the first would commit half a batch, the second would break
+/// what the writer remembers.
 ///
 /// SQLite asks when a statement is prepared; our own statements are prepared outside.
 #[derive(Clone, Debug)]
@@ -35,11 +36,17 @@ impl Guard {
 }
 
 fn judge(action: AuthAction<'_>) -> Authorization {
-    let table = match action {
+    let name = match action {
         AuthAction::Transaction { .. } | AuthAction::Attach { .. } | AuthAction::Detach { .. } => {
             return Authorization::Deny;
         }
         AuthAction::Pragma { pragma_value: Some(_), .. } => return Authorization::Deny,
+        AuthAction::Savepoint { savepoint_name, .. } => savepoint_name,
+        // What is temporary comes before what is in the file, for as long as the connection lives.
+        AuthAction::CreateTempView { view_name } => view_name,
+        AuthAction::CreateTempTable { table_name }
+        | AuthAction::CreateVtable { table_name, .. }
+        | AuthAction::CreateTempTrigger { table_name, .. } => table_name,
         AuthAction::Insert { table_name }
         | AuthAction::Update { table_name, .. }
         | AuthAction::Delete { table_name }
@@ -50,12 +57,22 @@ fn judge(action: AuthAction<'_>) -> Authorization {
         | AuthAction::CreateTrigger { table_name, .. } => table_name,
         _ => return Authorization::Allow,
     };
-    if is_ours(table) { Authorization::Deny } else { Authorization::Allow }
+    if is_ours(name) { Authorization::Deny } else { Authorization::Allow }
 }
 
-/// SQLite's names are the same in either case.
-fn is_ours(table: &str) -> bool {
-    const OURS: [&str; 8] =
-        ["log_meta", "log_stream", "log_kind", "log_event", "log_tag", "log_tagged", "log_row", "log_command"];
-    OURS.iter().any(|ours| table.eq_ignore_ascii_case(ours))
+/// Whether it is a table or a savepoint of ours. SQLite's names are the same in either case.
+fn is_ours(name: &str) -> bool {
+    const OURS: [&str; 10] = [
+        "log_meta",
+        "log_stream",
+        "log_kind",
+        "log_event",
+        "log_tag",
+        "log_tagged",
+        "log_row",
+        "log_command",
+        "log_append",
+        "log_inside",
+    ];
+    OURS.iter().any(|ours| name.eq_ignore_ascii_case(ours))
 }

@@ -131,10 +131,14 @@ async fn a_failed_commit_ends_writing_until_the_store_is_opened_again() {
     assert_eq!(store.head(), Position::new(1));
     assert_eq!(store.read_stream(&"s".into(), Version::EMPTY, 10).await.unwrap().len(), 1);
     store.close().await;
+    let log = place.path.with_extension("db-wal");
+    assert!(log.exists(), "nothing was brought over on a medium that had failed");
     let store = place.open().await;
     let appended = store.append(one("s", "4")).await.unwrap();
     assert_eq!(appended.first, Position::new(2));
     store.verify().await.unwrap();
+    store.close().await;
+    assert!(!log.exists(), "or there would be nothing to prevent");
 }
 
 #[tokio::test]
@@ -229,6 +233,37 @@ async fn an_error_or_a_panic_inside_refuses_that_append_alone() {
     assert_eq!(store.head(), Position::new(2));
 }
 
+/// Nobody is asked when a statement says by itself that it undoes the transaction it fails in: the neighbours' appends are
+/// gone with it, are refused like it, and can be tried again.
+#[tokio::test]
+async fn what_sqlite_undoes_of_its_own_accord_is_refused_as_a_whole_and_ends_nothing() {
+    let place = Place::new();
+    let store = place.open().await;
+    store.append(one("s", "1")).await.unwrap();
+    let (held, go) = hold(&store).await;
+    let before = store.append(one("s", "lost"));
+    let undoing = store.append_with(one("s", "lost"), |tx| {
+        tx.execute_batch("CREATE TABLE model (n INTEGER UNIQUE)")?;
+        let _ = tx.execute("INSERT OR ROLLBACK INTO model VALUES (1), (1)", []);
+        Ok(()) // As if nothing had happened.
+    });
+    let after = store.append(one("s", "lost"));
+    let all = futures::future::join3(before, undoing, after);
+    let release = async {
+        tokio::task::yield_now().await;
+        go.send(()).unwrap();
+    };
+    let ((before, undoing, after), ()) = futures::future::join(all, release).await;
+    held.await.unwrap();
+    for refused in [before, undoing, after] {
+        let refused = refused.unwrap_err();
+        assert!(refused.is_retryable() && !refused.may_have_committed(), "{refused:?}");
+    }
+    let again = store.append(one("s", "2")).await.unwrap();
+    assert_eq!((again.last, again.version("s")), (Position::new(2), Some(Version::new(2))));
+    store.verify().await.unwrap();
+}
+
 #[tokio::test]
 async fn what_runs_inside_cannot_end_the_transaction_or_touch_the_log() {
     let place = Place::new();
@@ -247,6 +282,13 @@ async fn what_runs_inside_cannot_end_the_transaction_or_touch_the_log() {
         "CREATE TRIGGER t AFTER INSERT ON log_event BEGIN SELECT 1; END",
         "PRAGMA synchronous = OFF",
         "ATTACH ':memory:' AS other",
+        // Neither by half, nor behind the log's back.
+        "RELEASE log_inside",
+        "ROLLBACK TO log_inside",
+        "SAVEPOINT Log_Append",
+        "CREATE TEMP TABLE log_row (space, key, value)",
+        "CREATE TEMP VIEW log_command AS SELECT 1 AS id",
+        "CREATE TEMP TRIGGER t AFTER INSERT ON log_event BEGIN SELECT RAISE(IGNORE); END",
     ] {
         let refused = store.append_with(one("s", "2"), move |tx| Ok(tx.execute_batch(sql)?)).await;
         assert!(matches!(refused, Err(AppendError::Refused(_))), "{sql}: {refused:?}");
