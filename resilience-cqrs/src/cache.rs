@@ -64,6 +64,17 @@ mod tests {
         assert_eq!(cache.get(&500), None);
     }
 
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
+    #[test]
+    fn nothing_is_left_of_what_was_cleared_however_old_it_is() {
+        let mut cache = Cache::new(2);
+        for n in 0..4 {
+            cache.insert(n, n);
+        }
+        cache.clear();
+        assert!((0..4).all(|n| cache.get(&n).is_none()));
+    }
+
     #[test]
     fn a_newer_value_is_never_shadowed_by_an_older_one() {
         let mut cache = Cache::new(2);

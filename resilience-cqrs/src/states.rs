@@ -84,3 +84,87 @@ impl<K, T> fmt::Debug for States<K, T> {
         f.debug_struct("States").finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, feature = "privacy"))]
+mod tests {
+    use std::time::Duration;
+
+    use resilience_core::time::ManualTimer;
+
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3_600);
+
+    fn states(forgetting: &Forgetting) -> States<&'static str, u32> {
+        States::new(NonZeroUsize::MIN.saturating_add(9), |state| *state, forgetting.clone())
+    }
+
+    fn forgetting() -> (Forgetting, ManualTimer) {
+        let timer = ManualTimer::new();
+        (Forgetting::each(HOUR, timer.clone().into()), timer)
+    }
+
+    #[test]
+    fn an_older_state_never_replaces_a_newer_one() {
+        let states = states(&Forgetting::default());
+        for (state, seen) in [(2, 2), (1, 1), (20, 2)] {
+            states.put(&"a", &state, (seen, states.epoch()));
+            assert_eq!(states.get(&"a").map(|(state, _)| state), Some(2));
+        }
+        states.put(&"a", &3, (3, states.epoch()));
+        assert_eq!(states.get(&"a").map(|(state, _)| state), Some(3));
+    }
+
+    /// Whoever has begun to read before somebody was forgotten goes on with what he has, and keeps none of it.
+    #[test]
+    fn what_was_read_before_somebody_was_forgotten_is_not_kept() {
+        let (forgetting, _) = forgetting();
+        let states = states(&forgetting);
+        let before = states.epoch();
+        states.put(&"a", &1, (1, before));
+        assert!(states.get(&"a").is_some());
+        forgetting.forget();
+        states.put(&"a", &2, (2, before));
+        assert_eq!((states.get(&"a"), states.kept.len()), (None, 0));
+        states.put(&"a", &1, (1, states.epoch()));
+        assert_eq!(states.get(&"a").map(|(state, _)| state), Some(1), "what is read from then on is");
+    }
+
+    /// What is kept is looked at no more after the moment it is to be forgotten, and does not lie there until somebody asks.
+    #[test]
+    fn what_is_to_be_forgotten_does_not_lie_there_until_it_is_asked_for() {
+        let (forgetting, _) = forgetting();
+        let states = states(&forgetting);
+        states.put(&"a", &1, (1, states.epoch()));
+        forgetting.forget();
+        assert_eq!(states.kept.len(), 0);
+        // Forgotten in the middle of being kept: the cache was emptied before this got there.
+        states.put_with(&"b", &1, (1, states.epoch()), |_| forgetting.forget());
+        assert_eq!(states.kept.len(), 0);
+    }
+
+    /// Another program may have forgotten somebody without this one being told.
+    #[test]
+    fn nothing_is_used_for_longer_than_the_age_it_may_have() {
+        let (forgetting, timer) = forgetting();
+        let states = states(&forgetting);
+        let before = states.epoch();
+        states.put(&"a", &5, (5, before));
+        states.put(&"b", &5, (5, before));
+        timer.advance(HOUR);
+        assert_eq!(states.get(&"a"), None);
+        // Read anew, and not as far: what is there is older all the same.
+        states.put(&"b", &4, (4, states.epoch()));
+        assert_eq!(states.get(&"b").map(|(state, _)| state), Some(4));
+        states.put(&"b", &6, (6, before));
+        assert_eq!(states.get(&"b").map(|(state, _)| state), Some(4));
+    }
+
+    #[test]
+    fn what_may_not_be_kept_at_all_is_not() {
+        let states = states(&Forgetting::each(Duration::ZERO, ManualTimer::new().into()));
+        let epoch = states.epoch();
+        states.put(&"a", &1, (1, epoch));
+        assert_eq!((states.get(&"a"), states.kept.len()), (None, 0));
+    }
+}

@@ -8,11 +8,13 @@ use resilience_core::time::ManualTimer;
 use tokio::sync::Notify;
 
 use crate::MemoryStore;
+use crate::archive::Archive;
 use crate::privacy::{
     Key, KeyError, KeyState, KeyStore, Personal, PrivateStore, StoreKeys, SubjectId, Vault, VaultError, View,
 };
+use crate::tenant::{TenantEngine, TenantId, Tenants};
 use crate::testing::{Fault, FaultyStore};
-use crate::{EventStore, Position};
+use crate::{BoxError, EventStore, Position};
 
 async fn name(vault: &Vault<impl KeyStore>) -> Personal<String> {
     vault.subject("s-1").await.unwrap().seal("Ann".to_owned()).unwrap()
@@ -205,4 +207,38 @@ async fn who_cannot_be_is_not_forgotten() {
         assert!(store.forget(name).await.is_err());
     }
     assert_eq!(store.head(), Position::ORIGIN);
+}
+
+/// Each tenant's log is this one.
+struct One(super::Store);
+
+impl TenantEngine for One {
+    type Store = super::Store;
+
+    async fn exists(&self, _: &TenantId) -> Result<bool, BoxError> {
+        Ok(true)
+    }
+
+    async fn open(&self, _: &TenantId) -> Result<Self::Store, BoxError> {
+        Ok(self.0.clone())
+    }
+
+    async fn close(&self, _: Self::Store) {}
+
+    async fn list(&self) -> Result<Vec<TenantId>, BoxError> {
+        Ok(Vec::new())
+    }
+}
+
+/// Who keeps what was read through another store must hear of it all the same.
+#[tokio::test]
+async fn a_store_in_front_hands_on_when_somebody_is_forgotten() {
+    let store = super::private().await;
+    let tenant = Tenants::new(One(store.clone())).create("acme").await.unwrap();
+    let (archive, faulty) = (Archive::new(store.clone()), FaultyStore::new(store.clone()));
+    let epochs =
+        || [archive.forgetting(), faulty.forgetting(), tenant.forgetting()].map(|forgetting| forgetting.epoch());
+    let before = epochs();
+    store.forget("s-1").await.unwrap();
+    assert!(before.into_iter().zip(epochs()).all(|(before, after)| before != after));
 }
