@@ -167,6 +167,20 @@ pub fn the_log_is_there_after_a_restart(engine: &impl Engine) {
     let at = stream(&store, "s-0").len() as u64;
     let next = append(&store, to("s-0", Expected::Exact(Version::new(at)), ["next"]));
     assert_eq!((next.first, next.version("s-0")), (Position::new(51), Some(Version::new(at + 1))));
+    // What is new now is not taken for anything that was there.
+    let new = NewEvent::new("C", "new").tag("new");
+    let new = append(&store, Append::new().events("new", Expected::NoStream, [new]));
+    assert_eq!((new.first, new.version("new")), (Position::new(52), Some(Version::new(1))));
+    let after = ok(wait(store.read(Position::ORIGIN, &Query::all(), 100)));
+    assert_eq!(after.events[..50], before.events);
+    for (n, event) in before.events.iter().enumerate() {
+        let found = ok(wait(store.read_stream(&event.stream, Version::new(event.version.get() - 1), 1)));
+        assert_eq!(found.as_slice(), &before.events[n..=n]);
+    }
+    for query in [Query::types(["C"]), Query::tags(["new"])] {
+        assert_eq!(ok(wait(store.read(Position::ORIGIN, &query, 100))).events, after.events[51..]);
+    }
+    assert_eq!(stream(&store, "new"), after.events[51..]);
 }
 
 /// A repository that loads many at once must get what it would get one by one.
