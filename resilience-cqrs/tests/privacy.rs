@@ -11,7 +11,7 @@ use resilience_cqrs::privacy::{
     Key, KeyStore, Personal, PrivateStore, SUBJECT_FORGOTTEN, StoreKeys, SubjectForgotten, Vault, View,
 };
 use resilience_cqrs::projection::{Projection, ProjectionRunner, Rows};
-use resilience_cqrs::{BoxError, EventStore, Query, Recorded, SqliteStore};
+use resilience_cqrs::{Append, BoxError, EventStore, Query, Recorded, SqliteStore};
 use serde::{Deserialize, Serialize};
 
 type Private = PrivateStore<SqliteStore, StoreKeys<SqliteStore>>;
@@ -228,9 +228,11 @@ async fn nothing_is_left_in_the_file_of_a_key_that_was_destroyed() {
             keys.destroy(subject).await.unwrap();
         }
         // The last answer is given before the log is cut; what is asked for next comes after that.
-        store.close().await;
-        let bytes = ["", "-wal"].map(|suffix| fs::read(directory.path().join(format!("{file}{suffix}"))));
-        let bytes = bytes.map(Result::unwrap_or_default).concat();
+        store.append(Append::new()).await.unwrap();
+        let read = |file: String| fs::read(directory.path().join(file)).unwrap();
+        let log = read(format!("{file}-wal"));
+        store.close().await; // And with it, the log.
+        let bytes = [log, read(file.into())].concat();
         let there = |key: &Key| bytes.windows(32).any(|window| window == &key.as_bytes()[..32]);
         destroyed.iter().filter(|(_, key)| there(key)).count()
     };

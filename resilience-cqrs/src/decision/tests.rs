@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::*;
 use crate::aggregate::ExecuteError;
+use crate::log::limits::MISSED_EVENTS;
 use crate::log::{Append, AppendError, Expected, Marker, NewEvent, Position, Query, QueryItem};
 use crate::testing::FaultyStore;
 use crate::{EventStore, MemoryStore, Metadata};
@@ -159,6 +160,22 @@ async fn no_refusal_is_given_on_a_kept_model_that_is_old() {
     elsewhere.decide(course(1), open(1, 2)).await.unwrap();
     assert_eq!(here.decide(course(1), enrol(1, 2)).await.unwrap().model.taken, [1, 2]);
     assert_eq!(here.decide(course(1), enrol(1, 3)).await.unwrap_err().into_refused(), Some("full"));
+}
+
+/// A conflict lists some of what was missed. What a rule says of a model with those alone is no answer.
+#[tokio::test]
+async fn no_refusal_is_given_on_some_of_what_a_conflict_has_missed() {
+    let store = MemoryStore::new();
+    let (campus, others) = (keeping(store.clone()), decisions(store));
+    campus.decide(course(1), open(1, 1)).await.unwrap();
+    // All it knows of is one seat, by then taken; another hundred are opened beyond what a conflict lists.
+    for student in 0..MISSED_EVENTS as u32 {
+        let enrolled = |_: &Course| Ok::<_, &str>(vec![Campus::Enrolled { course: 1, student }]);
+        others.decide(course(1), enrolled).await.unwrap();
+    }
+    others.decide(course(1), open(1, 100)).await.unwrap();
+    let done = campus.decide(course(1), enrol(1, 1_000)).await.unwrap();
+    assert_eq!((done.attempts, done.model.taken.len()), (2, MISSED_EVENTS + 1));
 }
 
 #[tokio::test]

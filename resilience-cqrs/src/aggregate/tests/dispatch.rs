@@ -41,6 +41,16 @@ async fn an_append_whose_answer_was_lost_is_asked_for_again_and_not_done_again()
     assert_eq!(store.head(), Position::new(1));
 }
 
+/// An id is of a command to one aggregate. Of another it would be answered with what it never did.
+#[tokio::test]
+async fn an_id_that_one_aggregate_has_used_is_refused_to_another() {
+    let service = counters(MemoryStore::new());
+    let to = |id: &str| service.clone().oneshot(Dispatch::new(id, Command::Add(5)).once("c1").unwrap());
+    to("1").await.unwrap();
+    let refused = to("2").await.unwrap_err();
+    assert!(matches!(refused, ExecuteError::Append(AppendError::IdMisuse { .. })), "{refused:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn without_ids_what_may_have_been_written_is_not_repeated_and_what_was_not_is() {
     for (fault, appended) in [(Fault::AnswerLost, 1), (Fault::Refused, 2)] {

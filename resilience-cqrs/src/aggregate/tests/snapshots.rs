@@ -142,6 +142,24 @@ async fn an_older_snapshot_never_replaces_a_newer_one() {
     assert!(row.ends_with(br#"{"cents":100}"#));
 }
 
+/// ES33: the newer one comes in between the look and the write.
+#[tokio::test]
+async fn an_older_snapshot_never_overtakes_a_newer_one() {
+    let (stream, store) = (Repository::<Account, MemoryStore>::stream("1"), FaultyStore::new(MemoryStore::new()));
+    let at = |n: u64| Loaded { state: Account { cents: n as i64 }, version: Version::new(n), ..Loaded::default() };
+    let (slow, fast) = (accounts::<Account, _>(store.clone(), 10, "1"), accounts(store.inner().clone(), 10, "1"));
+    let held = store.hold_appends();
+    slow.keep(&stream, Version::EMPTY, &at(90));
+    held.arrived(1).await;
+    fast.keep(&stream, Version::EMPTY, &at(100));
+    settle().await;
+    drop(held);
+    settle().await;
+    assert_eq!((fast.snapshots().written, slow.snapshots().written, slow.snapshots().skipped), (1, 0, 1));
+    let row = store.row("snapshot", b"account-1").await.unwrap().unwrap();
+    assert!(row.ends_with(br#"{"cents":100}"#));
+}
+
 /// ES34.
 #[tokio::test]
 async fn a_snapshot_that_cannot_be_written_or_read_fails_no_command() {
