@@ -104,6 +104,29 @@ fn what_somebody_else_wrote_in_between_is_not_remembered_away() {
     });
 }
 
+/// The same, if what was remembered is only asked for when nobody else has written for a while.
+#[test]
+fn what_somebody_else_wrote_some_turns_ago_is_not_remembered_away() {
+    let schema = new_schema();
+    let (store, other) = (open(shared_server(), &schema), open(shared_server(), &schema));
+    runtime().block_on(async {
+        for round in 0..5 {
+            for expected in [Expected::Any, Expected::Exact(Version::new(1))] {
+                let stream = format!("{round} {expected:?}");
+                store.append(to(&stream, Expected::Any, "own")).await.unwrap();
+                other.append(to(&stream, Expected::Any, "other")).await.unwrap();
+                for nth in 0..3 {
+                    store.append(to("another", Expected::Any, nth)).await.unwrap();
+                }
+                match (expected, store.append(to(&stream, expected, "own")).await) {
+                    (Expected::Any, done) => assert_eq!(done.unwrap().versions[0].1, Version::new(3)),
+                    (_, done) => assert!(done.unwrap_err().as_conflict().is_some()),
+                }
+            }
+        }
+    });
+}
+
 /// Refused by what it remembers, by what the server finds, and beside neighbours that are accepted.
 #[test]
 fn a_conflict_is_told_whether_the_version_was_remembered_or_not() {
@@ -130,6 +153,35 @@ fn a_conflict_is_told_whether_the_version_was_remembered_or_not() {
         let shown = all_events(&store).await;
         assert!(shown.iter().all(|event| !["late", "bad", "of nothing"].contains(&payload(event).as_str())));
         assert_eq!(shown.iter().filter(|event| payload(event) == "good only once").count(), 1);
+    });
+}
+
+/// The result of a command is written down with the versions it led to: also those that only the server knew. And what a
+/// repeated command is answered with is how things were, not how they are.
+#[test]
+fn a_repeated_command_is_answered_with_what_it_led_to_and_teaches_nothing() {
+    let schema = new_schema();
+    open_and_fill(&schema);
+    let store = open(shared_server(), &schema);
+    runtime().block_on(async {
+        // From here on the last turn is its own, and of the streams it remembers this one only.
+        store.append(to("known", Expected::Any, 1)).await.unwrap();
+        for stream in ["known", "unknown"] {
+            for expected in [Expected::Any, Expected::Exists] {
+                let append = || to(stream, expected, "once").command_id(format!("{stream} {expected:?}"));
+                let done = store.append(append()).await.unwrap();
+                // What came after is not what the command led to.
+                let later = store.append(to(stream, Expected::Any, "later")).await.unwrap().versions[0].1;
+                assert_eq!(later, done.versions[0].1.next());
+                let again = store.append(append()).await.unwrap();
+                assert!(again.already_committed);
+                assert_eq!((again.first, &again.versions), (done.first, &done.versions));
+                let any = store.append(to(stream, Expected::Any, "any")).await.unwrap();
+                assert_eq!(any.versions[0].1, later.next());
+                let exact = store.append(to(stream, Expected::Exact(later.next()), "exact")).await.unwrap();
+                assert_eq!(exact.versions[0].1, later.next().next());
+            }
+        }
     });
 }
 

@@ -69,6 +69,24 @@ fn what_a_crash_takes_back_was_neither_acknowledged_nor_shown() {
     }
 }
 
+/// With nobody else, nothing goes ahead of the disk: neither the first append of a connection, which is the function's, nor
+/// the next ones, which are statements.
+#[test]
+fn what_is_acknowledged_to_one_who_is_alone_survives_a_crash_right_after() {
+    let mut server = reluctant_server();
+    for appends in 1..=3 {
+        let schema = format!("log {appends}");
+        let store = open(&server.url(), &schema);
+        for nth in 0..appends {
+            runtime().block_on(store.append(to("a", Expected::Any, nth))).unwrap();
+        }
+        server.kill().unwrap();
+        server.restart().unwrap();
+        let again = open(&server.url(), &schema);
+        assert_eq!(runtime().block_on(all_events(&again)).len(), appends);
+    }
+}
+
 async fn write(store: &PostgresStore, name: &str) -> Learnt {
     let mut acknowledged = Learnt::new();
     for nth in 0_u64.. {

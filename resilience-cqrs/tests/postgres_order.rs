@@ -8,9 +8,11 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures::future::join_all;
 use resilience_core::time::SharedTimer;
 use resilience_cqrs::{
-    Append, AppendError, Condition, EventStore, Expected, Position, PostgresStore, Query, Version, Violation, Written,
+    Append, AppendError, Condition, EventStore, Expected, Marker, NewEvent, Position, PostgresStore, Query, RowChange,
+    Version, Violation, Written,
 };
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use testkit::postgres::Postgres;
@@ -276,14 +278,108 @@ fn an_append_that_only_asks_leaves_the_log_as_it_is() {
     });
 }
 
+/// Holds the log's lock while an append waits for it: all that come `together` meanwhile are one batch.
+async fn held_up(store: &PostgresStore, together: impl AsyncFnOnce()) {
+    let mut conn = store.connection().await.unwrap();
+    let mut lock = conn.begin().await.unwrap();
+    sqlx::query("SELECT FROM log_head FOR UPDATE").execute(&mut *lock).await.unwrap();
+    let mut before = pin!(store.append(to("before", Expected::Any, "before")));
+    assert!(futures::poll!(&mut before).is_pending());
+    let waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND pid <> pg_backend_pid()
+        AND transactionid = (SELECT pg_current_xact_id()::xid))";
+    while !sqlx::query_scalar::<_, bool>(waits).fetch_one(&mut *lock).await.unwrap() {
+        tokio::task::yield_now().await;
+    }
+    together().await;
+    lock.rollback().await.unwrap();
+    before.await.unwrap();
+}
+
+/// An append whose caller has gone before its turn has come is not written: nobody is there to be told of it.
+#[test]
+fn an_append_given_up_while_it_waits_is_not_written() {
+    let store = open(shared_server(), &new_schema());
+    runtime().block_on(async {
+        held_up(&store, async || {
+            let mut given_up = Box::pin(store.append(to("a", Expected::Any, "given up")));
+            assert!(futures::poll!(&mut given_up).is_pending());
+        })
+        .await;
+        store.append(to("a", Expected::NoStream, "after")).await.unwrap();
+        assert_eq!(everything(&store).await, ["before", "after"]);
+    });
+}
+
+/// What the server cannot store in one append is that one's error, and none of those that it came along with.
+#[test]
+fn a_value_that_the_server_refuses_costs_its_neighbours_nothing() {
+    let store = open(shared_server(), &new_schema());
+    runtime().block_on(async {
+        let refuses = "ALTER TABLE log_event ADD CONSTRAINT refuses CHECK (1 / (octet_length(payload) - 3) < 2)";
+        run(&store, refuses).await;
+        let mut appends = Vec::new();
+        held_up(&store, async || {
+            for payload in ["good", "bad", "well"] {
+                let mut append = Box::pin(store.append(to("a", Expected::Any, payload)));
+                assert!(futures::poll!(&mut append).is_pending());
+                appends.push(append);
+            }
+        })
+        .await;
+        let results = join_all(appends).await;
+        assert!(matches!(results[1], Err(AppendError::Refused(_))), "{results:?}");
+        assert!(results[0].is_ok() && results[2].is_ok(), "{results:?}");
+        assert_eq!(everything(&store).await, ["before", "good", "well"]);
+    });
+}
+
+/// Those of one batch are judged one after the other, each on what the former leave.
+#[test]
+fn of_appends_in_one_batch_the_later_are_judged_on_what_the_former_leave() {
+    let store = open(shared_server(), &new_schema());
+    runtime().block_on(async {
+        for (round, query) in [Query::tags(["seat:1"]), Query::types(["Taken"])].into_iter().enumerate() {
+            let seat = Condition::no_match(query, Marker::seen_through(store.head()));
+            let take = |who: &str| {
+                let event = NewEvent::new("Taken", who.to_owned()).tag("seat:1");
+                Append::new().events(format!("{who} {round}"), Expected::Any, [event]).require(seat.clone())
+            };
+            let (key, command) = (format!("{round}"), format!("command {round}"));
+            let owner = Condition::row_absent("owner", key.clone());
+            let appends = [
+                take("first").command_id(&*command),
+                take("second"),
+                to("another", Expected::Any, "command").command_id(&*command),
+                to("row", Expected::Any, "a").require(owner.clone()).row(RowChange::put("owner", key.clone(), "a")),
+                to("row", Expected::Any, "b").require(owner),
+                to("row", Expected::Any, "c").require(Condition::row_is("owner", key, "a")),
+            ];
+            let mut waiting = Vec::new();
+            held_up(&store, async || {
+                for append in appends {
+                    let mut append = Box::pin(store.append(append));
+                    assert!(futures::poll!(&mut append).is_pending());
+                    waiting.push(append);
+                }
+            })
+            .await;
+            let results = join_all(waiting).await;
+            let is_accepted: Vec<bool> = results.iter().map(Result::is_ok).collect();
+            assert_eq!(is_accepted, [true, false, false, true, false, true], "{results:?}");
+            let is_conflict = |nth: usize| results[nth].as_ref().unwrap_err().as_conflict().is_some();
+            assert!(is_conflict(1) && is_conflict(4), "{results:?}");
+            assert!(matches!(results[2], Err(AppendError::IdMisuse { .. })), "{results:?}");
+        }
+    });
+}
+
 /// A row that is not there cannot be locked: a transaction beside the log may put it in between the look and the write of
 /// a batch that keeps the log's lock. That is a conflict of whoever wanted it absent, and nothing is corrupt.
 #[test]
 fn a_row_that_appears_between_the_look_and_the_write_is_a_conflict() {
     let store = open(shared_server(), &new_schema());
-    let before = to("a", Expected::NoStream, 0);
     let wants = to("a", Expected::Any, 1).require(Condition::row_absent("fence", "owner"));
-    let stale = to("a", Expected::NoStream, 2);
+    let stale = to("before", Expected::NoStream, 2);
     runtime().block_on(async {
         // The server's function, which somebody gets in front of whenever it has not written: first of the log, so
         // that the batch is done over under the lock; then, in that, of the row.
@@ -304,25 +400,14 @@ fn a_row_that_appears_between_the_look_and_the_write_is_a_conflict() {
         drop(conn);
         run(&store, &format!("CREATE SEQUENCE races; {raced}")).await;
 
-        // All that is waiting when the writer comes back is one batch.
-        let mut lock = store.connection().await.unwrap();
-        let mut lock = lock.begin().await.unwrap();
-        sqlx::query("SELECT FROM log_head FOR UPDATE").execute(&mut *lock).await.unwrap();
-        let mut before = pin!(store.append(before));
-        assert!(futures::poll!(&mut before).is_pending());
-        let waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND pid <> pg_backend_pid()
-            AND transactionid = (SELECT pg_current_xact_id()::xid))";
-        while !sqlx::query_scalar::<_, bool>(waits).fetch_one(&mut *lock).await.unwrap() {
-            tokio::task::yield_now().await;
-        }
         let (mut wants, mut stale) = (pin!(store.append(wants)), pin!(store.append(stale)));
-        assert!(futures::poll!(&mut wants).is_pending() && futures::poll!(&mut stale).is_pending());
-        lock.rollback().await.unwrap();
-
-        before.await.unwrap();
+        held_up(&store, async || {
+            assert!(futures::poll!(&mut wants).is_pending() && futures::poll!(&mut stale).is_pending());
+        })
+        .await;
         let refused = wants.await.unwrap_err();
         assert!(matches!(refused.as_conflict().unwrap().violations[..], [Violation::Row { .. }]), "{refused:?}");
         assert!(stale.await.unwrap_err().as_conflict().is_some());
-        assert_eq!(everything(&store).await, ["0"]);
+        assert_eq!(everything(&store).await, ["before"]);
     });
 }

@@ -112,6 +112,45 @@ fn a_standby_that_is_behind_answers_what_may_be_old_and_nothing_else() {
     assert_eq!((events.len(), by), (15, STANDBY));
 }
 
+/// A standby may have what is not durable on the primary, and would be lost with it: committed ahead of the disk, or in a
+/// transaction that was told to wait for nothing. The primary vouches for what this store knows, and for no more.
+#[test]
+fn what_the_primary_has_not_vouched_for_is_not_shown_from_a_standby() {
+    let (primary, standby) = servers();
+    // Nobody tells this store of what others do, and it does not look.
+    let builder = PostgresStore::builder().schema("log").poll(PATIENCE * 100);
+    let store = runtime().block_on(builder.open(&primary.url())).unwrap();
+    let has_looked = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE state = 'idle'
+        AND query LIKE 'SELECT h.position%' AND query LIKE '%FROM log_head AS h')";
+    poll(PATIENCE, || Ok(ask::<bool>(&primary, has_looked))).expect("it looks once, at its beginning");
+    let replica = store.replica().patience(PATIENCE).open(&standby.url()).unwrap();
+    append(&store, 1..=10);
+    catch_up(&replica);
+    runtime().block_on(async {
+        let mut conn = store.connection().await.unwrap();
+        let mut tx = conn.begin().await.unwrap();
+        let beside = to("a", Expected::Any, 11).row(RowChange::put("last", "n", "11"));
+        store.append_in(&mut tx, beside).await.unwrap();
+        tx.commit().await.unwrap();
+    });
+    poll(PATIENCE, || Ok(ask::<i64>(&standby, "SELECT position FROM log.log_head") == 11)).unwrap();
+
+    let stream = "a".into();
+    for replica in [replica.clone(), replica.at_least(Position::ORIGIN)] {
+        let (events, by) = answered(&replica, replica.read_stream(&stream, Version::EMPTY, 100));
+        assert_eq!((events.unwrap().len(), by), (10, STANDBY));
+        let (page, by) = answered(&replica, replica.read(Position::ORIGIN, &Query::all(), 100));
+        let page = page.unwrap();
+        assert_eq!((page.events.len(), page.next, page.head, by), (10, Position::new(10), Position::new(10), STANDBY));
+    }
+    // A row has no former value to be shown: the primary is asked, and vouches for it.
+    let old = replica.at_least(Position::ORIGIN);
+    let (value, by) = answered(&old, old.row("last", b"n"));
+    assert_eq!((value.unwrap().as_deref(), by), (Some(&b"11"[..]), PRIMARY));
+    let (value, by) = answered(&old, old.row("last", b"n"));
+    assert_eq!((value.unwrap().as_deref(), by), (Some(&b"11"[..]), STANDBY), "from then on so may the standby");
+}
+
 #[test]
 fn a_standby_that_hangs_or_is_gone_is_not_asked_by_everybody() {
     let (primary, mut standby) = servers();
@@ -328,6 +367,12 @@ fn a_store_that_meets_a_standby_without_what_it_acknowledged_says_so_for_good() 
     let stream = "a".into();
     assert!(!runtime().block_on(store.read_stream(&stream, Version::EMPTY, 1)).unwrap_err().is_retryable());
     assert!(runtime().block_on(store.connection()).is_err());
+    // Nor by way of the standby, whose log is not this store's either.
+    let replica = store.replica().patience(PATIENCE).open(&standby.url()).unwrap().at_least(Position::ORIGIN);
+    let (events, by) = answered(&replica, replica.read_stream(&stream, Version::EMPTY, 1));
+    assert!(!events.unwrap_err().is_retryable());
+    assert_eq!(by, PRIMARY);
+    assert!(runtime().block_on(replica.row("last", b"n")).is_err());
 
     // Opened again, it is a store of the log that is there.
     let again = open(&early.url, "log");

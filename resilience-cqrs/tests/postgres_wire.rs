@@ -208,11 +208,16 @@ fn half_durable(
     proxy.hold(true);
     let waiting = {
         let store = store.clone();
-        runtime().spawn(async move { store.append(to("a", Expected::Any, "in between")).await })
+        runtime().spawn(async move { store.append(in_between()).await })
     };
     poll(PATIENCE, || Ok(runtime().block_on(is_committed(other)))).expect("it is committed");
     assert!(!waiting.is_finished(), "and not acknowledged");
     waiting
+}
+
+/// What is committed and not durable, when everything is held up.
+fn in_between() -> Append {
+    to("a", Expected::Any, "in between").command_id("in between").row(RowChange::put("row", "a", "in between"))
 }
 
 /// Whether the tables have it, durable or not.
@@ -283,4 +288,99 @@ fn what_another_store_shows_survives_a_crash_although_it_was_not_acknowledged() 
     assert!(runtime().block_on(waiting).unwrap().is_err());
     server.restart().unwrap();
     assert_eq!(runtime().block_on(everything(&open(&server.url(), "log"))), shown);
+}
+
+/// How one can come to know of an append without reading its event.
+#[derive(Clone, Copy, Debug)]
+enum Learnt {
+    Conflict,
+    ConflictOfOneAlone,
+    ConflictInATransaction,
+    Repeated,
+    Committed,
+    Row,
+    Rows,
+    Streams,
+}
+
+/// As what is shown, so what is told: of a conflict, of a command that was repeated, of a row. Somebody else's append may
+/// have been acknowledged, and is made durable before it is the reason for anything.
+#[test]
+fn what_another_store_is_told_of_survives_a_crash_whichever_way_it_is_told() {
+    use Learnt::*;
+    for way in [Conflict, ConflictOfOneAlone, ConflictInATransaction, Repeated, Learnt::Committed, Row, Rows, Streams] {
+        let mut server = reluctant_server();
+        let (proxy, url) = Proxy::start(&server.url());
+        let (store, other, alone) = (still(&url), still(&server.url()), still(&server.url()));
+        let waiting = half_durable(&proxy, &store, &other);
+        assert!(runtime().block_on(learns(way, &other, &alone)), "{way:?}");
+        server.kill().unwrap();
+        proxy.hold(false);
+        assert!(runtime().block_on(waiting).unwrap().is_err());
+        server.restart().unwrap();
+        let stored = runtime().block_on(everything(&open(&server.url(), "log")));
+        assert!(stored.contains(&"in between".to_owned()), "{way:?}: what was told of is gone");
+    }
+}
+
+/// Whether it is told of what is in between.
+async fn learns(way: Learnt, other: &PostgresStore, alone: &PostgresStore) -> bool {
+    let stale = || to("a", Expected::NoStream, "stale");
+    match way {
+        Learnt::Conflict => other.append(stale()).await.unwrap_err().as_conflict().is_some(),
+        Learnt::ConflictOfOneAlone => alone.append(stale()).await.unwrap_err().as_conflict().is_some(),
+        Learnt::ConflictInATransaction => {
+            let mut conn = other.connection().await.unwrap();
+            let mut tx = sqlx::Connection::begin(&mut *conn).await.unwrap();
+            other.append_in(&mut tx, stale()).await.unwrap_err().as_conflict().is_some()
+        }
+        Learnt::Repeated => other.append(in_between()).await.unwrap().already_committed,
+        Learnt::Committed => other.committed(&"in between".into()).await.unwrap().is_some(),
+        Learnt::Row => other.row("row", b"a").await.unwrap().is_some(),
+        Learnt::Rows => other.rows("row", None, 10).await.unwrap().len() == 1,
+        Learnt::Streams => {
+            let streams = ["b", "a"].map(|name| (name.into(), Version::EMPTY));
+            let read = other.read_streams(&streams, 10_000).await.unwrap();
+            read[1].last().is_some_and(|event| payload(event) == "in between")
+        }
+    }
+}
+
+/// What is newest in the tables is this store's own, and not durable; below it is what another has been told of. That is
+/// no reason to show less than there was before.
+#[test]
+fn what_others_were_told_is_shown_although_what_is_newer_is_its_own_and_in_between() {
+    let server = reluctant_server();
+    let (proxy, url) = Proxy::start(&server.url());
+    let (store, other) = (still(&url), still(&server.url()));
+    let waiting = half_durable(&proxy, &store, &other);
+    // In a transaction of a caller's, of which other stores are not told: they find it.
+    let told = runtime().block_on(async {
+        let mut conn = other.connection().await.unwrap();
+        let mut tx = sqlx::Connection::begin(&mut *conn).await.unwrap();
+        let told = other.append_in(&mut tx, to("b", Expected::Any, "told")).await.unwrap().last;
+        tx.commit().await.unwrap();
+        told
+    });
+    let newest = {
+        let store = store.clone();
+        runtime().spawn(async move { store.append(to("a", Expected::Any, "newest")).await })
+    };
+    poll(PATIENCE, || {
+        let newest = "SELECT EXISTS (SELECT FROM log_event WHERE payload = 'newest'::bytea)";
+        Ok(runtime().block_on(async {
+            let mut conn = other.connection().await.unwrap();
+            sqlx::query_scalar::<_, bool>(newest).fetch_one(&mut *conn).await.unwrap()
+        }))
+    })
+    .expect("it is committed");
+    runtime().block_on(async {
+        assert_eq!(store.read_stream(&"b".into(), Version::EMPTY, 1).await.unwrap().len(), 1);
+        assert!(all_events(&store).await.iter().any(|event| event.position == told));
+    });
+    proxy.hold(false);
+    runtime().block_on(async {
+        waiting.await.unwrap().unwrap();
+        newest.await.unwrap().unwrap();
+    });
 }

@@ -199,3 +199,57 @@ fn lost() -> Fault {
         "the connection that was to make it durable is gone",
     )))
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::str::FromStr;
+
+    use resilience_core::Name;
+    use resilience_core::event::Listeners;
+    use tokio::sync::{Notify, oneshot};
+
+    use super::super::batch::Done;
+    use super::super::durable::Durable;
+    use super::super::writer::AppendJob;
+    use super::*;
+    use crate::log::{Append, AppendError, Appended, Position, Written};
+
+    /// What comes of a batch that was committed while connection 1 was open, if these orders are found at once.
+    async fn answer(epoch: Epoch, connects_first: bool) -> Result<Appended, AppendError> {
+        let answers = Answers {
+            durable: Arc::new(Durable::new(1)),
+            moved: Arc::new(Notify::new()),
+            timer: SharedTimer::default(),
+            name: Name::from_static("test"),
+            listeners: Listeners::default(),
+        };
+        let (answer, answered) = oneshot::channel();
+        let (first, last) = (Position::new(1), Position::new(1));
+        let appended = Appended { first, last, versions: Vec::new(), already_committed: false };
+        let done = Done { results: vec![Ok(appended)], head: last, events: 1, turn: 1, wrote: true };
+        let batch = vec![AppendJob { append: Append::new(), answer }];
+        let make = Order::Make(1, Committed { batch, done, began: None });
+        let orders = if connects_first { [Order::Connect, make] } else { [make, Order::Connect] };
+        let (sender, waiting) = mpsc::channel(AHEAD);
+        for order in orders {
+            assert!(sender.try_send(order).is_ok());
+        }
+        drop(sender);
+        let options = PgConnectOptions::from_str(testkit::postgres::shared()).unwrap();
+        Running { orders: waiting, options, conn: None, epoch, answers, state: Arc::default() }.run().await;
+        answered.await.unwrap()
+    }
+
+    /// The connection that was there at the commit has gone, and the server, for all anybody knows, with it: that another
+    /// one has a barrier proves nothing.
+    #[tokio::test]
+    async fn nothing_is_acknowledged_over_a_connection_that_was_opened_after_it() {
+        for connects_first in [true, false] {
+            answer(NONE, connects_first).await.unwrap();
+            let Err(AppendError::Unavailable(unknown)) = answer(1, connects_first).await else {
+                panic!("acknowledged")
+            };
+            assert_eq!(unknown.written, Written::Unknown);
+        }
+    }
+}
