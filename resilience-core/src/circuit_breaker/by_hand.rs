@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::config::{CircuitBreakerBuilder, Config, Trip};
+use super::config::{Change, CircuitBreakerBuilder};
 use super::policy::CircuitBreaker;
 use super::state::State;
 use crate::ConfigError;
@@ -107,24 +107,14 @@ impl CircuitBreaker {
     /// # Ok::<(), resilience_core::ConfigError>(())
     /// ```
     pub fn reconfigure(&self, builder: CircuitBreakerBuilder) -> Result<(), ConfigError> {
+        let config = builder.timer(self.shared.timer.clone()).checked()?;
+        self.take_over(config.into_change(&self.shared.fixed)?);
+        Ok(())
+    }
+
+    pub(super) fn take_over(&self, change: Change) {
         let shared = &self.shared;
-        let config = builder.timer(shared.timer.clone()).checked()?;
-        let counts_in_a_row = matches!(config.trip, Trip::Consecutive(_));
-        if shared.exact.is_some() || config.exact.is_some() {
-            return Err(ConfigError::new("exact", "cannot change while running"));
-        }
-        if counts_in_a_row != shared.window.is_none() {
-            return Err(ConfigError::new("failure_rate", "cannot come or go while running, only change"));
-        }
-        if config.slow.is_some() != shared.slow.is_some() {
-            return Err(ConfigError::new("slow_calls", "cannot come or go while running, only change its rate"));
-        }
-        if config.rules.waits.generator.is_some() && !shared.asks_user {
-            // Threads may keep a share in a breaker that owns nothing of the user's, and with it what came later.
-            return Err(ConfigError::new("open_for_each", "cannot come while running, only change"));
-        }
-        // The rest of it stays outside of the lock, and is dropped there: listeners are the user's.
-        let Config { trip, slow, rules, dry_run, .. } = config;
+        let Change { trip, slow, rules, dry_run } = change;
         // All under one lock: of two that change it at once, one wins as a whole.
         let old = shared.change(None, |machine| {
             shared.limits.set(trip, slow);
@@ -134,6 +124,5 @@ impl CircuitBreaker {
         });
         // The user's rule of waits may look at the breaker when it is dropped, so not under the lock either.
         drop(old);
-        Ok(())
     }
 }

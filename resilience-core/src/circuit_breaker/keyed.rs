@@ -1,5 +1,7 @@
 //! A breaker for each key, in bounded memory.
 
+mod change;
+
 use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
@@ -13,7 +15,7 @@ use super::policy::CircuitBreaker;
 use super::shared::{Shared, Window};
 use super::state::State;
 use super::word::Word;
-use crate::spread::Spread;
+use crate::spread::Parts;
 use crate::sync::atomic::{AtomicU64, Ordering, fence};
 use crate::sync::{Arc, Mutex, lock};
 use crate::{Name, Rejected};
@@ -46,22 +48,37 @@ pub struct KeyedCircuitBreaker<K> {
 }
 
 pub(super) struct Keyed<K> {
-    shards: Box<[Shard<K>]>,
-    spread: Spread,
-    config: Config,
+    parts: Parts<Kept<K>>,
+    name: Name,
+    newest: Mutex<Arc<Settings>>,
     controls: Vec<ManualControl>,
     unwatched: AtomicU64,
+    retired: Retired,
 }
 
-/// On a cache line of its own, so that threads with different keys seldom meet.
-#[repr(align(128))]
-struct Shard<K>(Mutex<Kept<K>>);
+/// What breakers are made from, until the next change.
+struct Settings {
+    /// How many changes came before.
+    version: u64,
+    config: Config,
+    max_keys: usize,
+}
 
 struct Kept<K> {
     breakers: HashMap<K, Entry, RandomState>,
+    /// What its breakers go by, or are about to.
+    settings: Arc<Settings>,
     max_keys: usize,
     /// How many calls for new keys are let through before it is looked again for one that can go.
     look_again_in: usize,
+}
+
+/// Counts of breakers that are gone.
+#[derive(Default)]
+struct Retired {
+    rejected: AtomicU64,
+    would_reject: AtomicU64,
+    opened: AtomicU64,
 }
 
 struct Entry {
@@ -76,53 +93,79 @@ struct Entry {
 pub struct KeyedSnapshot {
     /// Keys with a breaker.
     pub keys: usize,
+    /// How many there may be.
+    pub max_keys: usize,
     /// Of them, those whose circuit is not closed.
     pub not_closed: usize,
     /// Calls that passed without a breaker, because no more could be kept.
     pub unwatched: u64,
+    /// Calls refused since it was built, of keys that are forgotten too.
+    pub rejected: u64,
+    /// Calls that would have been refused, in a [dry run](super::CircuitBreakerBuilder::dry_run).
+    pub would_reject: u64,
+    /// How often a circuit has opened.
+    pub opened: u64,
 }
-
-/// Keys a shard has at least, if there are that many.
-const SHARD_KEYS: usize = 64;
-
-/// So many that threads seldom meet in one.
-const MAX_SHARDS: usize = 64;
 
 impl<K> KeyedCircuitBreaker<K> {
     pub(super) fn new(config: Config, controls: Vec<ManualControl>, max_keys: usize) -> Self {
-        let count = (max_keys / SHARD_KEYS).clamp(1, MAX_SHARDS);
-        let hasher = RandomState::new();
-        let shard = |index| {
-            Shard(Mutex::new(Kept {
-                breakers: HashMap::with_hasher(hasher.clone()),
-                // The remainder goes to the first ones, so that together they are exact.
-                max_keys: max_keys / count + usize::from(index < max_keys % count),
-                look_again_in: 0,
-            }))
-        };
-        let shards = (0..count).map(shard).collect();
         // A key's calls seldom come on all cores at once, and there are many keys. Whether one of them can go is seen by
         // its share count, which a thread's kept share would blur.
         let config = Config { shards: 1, is_kept: false, ..config };
-        Self {
-            shared: Arc::new(Keyed { shards, spread: Spread::new(), config, controls, unwatched: AtomicU64::new(0) }),
-        }
+        let settings = Arc::new(Settings { version: 0, config, max_keys });
+        let hasher = RandomState::new();
+        let parts = Parts::new(max_keys, |max_keys| Kept {
+            breakers: HashMap::with_hasher(hasher.clone()),
+            settings: settings.clone(),
+            max_keys,
+            look_again_in: 0,
+        });
+        let (name, newest) = (settings.config.name.clone(), Mutex::new(settings));
+        let (unwatched, retired) = (AtomicU64::new(0), Retired::default());
+        Self { shared: Arc::new(Keyed { parts, name, newest, controls, unwatched, retired }) }
     }
 
     /// The name in refusals and events.
     pub fn name(&self) -> &Name {
-        &self.shared.config.name
+        &self.shared.name
     }
 
-    /// How it looks now. Locks each shard for a moment, one after the other.
+    /// How it looks now. Locks each part for a moment, one after the other.
     pub fn snapshot(&self) -> KeyedSnapshot {
-        let (mut keys, mut not_closed) = (0, 0);
-        for shard in &self.shared.shards {
-            let kept = lock(&shard.0);
-            keys += kept.breakers.len();
-            not_closed += kept.breakers.values().filter(|entry| entry.breaker.state().refuses()).count();
+        let shared = &*self.shared;
+        // Relaxed, all of them: figures to look at.
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let mut seen = KeyedSnapshot {
+            keys: 0,
+            max_keys: lock(&shared.newest).max_keys,
+            not_closed: 0,
+            unwatched: read(&shared.unwatched),
+            rejected: read(&shared.retired.rejected),
+            would_reject: read(&shared.retired.would_reject),
+            opened: read(&shared.retired.opened),
+        };
+        for part in shared.parts.iter() {
+            let kept = lock(part);
+            seen.keys += kept.breakers.len();
+            for Entry { breaker, .. } in kept.breakers.values() {
+                let of_key = &breaker.shared;
+                seen.not_closed += usize::from(breaker.state().refuses());
+                seen.rejected += read(&of_key.rejected);
+                seen.would_reject += read(&of_key.would_reject);
+                seen.opened += lock(&of_key.cold).opened;
+            }
         }
-        KeyedSnapshot { keys, not_closed, unwatched: self.shared.unwatched.load(Ordering::Relaxed) }
+        seen
+    }
+
+    /// A way to this policy that does not keep it alive.
+    #[cfg(not(loom))]
+    pub(crate) fn weak(&self) -> impl Fn() -> Option<Self> + Send + Sync + 'static
+    where
+        K: Send + Sync + 'static,
+    {
+        let weak = Arc::downgrade(&self.shared);
+        move || weak.upgrade().map(|shared| Self { shared })
     }
 }
 
@@ -138,12 +181,20 @@ impl<K: Hash + Eq> KeyedCircuitBreaker<K> {
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        let shard = self.shard(key);
-        let found = lock(&shard.0).breakers.get_mut(key).map(|entry| {
-            entry.used = true;
-            entry.breaker.clone()
-        });
-        found.unwrap_or_else(|| self.make(shard, key)).into_permit()
+        let found = {
+            let mut kept = self.shared.parts.lock(key);
+            match kept.breakers.get_mut(key) {
+                Some(entry) => {
+                    entry.used = true;
+                    Ok(entry.breaker.clone())
+                }
+                None => Err(kept.settings.clone()),
+            }
+        };
+        match found {
+            Ok(breaker) => breaker.into_permit(),
+            Err(settings) => self.make(settings, key),
+        }
     }
 
     /// The breaker of `key`, if there is one.
@@ -152,42 +203,72 @@ impl<K: Hash + Eq> KeyedCircuitBreaker<K> {
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        lock(&self.shard(key).0).breakers.get(key).map(|entry| entry.breaker.clone())
-    }
-
-    fn shard<Q: Hash + ?Sized>(&self, key: &Q) -> &Shard<K> {
-        let shards = &self.shared.shards;
-        &shards[self.shared.spread.index(key, shards.len())]
+        self.shared.parts.lock(key).breakers.get(key).map(|entry| entry.breaker.clone())
     }
 
     #[cold]
-    fn make<Q>(&self, shard: &Shard<K>, key: &Q) -> CircuitBreaker
+    fn make<Q>(&self, mut settings: Arc<Settings>, key: &Q) -> Result<Permit, Rejected>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        let fresh = CircuitBreaker::new(&self.shared.config);
-        // Before anybody can find it, and even if nobody ever will: what a control isolates lets no call pass. And not
-        // under the lock: a control may wake listeners.
-        for control in &self.shared.controls {
-            control.attach(&fresh);
-        }
-        let mut kept = lock(&shard.0);
-        if let Some(found) = kept.breakers.get(key) {
-            return found.breaker.clone();
-        }
-        let gone = kept.make_room();
-        if kept.breakers.len() >= kept.max_keys {
+        let shared = &*self.shared;
+        loop {
+            let fresh = CircuitBreaker::new(&settings.config);
+            // Before anybody can find it, and even if nobody ever will: what a control isolates lets no call pass. And not
+            // under the lock: a control may wake listeners.
+            for control in &shared.controls {
+                control.attach(&fresh);
+            }
+            let mut kept = shared.parts.lock(key);
+            if let Some(found) = kept.breakers.get(key).map(|entry| entry.breaker.clone()) {
+                drop(kept);
+                return found.into_permit();
+            }
+            if !Arc::ptr_eq(&kept.settings, &settings) {
+                // Whoever changed them has been here, or is about to look at what is kept: this one would go by the old
+                // ones for ever.
+                let newer = kept.settings.clone();
+                drop(kept);
+                settings = newer;
+                continue;
+            }
+            let gone = kept.make_room();
+            let has_room = kept.breakers.len() < kept.max_keys;
+            if has_room {
+                kept.breakers.insert(key.to_owned(), Entry { breaker: fresh.clone(), used: true });
+            }
             drop(kept);
+            // Keys may run anything when they are dropped: not under the lock.
+            shared.retire(gone);
+            if has_room {
+                return fresh.into_permit();
+            }
             // Relaxed: a count.
-            self.shared.unwatched.fetch_add(1, Ordering::Relaxed);
-            return fresh;
+            shared.unwatched.fetch_add(1, Ordering::Relaxed);
+            let permit = fresh.clone().into_permit();
+            shared.retired.add(&fresh);
+            return permit;
         }
-        kept.breakers.insert(key.to_owned(), Entry { breaker: fresh.clone(), used: true });
-        drop(kept);
-        // Keys may run anything when they are dropped: not under the lock.
-        drop(gone);
-        fresh
+    }
+}
+
+impl<K> Keyed<K> {
+    /// Drops breakers that nobody else has, and keeps what they have counted.
+    fn retire(&self, gone: Vec<(K, Entry)>) {
+        for (_, entry) in &gone {
+            self.retired.add(&entry.breaker);
+        }
+    }
+}
+
+impl Retired {
+    fn add(&self, breaker: &CircuitBreaker) {
+        let of_key = &breaker.shared;
+        // Relaxed: counts.
+        self.rejected.fetch_add(of_key.rejected.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.would_reject.fetch_add(of_key.would_reject.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.opened.fetch_add(lock(&of_key.cold).opened, Ordering::Relaxed);
     }
 }
 
@@ -207,7 +288,8 @@ impl<K: Hash + Eq> Kept<K> {
         };
         let mut gone: Vec<_> = self.breakers.extract_if(unused).collect();
         if gone.is_empty() {
-            let few = self.max_keys.div_ceil(8);
+            // After a change of the bound there may be more than it allows.
+            let few = self.max_keys.div_ceil(8) + (self.breakers.len() - self.max_keys);
             gone = self.breakers.extract_if(|_, entry| entry.breaker.is_free()).take(few).collect();
         }
         // To look costs as many steps as there are keys. In vain, it is not repeated for each of as many calls.

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::config::{Abandoned, Config, Trip, WindowKind};
+use super::config::{Abandoned, Config, Fixed, Trip, WindowKind};
 use super::event::Event;
 use super::exact::{Evaluate, ExactBreaker, Ignored, Late};
 use super::machine::{Machine, Question, Transitions};
@@ -43,8 +43,7 @@ pub(super) struct Shared {
     pub(super) rejected: AtomicU64,
     pub(super) would_reject: AtomicU64,
     pub(super) stale: AtomicU64,
-    /// Whether it was built with a user's rule of waits.
-    pub(super) asks_user: bool,
+    pub(super) fixed: Fixed,
     /// See [`Keep`](crate::held::Keep).
     is_own: bool,
 }
@@ -229,11 +228,11 @@ impl Shared {
             late: config.late,
             ignored: config.ignored,
             dry_run: AtomicBool::new(config.dry_run),
-            asks_user: config.rules.waits.generator.is_some(),
+            fixed: config.fixed(),
             is_own: config.is_kept
                 && config.listeners.is_empty()
                 && config.timer.is_own()
-                && config.rules.waits.generator.is_none(),
+                && !config.asks_user,
             name: config.name.clone(),
             timer: config.timer.clone(),
             listeners: config.listeners.clone(),

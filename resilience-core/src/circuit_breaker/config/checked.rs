@@ -42,6 +42,8 @@ pub(crate) struct Config {
     pub(crate) ignored: Ignored,
     pub(crate) exact: Option<exact::Options>,
     pub(crate) dry_run: bool,
+    /// Whether there may be a user's rule of waits among the rules, now or later.
+    pub(crate) asks_user: bool,
     /// For how many threads at once there are cells of their own.
     pub(crate) shards: usize,
     /// Whether threads may keep a share; see [`held`](crate::held).
@@ -76,6 +78,7 @@ impl CircuitBreakerBuilder {
             ignored: self.ignored,
             exact: self.exact,
             dry_run: self.dry_run,
+            asks_user: self.generator.is_some(),
             shards: shards::count(),
             is_kept: true,
             rng: self.seed.map_or_else(SharedRng::from_entropy, SharedRng::seeded),

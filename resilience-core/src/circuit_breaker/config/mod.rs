@@ -10,10 +10,12 @@ use crate::event::{Listeners, Sink};
 use crate::time::SharedTimer;
 use crate::{ConfigError, Name};
 
+mod change;
 mod checked;
 mod evidence;
 mod recovery;
 
+pub(crate) use self::change::{Change, Fixed};
 pub(crate) use self::checked::{Config, Trip, WindowKind};
 
 /// What a call counts as whose caller gave it up before the answer came: a dropped future, an outer timeout.
@@ -254,10 +256,14 @@ impl CircuitBreakerBuilder {
     ///
     /// As [`build`](Self::build), and for [`max_keys`](Self::max_keys) of zero.
     pub fn build_keyed<K>(self) -> Result<super::KeyedCircuitBreaker<K>, ConfigError> {
-        if self.max_keys == 0 {
-            return Err(ConfigError::new("max_keys", "must be above zero"));
-        }
-        let (max_keys, controls) = (self.max_keys, self.controls.clone());
+        let (max_keys, controls) = (self.checked_max_keys()?, self.controls.clone());
         Ok(super::KeyedCircuitBreaker::new(self.checked()?, controls, max_keys))
+    }
+
+    pub(super) fn checked_max_keys(&self) -> Result<usize, ConfigError> {
+        match self.max_keys {
+            0 => Err(ConfigError::new("max_keys", "must be above zero")),
+            keys => Ok(keys),
+        }
     }
 }
