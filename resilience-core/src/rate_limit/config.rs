@@ -135,13 +135,19 @@ impl RateLimiterBuilder {
     ///
     /// As [`build`](Self::build); and if `max_keys` is zero, or a `max_wait` is given: a keyed limiter does not wait.
     pub fn build_keyed<K>(self) -> Result<KeyedRateLimiter<K>, ConfigError> {
+        self.checked_max_keys()?;
+        Ok(KeyedRateLimiter::new(self.checked()?))
+    }
+
+    /// How many keys a keyed limiter may have, if this can be one.
+    pub(super) fn checked_max_keys(&self) -> Result<usize, ConfigError> {
         if self.max_keys == 0 {
             return Err(ConfigError::new("max_keys", "must be above zero"));
         }
         if !self.max_wait.is_zero() {
             return Err(ConfigError::new("max_wait", "must be zero for a keyed limiter"));
         }
-        Ok(KeyedRateLimiter::new(self.checked()?))
+        Ok(self.max_keys)
     }
 
     fn checked(self) -> Result<Config, ConfigError> {
