@@ -55,6 +55,53 @@
 //! # }
 //! ```
 //!
+//! # Behaviour
+//!
+//! ```text
+//!  through   put ──► store ──► cache ──► done          fails, or is given up: the cache forgets the key
+//!
+//!  behind    put ──► cache, queue ──► done             too many keys wait: refused, nothing is written
+//!                            │
+//!                            └─ run ──► store          fails: waits, tries again, and is told when it is given up
+//!                                 └─ of a key that was written again meanwhile, the newest value
+//!            get ──► cache, or what waits, or store
+//! ```
+//!
+//! # Defaults
+//!
+//! | of [`WriteBehind`] | default | why |
+//! |---|---|---|
+//! | [`limit`](WriteBehindBuilder::limit) | 1,000 keys | what a process may lose when it dies, and what a shutdown has to write |
+//! | [`retry`](WriteBehindBuilder::retry) | five attempts, 100 ms to 800 ms apart | a store that restarts is waited for; one that is gone does not hold up a shutdown for long |
+//!
+//! [`WriteThrough`] has nothing to set. Capacity, times and clock are the cache's.
+//!
+//! # Events
+//!
+//! The cache's, by its name; of writes behind, [`WriteRetried`](super::Event::WriteRetried),
+//! [`WriteFailed`](super::Event::WriteFailed) and [`WriteRejected`](super::Event::WriteRejected). The counts are in
+//! [`WriteSnapshot`].
+//!
+//! # Errors
+//!
+//! Reads, and writes through, fail with the store's own error. A write behind is refused with
+//! [`Full`](crate::Reason::Full) when too many keys wait, and after a shutdown has begun; what could not be written later
+//! is a [`Failure`], handed out by [`flush`](WriteBehind::flush), [`shutdown`](WriteBehind::shutdown) and
+//! [`take_failures`](WriteBehind::take_failures).
+//!
+//! # Interplay
+//!
+//! The layers of the [`cache`](super) answer requests; these stand in front of a store, in the code that owns the data.
+//! Put timeouts, retries and breakers for the store inside of your [`Store`]: a write through then fails by them, and a
+//! write behind is tried again after them. Reads of a key go by whichever of the two writes it, and by nothing else.
+//!
+//! # Do and don't
+//!
+//! - Do write what must not be lost through; behind goes what can be, or is had again: counters, carts, sessions.
+//! - Do look at what a shutdown hands back, and log it: callers were told that it was written.
+//! - Don't write to the store beside it, and don't have two of them in front of one store.
+//! - Don't rely on the order of two keys: what belongs together belongs under one.
+//!
 //! # Limits
 //!
 //! What a [`WriteBehind`] has not written dies with the process: it is for what can be lost. A shutdown takes as long as
