@@ -309,7 +309,12 @@ fn a_call_that_is_not_shed_allocates_nothing() {
 fn a_rate_limiter_with_a_free_permit_allocates_nothing() {
     // CP3.
     let limiter = RateLimiter::builder().quota(10_000, Duration::from_secs(1)).build();
-    in_a_runtime(|| assert_eq!(allocated(limiter.unwrap().layer().layer(LiftLayer.layer(Echo))), 0));
+    let keyed = RateLimiter::builder().quota(10_000, Duration::from_secs(1)).build_keyed::<u32>();
+    in_a_runtime(|| {
+        assert_eq!(allocated(limiter.unwrap().layer().layer(LiftLayer.layer(Echo))), 0);
+        let keyed = keyed.unwrap().layer(|_: &u32| 7);
+        assert_eq!(allocated(keyed.layer(LiftLayer.layer(Echo))), 0, "with a key that is known");
+    });
 }
 
 #[test]

@@ -64,6 +64,8 @@ async fn every_layer_calls_the_instance_it_polled_at_first_and_at_later_attempts
     keeps_to_its_instance(TimeoutLayer::new(SECOND).detached()).await;
     let breaker = CircuitBreaker::builder().build().unwrap();
     keeps_to_its_instance(breaker.layer()).await;
+    let limits = RateLimiter::builder().quota(1_000, Duration::from_secs(1)).build_keyed().unwrap();
+    keeps_to_its_instance(limits.layer(|key: &u32| *key)).await;
     keeps_to_its_instance(CircuitBreaker::builder().build_keyed().unwrap().layer(|key: &u32| *key)).await;
     keeps_to_its_instance(Bulkhead::builder().limit(1).queue(1).build().unwrap().layer()).await;
     let partitioned = PartitionedBulkhead::builder().limit(8).share(0, 0.5).build().unwrap();

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use resilience_core::Error;
-use resilience_core::rate_limit::{RateLimiter, RateLimiterBuilder, RateLimiterLayer};
+use resilience_core::rate_limit::{KeyedRateLimiterLayer, RateLimiter, RateLimiterBuilder, RateLimiterLayer};
 use resilience_core::time::ManualTimer;
 use testkit::contract::{Subject, contract_tests};
 
@@ -39,5 +39,15 @@ fn that_waits() -> Subject<RateLimiterLayer, Failure> {
     subject(limiter().max_wait(Duration::from_millis(999)))
 }
 
+type KeyedLayer = KeyedRateLimiterLayer<u32, fn(&u32) -> u32>;
+
+/// A quota for each key. Whose it is shows in the request, so a refusal comes after the service's readiness.
+fn keyed() -> Subject<KeyedLayer, Failure> {
+    let keyed = limiter().timer(ManualTimer::new()).build_keyed::<u32>().unwrap();
+    let key: fn(&u32) -> u32 = |request| request % 3;
+    Subject::new(keyed.layer(key), || Error::Service("broken"))
+}
+
+contract_tests! { mod a_keyed_rate_limiter_keeps_the_laws for keyed, also undemanding }
 contract_tests! { mod a_rate_limiter_keeps_the_laws for that_refuses, also refusal undemanding }
 contract_tests! { mod a_waiting_rate_limiter_keeps_the_laws for that_waits, also refusal undemanding }

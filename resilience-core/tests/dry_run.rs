@@ -177,6 +177,27 @@ fn a_breaker_on_trial_opens_and_lets_everybody_in() {
 }
 
 #[test]
+fn a_trial_of_a_breaker_for_each_key_counts_for_keys_that_are_forgotten_too() {
+    use resilience_core::Class;
+    use resilience_core::circuit_breaker::CircuitBreaker;
+
+    let (names, timer) = (Names::default(), ManualTimer::new());
+    let settings = |dry: bool| CircuitBreaker::builder().consecutive_failures(1).max_keys(1).dry_run(dry);
+    let hosts = settings(true).timer(timer).listener(names.clone()).build_keyed::<u32>().unwrap();
+    hosts.try_acquire(&1).unwrap().settle(Class::Failure);
+    assert_eq!(refusals(3, || hosts.try_acquire(&1)), 0);
+    assert_eq!(names.take().iter().filter(|name| **name == "would_reject").count(), 3);
+    hosts.close();
+    hosts.try_acquire(&2).unwrap().settle(Class::Failure); // and takes the first one's place
+    assert!(hosts.get(&1).is_none());
+    let seen = hosts.snapshot();
+    assert_eq!((seen.would_reject, seen.rejected, seen.opened), (3, 0, 2));
+    hosts.reconfigure(settings(false)).unwrap();
+    assert_eq!(refusals(2, || hosts.try_acquire(&2)), 2, "in earnest from now on, for keys there are");
+    assert_eq!(hosts.snapshot().rejected, 2);
+}
+
+#[test]
 fn limits_of_other_kinds_on_trial_let_everybody_in_too() {
     use resilience_core::adaptive_limit::AdaptiveLimit;
     use resilience_core::bulkhead::partitioned::PartitionedBulkhead;

@@ -109,6 +109,59 @@ fn loom_a_key_with_a_call_in_flight_is_not_forgotten() {
     });
 }
 
+fn keyed(max_keys: usize) -> KeyedCircuitBreaker<u8> {
+    let builder = CircuitBreaker::builder().consecutive_failures(1).timer(ManualTimer::new()).max_keys(max_keys);
+    builder.build_keyed().expect("the configuration is valid")
+}
+
+fn set(keyed: &KeyedCircuitBreaker<u8>, failures: u32, max_keys: usize) {
+    let builder = CircuitBreaker::builder().consecutive_failures(failures).max_keys(max_keys);
+    keyed.reconfigure(builder.timer(ManualTimer::new())).expect("the configuration is valid");
+}
+
+#[test]
+fn loom_a_key_that_comes_while_the_rules_change_goes_by_the_new_ones() {
+    model(|| {
+        let keyed = keyed(1);
+        let other = keyed.clone();
+        let comes = thread::spawn(move || drop(other.try_acquire(&1)));
+        set(&keyed, 2, 1);
+        comes.join().expect("no panic");
+        keyed.close();
+        keyed.try_acquire(&1).expect("closed").settle(Class::Failure);
+        assert!(keyed.try_acquire(&1).is_ok(), "two failures open it, and not one");
+    });
+}
+
+#[test]
+fn loom_of_two_changes_at_once_one_is_that_of_every_key() {
+    model(|| {
+        let keyed = keyed(2);
+        keyed.try_acquire(&1).expect("closed").settle(Class::Success);
+        let other = keyed.clone();
+        let changes = thread::spawn(move || set(&other, 3, 2));
+        set(&keyed, 2, 2);
+        changes.join().expect("no panic");
+        let opened_by =
+            |key: u8| (1..9).find(|_| keyed.try_acquire(&key).map(|permit| permit.settle(Class::Failure)).is_err());
+        assert_eq!(opened_by(1), opened_by(2));
+    });
+}
+
+#[test]
+fn loom_a_key_that_moves_to_another_part_is_found() {
+    model(|| {
+        // One part, and then two: whoever has chosen a part by the old number must not make a second circuit there.
+        let keyed = keyed(1);
+        keyed.try_acquire(&1).expect("closed").settle(Class::Failure);
+        let other = keyed.clone();
+        let calls = thread::spawn(move || other.try_acquire(&1).is_err());
+        set(&keyed, 1, 2);
+        assert!(calls.join().expect("no panic"), "the circuit is open");
+        assert_eq!(keyed.snapshot().keys, 1);
+    });
+}
+
 #[test]
 fn loom_a_call_found_slow_while_it_ends_counts_once() {
     model(|| {

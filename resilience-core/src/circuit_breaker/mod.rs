@@ -92,7 +92,9 @@
 //! # For each key
 //!
 //! [`KeyedCircuitBreaker`] keeps a circuit for each host, tenant or route, in bounded memory. One breaker for all of them
-//! opens for the healthy ones too; a layer for each is a map you would have to bound yourself.
+//! opens for the healthy ones too; a layer for each is a map you would have to bound yourself. Rules and bound change while
+//! it is in use ([`KeyedCircuitBreaker::reconfigure`]), for keys there are and for those to come; a circuit that is open
+//! outlives any bound.
 //!
 //! # Events
 //!

@@ -229,10 +229,7 @@ impl Shared {
             ignored: config.ignored,
             dry_run: AtomicBool::new(config.dry_run),
             fixed: config.fixed(),
-            is_own: config.is_kept
-                && config.listeners.is_empty()
-                && config.timer.is_own()
-                && !config.asks_user,
+            is_own: config.is_kept && config.listeners.is_empty() && config.timer.is_own() && !config.asks_user,
             name: config.name.clone(),
             timer: config.timer.clone(),
             listeners: config.listeners.clone(),

@@ -10,6 +10,7 @@ mod boundaries;
 mod clocks;
 mod control;
 mod keyed;
+mod keyed_change;
 mod machine;
 mod model;
 mod options;

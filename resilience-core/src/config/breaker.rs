@@ -7,91 +7,114 @@ use super::policies::set;
 use crate::circuit_breaker::exact::{Evaluate, Ignored, Late, Options, Target};
 use crate::circuit_breaker::{Abandoned, CircuitBreaker, CircuitBreakerBuilder};
 
-/// A [`CircuitBreaker`] as data.
-///
-/// ```
-/// # #[cfg(feature = "toml")] {
-/// use resilience_core::config::CircuitBreakerConfig;
-///
-/// let config: CircuitBreakerConfig = toml::from_str("consecutive_failures = 5\nopen_for = \"10s\"")?;
-/// let breaker = config.builder().name("stock").build()?;
-/// # let _ = breaker;
-/// # }
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-#[non_exhaustive]
-pub struct CircuitBreakerConfig {
+/// The settings of a breaker, which are those of each key's too.
+macro_rules! settings {
+    ($($(#[$doc:meta])* $field:ident: $setting:ty,)+) => {
+        /// A [`CircuitBreaker`] as data.
+        ///
+        /// ```
+        /// # #[cfg(feature = "toml")] {
+        /// use resilience_core::config::CircuitBreakerConfig;
+        ///
+        /// let config: CircuitBreakerConfig = toml::from_str("consecutive_failures = 5\nopen_for = \"10s\"")?;
+        /// let breaker = config.builder().name("stock").build()?;
+        /// # let _ = breaker;
+        /// # }
+        /// # Ok::<(), Box<dyn std::error::Error>>(())
+        /// ```
+        #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        #[non_exhaustive]
+        pub struct CircuitBreakerConfig {
+            $($(#[$doc])* #[serde(skip_serializing_if = "Option::is_none")] pub $field: Option<$setting>,)+
+        }
+
+        /// A [`KeyedCircuitBreaker`](crate::circuit_breaker::KeyedCircuitBreaker) as data: the settings of each key's
+        /// breaker, and of how many there may be. What its keys are says the program: [`Template::build`](super::Template::build).
+        ///
+        /// ```
+        /// # #[cfg(all(feature = "toml", feature = "tokio"))] {
+        /// use resilience_core::config::KeyedCircuitBreakerConfig;
+        ///
+        /// let config: KeyedCircuitBreakerConfig = toml::from_str("failure_rate = 0.3\nmax_keys = 1_000")?;
+        /// let hosts = config.builder().name("crawler").build_keyed::<String>()?;
+        /// assert_eq!(hosts.snapshot().max_keys, 1_000);
+        /// # }
+        /// # Ok::<(), Box<dyn std::error::Error>>(())
+        /// ```
+        #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        #[non_exhaustive]
+        pub struct KeyedCircuitBreakerConfig {
+            $($(#[$doc])* #[serde(skip_serializing_if = "Option::is_none")] pub $field: Option<$setting>,)+
+            /// Breakers that may be kept at once.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub max_keys: Option<usize>,
+        }
+
+        impl From<CircuitBreakerConfig> for KeyedCircuitBreakerConfig {
+            /// These for each key, and as many keys as the builder's default allows.
+            fn from(each: CircuitBreakerConfig) -> Self {
+                Self { $($field: each.$field,)+ max_keys: None }
+            }
+        }
+
+        impl KeyedCircuitBreakerConfig {
+            /// What each key's breaker is made from.
+            pub(super) fn of_each(&self) -> CircuitBreakerConfig {
+                CircuitBreakerConfig { $($field: self.$field.clone(),)+ }
+            }
+        }
+    };
+}
+
+settings! {
     /// Opens after so many failures in a row, instead of by rate.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub consecutive_failures: Option<u32>,
+    consecutive_failures: u32,
     /// Opens when this share of the calls in the window failed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub failure_rate: Option<f64>,
+    failure_rate: f64,
     /// How far back the rate looks.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub window: Option<Span>,
+    window: Span,
     /// Calls the window must hold before the rate means anything.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub minimum_calls: Option<u32>,
+    minimum_calls: u32,
     /// How long the circuit stays open before it probes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub open_for: Option<Span>,
+    open_for: Span,
     /// Calls a half-open circuit lets pass.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub probes: Option<u32>,
+    probes: u32,
     /// The share of probes whose failure opens the circuit again.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub probe_failure_rate: Option<f64>,
+    probe_failure_rate: f64,
     /// How long probes may take to decide.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub half_open_for: Option<Span>,
+    half_open_for: Span,
     /// What a call counts as whose caller gave it up.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub abandoned: Option<AbandonedConfig>,
+    abandoned: AbandonedConfig,
     /// Looks at the last so many calls instead of at a time.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub count_window: Option<u32>,
+    count_window: u32,
     /// Opens too when too many calls are slow.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub slow_calls: Option<SlowCallsConfig>,
+    slow_calls: SlowCallsConfig,
     /// After which answers the circuit is judged.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub evaluate: Option<EvaluateConfig>,
+    evaluate: EvaluateConfig,
     /// What becomes of answers from before the last change of state.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub late: Option<LateConfig>,
+    late: LateConfig,
     /// What an answer counts as that says nothing about the service.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ignored: Option<IgnoredConfig>,
+    ignored: IgnoredConfig,
     /// By how much each wait is longer than the one before.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub open_factor: Option<f64>,
+    open_factor: f64,
     /// The longest wait.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub open_at_most: Option<Span>,
+    open_at_most: Span,
     /// The share of each wait that is drawn at random.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub open_jitter: Option<f64>,
+    open_jitter: f64,
     /// Whether a server that says when to come back is believed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub honour_hints: Option<bool>,
+    honour_hints: bool,
     /// How many of the probes must succeed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub probe_successes: Option<u32>,
+    probe_successes: u32,
     /// Where undecided probes lead.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub undecided: Option<UndecidedConfig>,
+    undecided: UndecidedConfig,
     /// Lets the traffic come back by stages.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ramp: Option<RampConfig>,
+    ramp: RampConfig,
     /// The rules of another project's breaker, instead of all others.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub profile: Option<ProfileConfig>,
+    profile: ProfileConfig,
     /// Tries it out: counts and tells what it would do, and lets every call pass.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub dry_run: Option<bool>,
+    dry_run: bool,
 }
 
 /// [Slow calls](CircuitBreakerBuilder::slow_calls) as data.

@@ -107,6 +107,10 @@ impl PolicyConfig {
             (Self::CircuitBreaker(before), Self::CircuitBreaker(after)) => {
                 before.fixed_difference(after).map(|field| Problem::new(field, FIXED))
             }
+            (Self::KeyedCircuitBreaker(before), Self::KeyedCircuitBreaker(after)) => {
+                let (before, after) = (before.of_each(), after.of_each());
+                before.fixed_difference(&after).map(|field| Problem::new(field, FIXED))
+            }
             (Self::AdaptiveLimit(before), Self::AdaptiveLimit(after)) => {
                 (before.initial != after.initial).then(|| Problem::new("initial", FIXED))
             }
@@ -125,7 +129,8 @@ impl PolicyConfig {
                 (before.seed != after.seed).then(|| Problem::new("seed", FIXED))
             }
             (Self::ClientRateLimit(_), Self::ClientRateLimit(_))
-            | (Self::DistributedRateLimit(_), Self::DistributedRateLimit(_)) => None,
+            | (Self::DistributedRateLimit(_), Self::DistributedRateLimit(_))
+            | (Self::KeyedRateLimit(_), Self::KeyedRateLimit(_)) => None,
             _ => Some(Problem::new("", "cannot become another pattern while running")),
         }
     }
@@ -188,6 +193,10 @@ impl Policy {
                 config.check()?;
                 breaker.reconfigure(config.builder())?;
             }
+            (Self::KeyedCircuitBreaker(breaker), PolicyConfig::KeyedCircuitBreaker(_)) => {
+                Managed::reconfigure(breaker, config)?;
+            }
+            (Self::KeyedRateLimit(limiter), PolicyConfig::KeyedRateLimit(_)) => Managed::reconfigure(limiter, config)?,
             (Self::AdaptiveLimit(limit), PolicyConfig::AdaptiveLimit(config)) => {
                 config.check()?;
                 limit.reconfigure(config.builder())?;

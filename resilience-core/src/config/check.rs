@@ -172,8 +172,10 @@ impl PolicyConfig {
             Self::AdaptiveLimit(config) => layer.has_queue = config.queue.is_some_and(|queue| queue > 0),
             Self::Fallback(_)
             | Self::CircuitBreaker(_)
+            | Self::KeyedCircuitBreaker(_)
             | Self::PartitionedBulkhead(_)
             | Self::RateLimit(_)
+            | Self::KeyedRateLimit(_)
             | Self::ClientThrottle(_)
             | Self::AdmissionControl(_)
             | Self::QueueShed(_)
@@ -197,6 +199,7 @@ impl PolicyConfig {
             Self::Hedge(config) => return config.check(),
             Self::Fallback(config) => config.builder().timer(timer()).build().map(drop),
             Self::CircuitBreaker(config) => config.check(),
+            Self::KeyedCircuitBreaker(config) => return config.check(),
             Self::Bulkhead(config) => config.builder().timer(timer()).build().map(drop),
             Self::PartitionedBulkhead(config) => config.builder().timer(timer()).build().map(drop),
             Self::AdaptiveLimit(config) => return config.check(),
@@ -205,6 +208,7 @@ impl PolicyConfig {
             Self::QueueShed(config) => config.builder().timer(timer()).build().map(drop),
             Self::SignalShed(config) => config.builder().timer(timer()).build().map(drop),
             Self::RateLimit(config) => config.builder().timer(timer()).build().map(drop),
+            Self::KeyedRateLimit(config) => return config.check(),
             Self::Chaos(config) => return config.check(),
             Self::ClientRateLimit(config) => config.builder().timer(timer()).build().map(drop),
             Self::DistributedRateLimit(config) => return config.check(),

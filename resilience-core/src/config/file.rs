@@ -9,8 +9,8 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use super::{
     AdaptiveLimitConfig, AdmissionControlConfig, BatchConfig, BudgetConfig, BulkheadConfig, ChaosConfig,
     CircuitBreakerConfig, ClientRateLimitConfig, ClientThrottleConfig, DistributedRateLimitConfig, FallbackConfig,
-    HedgeConfig, PartitionedBulkheadConfig, QueueShedConfig, RateLimitConfig, RetryConfig, SignalShedConfig,
-    TimeoutConfig,
+    HedgeConfig, KeyedCircuitBreakerConfig, KeyedRateLimitConfig, PartitionedBulkheadConfig, QueueShedConfig,
+    RateLimitConfig, RetryConfig, SignalShedConfig, TimeoutConfig,
 };
 use crate::lint::Level;
 
@@ -104,6 +104,8 @@ policies! {
     Fallback(FallbackConfig) = "fallback",
     /// A circuit breaker.
     CircuitBreaker(CircuitBreakerConfig) = "circuit_breaker",
+    /// A circuit breaker for each key.
+    KeyedCircuitBreaker(KeyedCircuitBreakerConfig) = "keyed_circuit_breaker",
     /// A limit on calls at once.
     Bulkhead(BulkheadConfig) = "bulkhead",
     /// A limit on calls at once, with shares.
@@ -120,6 +122,8 @@ policies! {
     SignalShed(SignalShedConfig) = "signal_shed",
     /// A limit on the calls in a time.
     RateLimit(RateLimitConfig) = "rate_limit",
+    /// A limit on the calls in a time for each key.
+    KeyedRateLimit(KeyedRateLimitConfig) = "keyed_rate_limit",
     /// A limit at the rate that a server allows.
     ClientRateLimit(ClientRateLimitConfig) = "client_rate_limit",
     /// A limit that several nodes share.

@@ -67,6 +67,9 @@
 //! | `pipelines.NAME.PATTERN` | the settings of a policy called as its pattern: `timeout`, `retry`, `circuit_breaker`, ... |
 //! | `pipelines.NAME.OTHER.PATTERN` | the settings of a policy with a name of its own |
 //!
+//! What only the program knows the types of (what a cache keeps, what the keys of a `keyed_circuit_breaker` or a
+//! `keyed_rate_limit` are) it builds from a [`Template`].
+//!
 //! A policy goes by `PIPELINE.ENTRY` in refusals, events and metrics: `payments.retry`. What is not set is the builder's
 //! default. Durations have units ([`Span`]). What is not known is refused, not ignored.
 //!
@@ -98,6 +101,7 @@
 //! | hedge | attempts, delay, dry run | budget, counts, latencies |
 //! | fallback | what is replaced, dry run | counts |
 //! | circuit_breaker | thresholds, waits, probes, ramp, dry run | what is counted; a state that has begun |
+//! | keyed_circuit_breaker | as circuit_breaker, and `max_keys` | each key's circuit, as circuit_breaker; keys that can go may go if there are to be fewer |
 //! | bulkhead | limit, queue, longest wait, discipline, dry run | permits and places in the queue |
 //! | partitioned_bulkhead | limit, shares of the same keys, dry run | permits |
 //! | adaptive_limit | all but where it began | the limit within new bounds; what its rule has learned |
@@ -107,6 +111,7 @@
 //! | cache | all | what is kept, with the time it was given; at the end of a dry run nothing |
 //! | chaos | faults, script, switch, dry run | seed and number of the call; a script that is still the same, where it stands |
 //! | rate_limit | quota, burst, dry run; the longest wait to another | what was taken |
+//! | keyed_rate_limit | all | what each key has taken |
 //! | client_rate_limit | all | the rate it has found |
 //! | distributed_rate_limit | all | permits at hand |
 //!
@@ -126,7 +131,8 @@
 //! # Interplay
 //!
 //! A [registry](crate::registry) changes single policies by the same settings, [`lint`](crate::lint) knows the order of
-//! layers. Clocks and listeners are code and not data: they are in [`Setup`].
+//! layers. Clocks, listeners and [controls](crate::circuit_breaker::ManualControl) are code and not data: they are in
+//! [`Setup`].
 //!
 //! # Do and don't
 //!
@@ -154,6 +160,7 @@ mod chaos;
 mod check;
 mod file;
 mod hedge;
+mod keyed;
 #[cfg(any(feature = "toml", feature = "json"))]
 mod locate;
 mod partitioned;
@@ -164,6 +171,7 @@ mod rates;
 #[cfg(any(feature = "toml", feature = "json"))]
 mod read;
 mod retry;
+mod setup;
 mod shed;
 mod span;
 mod template;
@@ -171,8 +179,8 @@ mod template;
 pub use self::adaptive::{AdaptiveLimitConfig, ByCriticality, FigureConfig, RuleConfig, WindowConfig};
 pub use self::batch::BatchConfig;
 pub use self::breaker::{
-    AbandonedConfig, CircuitBreakerConfig, EvaluateConfig, IgnoredConfig, LateConfig, ProfileConfig, RampConfig,
-    SlowCallsConfig, UndecidedConfig,
+    AbandonedConfig, CircuitBreakerConfig, EvaluateConfig, IgnoredConfig, KeyedCircuitBreakerConfig, LateConfig,
+    ProfileConfig, RampConfig, SlowCallsConfig, UndecidedConfig,
 };
 pub use self::budget::{BudgetConfig, BudgetRule};
 #[cfg(feature = "cache")]
@@ -181,13 +189,15 @@ pub(crate) use self::change::OTHER_PATTERN;
 pub use self::chaos::{ChaosConfig, PhaseConfig};
 pub use self::file::{Config, PipelineConfig, PolicyConfig};
 pub use self::hedge::{DelayConfig, FallbackConfig, HedgeConfig, QuantileConfig};
+pub use self::keyed::KeyedRateLimitConfig;
 pub use self::partitioned::PartitionedBulkheadConfig;
-pub use self::pipeline::{Pipeline, Pipelines, Policy, Setup};
+pub use self::pipeline::{Pipeline, Pipelines, Policy};
 pub use self::policies::{BulkheadConfig, DisciplineConfig, Quota, RateLimitConfig, TimeoutConfig};
 pub use self::problem::{Problem, Problems};
 pub(crate) use self::rates::NoStore;
 pub use self::rates::{ClientRateLimitConfig, DistributedRateLimitConfig, WhenUnavailableConfig};
 pub use self::retry::{BackoffConfig, BudgetChoice, Curve, HintConfig, JitterConfig, RetryConfig};
+pub use self::setup::Setup;
 pub use self::shed::{
     AdmissionControlConfig, ClientThrottleConfig, CohortConfig, QueueShedConfig, SignalShedConfig, ThrottleConfig,
 };

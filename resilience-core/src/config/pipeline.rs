@@ -1,51 +1,21 @@
 //! The policies a configuration was made into.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 
-use super::{BudgetChoice, BudgetConfig, Config, PipelineConfig, PolicyConfig, Problem, Problems, Template};
+use super::{BudgetChoice, BudgetConfig, Config, PipelineConfig, PolicyConfig, Problem, Problems, Setup, Template};
 use crate::adaptive_limit::AdaptiveLimit;
 use crate::batch::Batch;
 use crate::bulkhead::Bulkhead;
 use crate::bulkhead::partitioned::PartitionedBulkhead;
 use crate::circuit_breaker::CircuitBreaker;
-use crate::event::Sink;
 use crate::fallback::Fallback;
 use crate::hedge::Hedge;
 use crate::load_shed::{AdmissionControl, ClientThrottle, QueueShed, SignalShed};
 use crate::rate_limit::RateLimiter;
 use crate::rate_limit::client::ClientRateLimiter;
 use crate::retry::{Retry, RetryBudget};
-use crate::time::SharedTimer;
 use crate::timeout::Timeout;
-
-/// What policies need that is no data: a clock, and who listens.
-#[derive(Clone, Default)]
-#[must_use]
-pub struct Setup {
-    pub(super) timer: Option<SharedTimer>,
-    pub(super) listeners: Vec<Arc<dyn Sink>>,
-}
-
-impl Setup {
-    /// The builders' own clock, and nobody listens.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// The clock of all policies. Default: tokio's, if the feature `tokio` is on.
-    pub fn timer(mut self, timer: impl Into<SharedTimer>) -> Self {
-        self.timer = Some(timer.into());
-        self
-    }
-
-    /// Adds a listener to all policies.
-    pub fn listener(mut self, sink: impl Sink) -> Self {
-        self.listeners.push(Arc::new(sink));
-        self
-    }
-}
 
 /// A builder with what a file does not hold.
 macro_rules! furnish {
@@ -63,12 +33,6 @@ macro_rules! furnish {
 }
 pub(super) use furnish;
 
-impl fmt::Debug for Setup {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Setup").field("timer", &self.timer).field("listeners", &self.listeners.len()).finish()
-    }
-}
-
 /// One policy of a pipeline. Clones share it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -83,6 +47,8 @@ pub enum Policy {
     Fallback(Fallback),
     /// A circuit breaker.
     CircuitBreaker(CircuitBreaker),
+    /// A circuit breaker for each key.
+    KeyedCircuitBreaker(Template<super::KeyedCircuitBreakerConfig>),
     /// A limit on calls at once.
     Bulkhead(Bulkhead),
     /// A limit on calls at once, with shares.
@@ -99,6 +65,8 @@ pub enum Policy {
     SignalShed(SignalShed),
     /// A limit on the calls in a time.
     RateLimit(RateLimiter),
+    /// A limit on the calls in a time for each key.
+    KeyedRateLimit(Template<super::KeyedRateLimitConfig>),
     /// A limit at the rate that a server allows.
     ClientRateLimit(ClientRateLimiter),
     /// A limit that several nodes share.
@@ -218,7 +186,10 @@ impl PolicyConfig {
         }
         Ok(match self {
             Self::Timeout(config) => Policy::Timeout(build!(config.builder())),
-            Self::CircuitBreaker(config) => Policy::CircuitBreaker(build!(config.builder())),
+            Self::CircuitBreaker(config) => Policy::CircuitBreaker(build!(setup.controlled(config.builder()))),
+            Self::KeyedCircuitBreaker(config) => {
+                template!(KeyedCircuitBreaker(config): super::KeyedCircuitBreakerConfig)
+            }
             Self::Bulkhead(config) => Policy::Bulkhead(build!(config.builder())),
             Self::PartitionedBulkhead(config) => Policy::PartitionedBulkhead(build!(config.builder())),
             Self::AdaptiveLimit(config) => Policy::AdaptiveLimit(build!(config.builder())),
@@ -227,6 +198,7 @@ impl PolicyConfig {
             Self::QueueShed(config) => Policy::QueueShed(build!(config.builder())),
             Self::SignalShed(config) => Policy::SignalShed(build!(config.builder())),
             Self::RateLimit(config) => Policy::RateLimit(build!(config.builder())),
+            Self::KeyedRateLimit(config) => template!(KeyedRateLimit(config): super::KeyedRateLimitConfig),
             Self::Retry(config) => Policy::Retry(build!(paid!(config.rules()?))),
             Self::Hedge(config) => Policy::Hedge(build!(paid!(config.rules()))),
             Self::Fallback(config) => Policy::Fallback(build!(config.builder())),
@@ -346,6 +318,8 @@ accessors! {
     fallback: Fallback(Fallback),
     /// The circuit breaker of that name.
     circuit_breaker: CircuitBreaker(CircuitBreaker),
+    /// What the keyed circuit breaker of that name is built from.
+    keyed_circuit_breaker: KeyedCircuitBreaker(Template<super::KeyedCircuitBreakerConfig>),
     /// The bulkhead of that name.
     bulkhead: Bulkhead(Bulkhead),
     /// The partitioned bulkhead of that name.
@@ -362,6 +336,8 @@ accessors! {
     signal_shed: SignalShed(SignalShed),
     /// The rate limiter of that name.
     rate_limit: RateLimit(RateLimiter),
+    /// What the keyed rate limiter of that name is built from.
+    keyed_rate_limit: KeyedRateLimit(Template<super::KeyedRateLimitConfig>),
     /// The client's rate limiter of that name.
     client_rate_limit: ClientRateLimit(ClientRateLimiter),
     /// What the distributed rate limiter of that name is built from.

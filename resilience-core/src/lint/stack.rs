@@ -8,13 +8,13 @@ use crate::batch::Batch;
 use crate::bulkhead::Bulkhead;
 use crate::bulkhead::partitioned::PartitionedBulkhead;
 use crate::chaos::Chaos;
-use crate::circuit_breaker::CircuitBreaker;
+use crate::circuit_breaker::{CircuitBreaker, KeyedCircuitBreaker};
 use crate::fallback::Fallback;
 use crate::hedge::Hedge;
 use crate::load_shed::{AdmissionControl, ClientThrottle, QueueShed, SignalShed};
-use crate::rate_limit::RateLimiter;
 use crate::rate_limit::client::ClientRateLimiter;
 use crate::rate_limit::distributed::{DistributedRateLimiter, PermitStore};
+use crate::rate_limit::{KeyedRateLimiter, RateLimiter};
 use crate::retry::Retry;
 use crate::timeout::Timeout;
 
@@ -52,8 +52,9 @@ impl Layer {
         }
     }
 
+    /// Whether it is of `pattern`, for all calls or for those of each key.
     pub(super) fn is(&self, pattern: &str) -> bool {
-        self.pattern == pattern
+        self.pattern.strip_prefix("keyed_").unwrap_or(self.pattern) == pattern
     }
 
     /// Whether it sends a call more than once, and waits in between.
@@ -103,6 +104,18 @@ impl Describe for Fallback {
 impl Describe for CircuitBreaker {
     fn describe(&self) -> Layer {
         Layer::new("circuit_breaker", self.name().as_str())
+    }
+}
+
+impl<K> Describe for KeyedCircuitBreaker<K> {
+    fn describe(&self) -> Layer {
+        Layer::new("keyed_circuit_breaker", self.name().as_str())
+    }
+}
+
+impl<K> Describe for KeyedRateLimiter<K> {
+    fn describe(&self) -> Layer {
+        Layer::new("keyed_rate_limit", self.name().as_str())
     }
 }
 

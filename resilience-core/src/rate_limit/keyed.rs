@@ -2,6 +2,11 @@
 
 mod change;
 mod part;
+#[cfg(feature = "tower")]
+mod service;
+
+#[cfg(feature = "tower")]
+pub use self::service::{KeyedRateLimiterLayer, KeyedRateLimiterService};
 
 use std::borrow::Borrow;
 use std::collections::hash_map::RandomState;
@@ -9,9 +14,9 @@ use std::fmt;
 use std::hash::Hash;
 use std::time::Duration;
 
+use self::part::{Denied, Part};
 use super::Event;
 use super::config::Config;
-use self::part::{Denied, Part};
 use super::machine;
 use crate::spread::Parts;
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};

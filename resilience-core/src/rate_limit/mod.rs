@@ -62,7 +62,8 @@
 //! # For each key
 //!
 //! [`RateLimiterBuilder::build_keyed`] makes a [`KeyedRateLimiter`]: a quota for each user, address or tenant, in bounded
-//! memory.
+//! memory. As a layer, it asks a function of yours whose request it is; the permit is spent, and the refusal made, by
+//! `call`. Quota and bound change while it is in use, and nobody who has spent its permits gets them back by that.
 //!
 //! # Found out, or shared
 //!
@@ -137,6 +138,8 @@ pub use self::distributed::{DistributedRateLimiter, PermitStore};
 pub use self::event::Event;
 pub use self::future::{Acquire, ResponseFuture};
 pub use self::keyed::{KeyedRateLimiter, KeyedSnapshot};
+#[cfg(feature = "tower")]
+pub use self::keyed::{KeyedRateLimiterLayer, KeyedRateLimiterService};
 #[cfg(feature = "tower")]
 pub use self::layer::RateLimiterLayer;
 pub use self::policy::{RateLimiter, Snapshot, Totals};

@@ -55,6 +55,7 @@
 //! | policy | is degraded when |
 //! |---|---|
 //! | circuit breaker | its circuit is open, half open or isolated |
+//! | keyed circuit breaker | the circuit of one of its keys is |
 //! | retry, hedge | its budget has less than one attempt left, and somebody went without |
 //! | client throttle, admission control, queue shed, signal shed | it refuses a share of the calls, and not only in a dry run |
 //! | any other | never: to be full or to refuse for a moment is what they are for, and shows in the figures |
@@ -65,10 +66,13 @@
 //! |---|---|---|
 //! | [`Isolate`](Control::Isolate) | opens until `Reset` | not supported |
 //! | [`Open`](Control::Open) | opens for a time, then probes | not supported |
-//! | [`Reset`](Control::Reset) | closes | a cache forgets everything, chaos is switched off; others: not supported |
+//! | [`Reset`](Control::Reset) | closes | a keyed circuit breaker closes those of all its keys, a cache forgets everything, chaos is switched off; others: not supported |
 //!
 //! A control reaches every policy of the name, of whatever pattern: `Reset` of a name that a breaker and a cache share closes
 //! the one and empties the other.
+//!
+//! A keyed breaker is isolated, with the keys that come later, by a
+//! [`ManualControl`](crate::circuit_breaker::ManualControl) that it is built with.
 //!
 //! With the feature `serde`, `Registry::reconfigure` changes the settings of any policy that can change; see `config`.
 //!

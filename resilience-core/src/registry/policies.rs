@@ -4,7 +4,6 @@ use super::{Control, ControlError, Figure, Handle, Managed, Register};
 use crate::adaptive_limit::AdaptiveLimit;
 use crate::batch::Batch;
 use crate::bulkhead::Bulkhead;
-use crate::bulkhead::partitioned::PartitionedBulkhead;
 use crate::circuit_breaker::CircuitBreaker;
 use crate::context::Criticality;
 use crate::fallback::Fallback;
@@ -333,44 +332,6 @@ managed! {
     }
 }
 
-/// By whatever keys; what comes from a file, with keys of text, takes over a changed one.
-impl<K: Send + Sync + 'static> Managed for PartitionedBulkhead<K> {
-    fn name(&self) -> &Name {
-        Self::name(self)
-    }
-
-    fn pattern(&self) -> &'static str {
-        "partitioned_bulkhead"
-    }
-
-    fn figures(&self) -> Vec<(&'static str, Figure)> {
-        let seen = self.snapshot();
-        let others = self.others();
-        figures!(
-            limit: Figure::Count(seen.limit.into()),
-            in_flight: Figure::Count(seen.in_flight.into()),
-            others_in_flight: Figure::Count(others.in_flight.into()),
-            full: Figure::Count(seen.full),
-            others_full: Figure::Count(others.full),
-            would_reject: Figure::Count(seen.would_reject),
-        )
-    }
-
-    #[cfg(feature = "serde")]
-    fn reconfigure(&self, config: &crate::config::PolicyConfig) -> Result<(), crate::config::Problem> {
-        match (self as &dyn std::any::Any).downcast_ref::<PartitionedBulkhead<std::sync::Arc<str>>>() {
-            Some(from_file) => crate::config::Policy::PartitionedBulkhead(from_file.clone()).reconfigure(config),
-            None => Err(crate::config::Problem::new("", "has keys that no file can say")),
-        }
-    }
-}
-
-impl<K: Send + Sync + 'static> Register for PartitionedBulkhead<K> {
-    fn handle(&self) -> Result<Handle, ConfigError> {
-        Ok(Handle::new(self.weak()))
-    }
-}
-
 #[cfg(feature = "serde")]
 impl Register for crate::config::Policy {
     fn handle(&self) -> Result<Handle, ConfigError> {
@@ -380,6 +341,7 @@ impl Register for crate::config::Policy {
             Self::Hedge(policy) => policy.handle(),
             Self::Fallback(policy) => policy.handle(),
             Self::CircuitBreaker(policy) => policy.handle(),
+            Self::KeyedCircuitBreaker(policy) => policy.handle(),
             Self::Bulkhead(policy) => policy.handle(),
             Self::PartitionedBulkhead(policy) => policy.handle(),
             Self::AdaptiveLimit(policy) => policy.handle(),
@@ -388,6 +350,7 @@ impl Register for crate::config::Policy {
             Self::QueueShed(policy) => policy.handle(),
             Self::SignalShed(policy) => policy.handle(),
             Self::RateLimit(policy) => policy.handle(),
+            Self::KeyedRateLimit(policy) => policy.handle(),
             Self::Batch(policy) => policy.handle(),
             Self::Chaos(policy) => policy.handle(),
             Self::ClientRateLimit(policy) => policy.handle(),

@@ -2,14 +2,18 @@
 
 use super::policies::figures;
 use super::{Control, ControlError, Figure, Handle, Managed, Register};
+use std::hash::Hash;
+
+use crate::bulkhead::partitioned::PartitionedBulkhead;
 use crate::chaos::Chaos;
+use crate::circuit_breaker::KeyedCircuitBreaker;
+use crate::health::Status;
+use crate::rate_limit::KeyedRateLimiter;
 use crate::rate_limit::distributed::{DistributedRateLimiter, PermitStore};
 use crate::{ConfigError, Name};
 
 #[cfg(feature = "cache")]
 mod cache {
-    use std::hash::Hash;
-
     use super::*;
     use crate::cache::Cache;
 
@@ -160,6 +164,134 @@ impl<S: PermitStore + Send + Sync + 'static> Managed for DistributedRateLimiter<
 }
 
 impl<S: PermitStore + Send + Sync + 'static> Register for DistributedRateLimiter<S> {
+    fn handle(&self) -> Result<Handle, ConfigError> {
+        Ok(Handle::new(self.weak()))
+    }
+}
+
+impl<K: Hash + Eq + Send + Sync + 'static> Managed for KeyedCircuitBreaker<K> {
+    fn name(&self) -> &Name {
+        Self::name(self)
+    }
+
+    fn pattern(&self) -> &'static str {
+        "keyed_circuit_breaker"
+    }
+
+    fn status(&self) -> Status {
+        if self.snapshot().not_closed > 0 { Status::Degraded } else { Status::Up }
+    }
+
+    fn figures(&self) -> Vec<(&'static str, Figure)> {
+        let seen = self.snapshot();
+        figures!(
+            keys: Figure::Count(seen.keys as u64),
+            max_keys: Figure::Count(seen.max_keys as u64),
+            not_closed: Figure::Count(seen.not_closed as u64),
+            unwatched: Figure::Count(seen.unwatched),
+            would_reject: Figure::Count(seen.would_reject),
+            rejected: Figure::Count(seen.rejected),
+            opened: Figure::Count(seen.opened),
+        )
+    }
+
+    /// Closes all circuits. To open those of keys that are still to come takes a control that they are built with.
+    fn control(&self, control: Control) -> Result<(), ControlError> {
+        match control {
+            Control::Reset => {
+                self.close();
+                Ok(())
+            }
+            _ => Err(ControlError::Unsupported),
+        }
+    }
+
+    #[cfg(feature = "serde")]
+    fn reconfigure(&self, config: &crate::config::PolicyConfig) -> Result<(), crate::config::Problem> {
+        match config {
+            crate::config::PolicyConfig::KeyedCircuitBreaker(config) => {
+                config.check()?;
+                Ok(Self::reconfigure(self, config.builder())?)
+            }
+            _ => Err(crate::config::Problem::new("", crate::config::OTHER_PATTERN)),
+        }
+    }
+}
+
+impl<K: Hash + Eq + Send + Sync + 'static> Register for KeyedCircuitBreaker<K> {
+    fn handle(&self) -> Result<Handle, ConfigError> {
+        Ok(Handle::new(self.weak()))
+    }
+}
+
+impl<K: Hash + Eq + Send + Sync + 'static> Managed for KeyedRateLimiter<K> {
+    fn name(&self) -> &Name {
+        Self::name(self)
+    }
+
+    fn pattern(&self) -> &'static str {
+        "keyed_rate_limit"
+    }
+
+    fn figures(&self) -> Vec<(&'static str, Figure)> {
+        let seen = self.snapshot();
+        figures!(
+            keys: Figure::Count(seen.keys as u64),
+            max_keys: Figure::Count(seen.max_keys as u64),
+            rate_limited: Figure::Count(seen.rate_limited),
+            crowded: Figure::Count(seen.crowded),
+            would_reject: Figure::Count(seen.would_reject),
+        )
+    }
+
+    #[cfg(feature = "serde")]
+    fn reconfigure(&self, config: &crate::config::PolicyConfig) -> Result<(), crate::config::Problem> {
+        match config {
+            crate::config::PolicyConfig::KeyedRateLimit(config) => Ok(Self::reconfigure(self, config.builder())?),
+            _ => Err(crate::config::Problem::new("", crate::config::OTHER_PATTERN)),
+        }
+    }
+}
+
+impl<K: Hash + Eq + Send + Sync + 'static> Register for KeyedRateLimiter<K> {
+    fn handle(&self) -> Result<Handle, ConfigError> {
+        Ok(Handle::new(self.weak()))
+    }
+}
+
+/// By whatever keys; what comes from a file, with keys of text, takes over a changed one.
+impl<K: Send + Sync + 'static> Managed for PartitionedBulkhead<K> {
+    fn name(&self) -> &Name {
+        Self::name(self)
+    }
+
+    fn pattern(&self) -> &'static str {
+        "partitioned_bulkhead"
+    }
+
+    fn figures(&self) -> Vec<(&'static str, Figure)> {
+        let seen = self.snapshot();
+        let others = self.others();
+        figures!(
+            limit: Figure::Count(seen.limit.into()),
+            in_flight: Figure::Count(seen.in_flight.into()),
+            others_in_flight: Figure::Count(others.in_flight.into()),
+            full: Figure::Count(seen.full),
+            others_full: Figure::Count(others.full),
+            would_reject: Figure::Count(seen.would_reject),
+        )
+    }
+
+    #[cfg(feature = "serde")]
+    fn reconfigure(&self, config: &crate::config::PolicyConfig) -> Result<(), crate::config::Problem> {
+        match (self as &dyn std::any::Any).downcast_ref::<PartitionedBulkhead<std::sync::Arc<str>>>() {
+            Some(from_file) => crate::config::Policy::PartitionedBulkhead(from_file.clone()).reconfigure(config),
+            None => Err(crate::config::Problem::new("", "has keys that no file can say")),
+        }
+    }
+}
+
+impl<K: Send + Sync + 'static> Register for PartitionedBulkhead<K> {
     fn handle(&self) -> Result<Handle, ConfigError> {
         Ok(Handle::new(self.weak()))
     }

@@ -80,10 +80,15 @@ impl<K: Hash + Eq> KeyedCircuitBreaker<K> {
 impl<K: Hash + Eq> Keyed<K> {
     /// Makes what is kept, and what is made from now on, go by `turn`, unless that is over already.
     fn apply(&self, turn: &Arc<Settings>) {
-        let out_of_date = self.parts.resize_if(turn.max_keys, |parts| parts[0].settings.version < turn.version, |parts, placement| {
-            let old: Vec<_> = parts.iter_mut().map(|part| std::mem::replace(&mut part.settings, turn.clone())).collect();
-            (old, place(parts, placement))
-        });
+        let out_of_date = self.parts.resize_if(
+            turn.max_keys,
+            |parts| parts[0].settings.version < turn.version,
+            |parts, placement| {
+                let old: Vec<_> =
+                    parts.iter_mut().map(|part| std::mem::replace(&mut part.settings, turn.clone())).collect();
+                (old, place(parts, placement))
+            },
+        );
         // Keys may run anything when they are dropped, and so may what was the user's in the old settings: not under the
         // locks.
         if let Some((old, gone)) = out_of_date {

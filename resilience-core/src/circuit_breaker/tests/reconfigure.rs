@@ -57,6 +57,17 @@ fn fewer_probes_than_have_answered_leave_room_for_others() {
     drop((out, others));
 }
 
+#[test]
+fn a_window_that_stays_is_not_asked_for_more_calls_than_it_holds() {
+    // The window does not change, whatever the other builder says of it: of twenty calls, the default, a window of ten would
+    // never be judged again, and the circuit never open.
+    let breaker = CircuitBreaker::builder().count_window(10).slow_calls(SECOND, 1.0).timer(ManualTimer::new());
+    let breaker = breaker.build().unwrap();
+    breaker.reconfigure(CircuitBreaker::builder().failure_rate(0.3).slow_calls(SECOND, 0.5)).unwrap();
+    record(&breaker, &"F".repeat(10));
+    assert_eq!(breaker.state(), State::Open);
+}
+
 /// Says whether it was dropped while the breaker's lock was held.
 struct Looks {
     breaker: Arc<Mutex<Option<CircuitBreaker>>>,

@@ -10,6 +10,11 @@ use crate::config::*;
 use crate::rate_limit::distributed::LocalStore;
 use crate::time::ManualTimer;
 
+thread_local! {
+    /// What was built for keys, in use still when the settings change.
+    static KEYED: std::cell::RefCell<Vec<Box<dyn crate::registry::Managed>>> = const { std::cell::RefCell::new(Vec::new()) };
+}
+
 /// Some calls through a policy, with time passing between them.
 async fn exercise(policy: &Policy, timer: &ManualTimer) {
     for step in [0, 1, 1_000_000, u64::MAX / 2, u64::MAX] {
@@ -17,6 +22,21 @@ async fn exercise(policy: &Policy, timer: &ManualTimer) {
         match policy {
             Policy::Timeout(timeout) => drop(timeout.call(call).await),
             Policy::CircuitBreaker(breaker) => drop(breaker.call(call).await),
+            Policy::KeyedCircuitBreaker(template) => {
+                let breaker = template.build::<u64>().unwrap();
+                for key in [step, 0, 1, 0] {
+                    let class = if step % 2 == 0 { crate::Class::Success } else { crate::Class::Failure };
+                    breaker.try_acquire(&key).map(|permit| permit.settle(class)).unwrap_or_default();
+                }
+                KEYED.with_borrow_mut(|kept| kept.push(Box::new(breaker)));
+            }
+            Policy::KeyedRateLimit(template) => {
+                let limiter = template.build::<u64>().unwrap();
+                for key in [step, 0, 1, 0] {
+                    let _ = (limiter.try_acquire_n(&key, step as u32 % 7), limiter.available(&key));
+                }
+                KEYED.with_borrow_mut(|kept| kept.push(Box::new(limiter)));
+            }
             Policy::Bulkhead(bulkhead) => drop(bulkhead.call(call).await),
             Policy::PartitionedBulkhead(bulkhead) => drop(bulkhead.call("a", call).await),
             Policy::AdaptiveLimit(limit) => drop(limit.call(call).await),
@@ -124,6 +144,9 @@ proptest! {
             futures::executor::block_on(exercise(policy, &timer));
             let _ = policy.reconfigure(&after);
             futures::executor::block_on(exercise(policy, &timer));
+            for keyed in KEYED.take() {
+                let _ = keyed.figures();
+            }
         }
     }
 

@@ -145,6 +145,26 @@ fn every_mistake_in_a_file_is_told_with_its_line_and_path() {
             "line 3: pipelines.payments.circuit_breaker.failure_rate: must be above 0 and at most 1",
         ),
         (
+            "layers = ['hosts']\nhosts.keyed_circuit_breaker = { consecutive_failures = 5, max_keys = 0 }",
+            "line 3: pipelines.payments.hosts.keyed_circuit_breaker.max_keys: must be above zero",
+        ),
+        (
+            "layers = ['hosts']\n\nhosts.keyed_circuit_breaker.probe_failure_rate = nan",
+            "line 4: pipelines.payments.hosts.keyed_circuit_breaker.probe_failure_rate: must be above 0 and at most 1",
+        ),
+        (
+            "layers = ['hosts']\nhosts.keyed_circuit_breaker = { window = '1s', count_window = 9 }",
+            "line 3: pipelines.payments.hosts.keyed_circuit_breaker.count_window: must not be combined with window",
+        ),
+        (
+            "layers = ['users']\nusers.keyed_rate_limit.max_keys = 10",
+            "line 3: pipelines.payments.users.keyed_rate_limit.quota: must be set",
+        ),
+        (
+            "layers = ['users']\nusers.keyed_rate_limit = { quota = { permits = 1, per = '1s' }, max_keys = 0 }",
+            "line 3: pipelines.payments.users.keyed_rate_limit.max_keys: must be above zero",
+        ),
+        (
             "layers = ['rate_limit']\nrate_limit.quota = { permits = 0, per = '1s' }",
             "line 3: pipelines.payments.rate_limit.quota: must be above zero",
         ),
@@ -197,6 +217,11 @@ fn every_mistake_in_a_file_is_told_with_its_line_and_path() {
         typo.starts_with("line 3: pipelines.payments.retry.attemps: unknown field `attemps`, expected one of"),
         "{typo}"
     );
+    // A keyed limiter does not wait.
+    let wait = "layers = ['users']\nusers.keyed_rate_limit = { quota = { permits = 1, per = '1s' }, max_wait = '1s' }";
+    let [wait] = &problems(&pipeline(wait))[..] else { panic!("one problem") };
+    let path = "line 3: pipelines.payments.users.keyed_rate_limit.max_wait: unknown field `max_wait`";
+    assert!(wait.starts_with(path), "{wait}");
     let [typo] = &problems(&pipeline("layers = ['retyr']\nretyr.attempts = 3"))[..] else { panic!("one problem") };
     assert!(typo.starts_with("line 3: pipelines.payments.retyr: unknown variant `attempts`"), "{typo}");
     let [broken] = &problems("[pipelines.payments\nlayers = []")[..] else { panic!("one problem") };

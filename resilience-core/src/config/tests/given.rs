@@ -322,6 +322,10 @@ fn rates() -> BoxedStrategy<PolicyConfig> {
     let when =
         proptest::sample::select(vec![None, Some(WhenUnavailableConfig::Admit), Some(WhenUnavailableConfig::Refuse)]);
     prop_oneof![
+        (quotas.clone(), counts(), counts(), any::<Option<bool>>()).prop_map(|(quota, burst, max_keys, dry_run)| {
+            let max_keys = max_keys.map(|keys| keys as usize);
+            PolicyConfig::KeyedRateLimit(KeyedRateLimitConfig { quota, burst, max_keys, dry_run })
+        }),
         (spans(), any::<Option<bool>>()).prop_map(|(max_wait, dry_run)| {
             PolicyConfig::ClientRateLimit(ClientRateLimitConfig { max_wait, dry_run })
         }),
@@ -364,6 +368,10 @@ pub(super) fn policies() -> BoxedStrategy<PolicyConfig> {
         chaos().prop_map(PolicyConfig::Chaos),
         rates(),
         breakers().prop_map(PolicyConfig::CircuitBreaker),
+        (breakers(), counts()).prop_map(|(each, max_keys)| {
+            let max_keys = max_keys.map(|keys| keys as usize);
+            PolicyConfig::KeyedCircuitBreaker(KeyedCircuitBreakerConfig { max_keys, ..each.into() })
+        }),
         retries().prop_map(PolicyConfig::Retry),
         hedges().prop_map(PolicyConfig::Hedge),
         fallbacks().prop_map(PolicyConfig::Fallback),

@@ -2,4 +2,5 @@ mod change;
 mod figures;
 mod files;
 mod given;
+mod keyed;
 mod spans;
