@@ -79,6 +79,9 @@ pub(crate) fn test(only: &[Step], keep_going: bool) -> Result<(), String> {
     lines.iter().for_each(|line| println!("{line}"));
     println!("{:<16} {:>7.1} s", "all", began.elapsed().as_secs_f64());
     println!("{} passed, {} failed", total.passed, total.failed);
+    if total.again > 0 {
+        println!("{} of them failed at first (FLAKY above): mend them", total.again);
+    }
     if failures.is_empty() { Ok(()) } else { Err(failures.join("\n\n")) }
 }
 

@@ -5,21 +5,26 @@
 pub(crate) struct Tally {
     pub(crate) passed: u64,
     pub(crate) failed: u64,
+    /// Of those that passed, how many failed at first and passed when they were tried again.
+    pub(crate) again: u64,
 }
 
 impl Tally {
     pub(crate) fn add(&mut self, other: Self) {
         self.passed += other.passed;
         self.failed += other.failed;
+        self.again += other.again;
     }
 
-    /// What one line of a runner adds: libtest's `test result:` and nextest's `Summary` count, nothing else does.
+    /// What one line of a runner adds: libtest's `test result:` and nextest's `Summary` count, nothing else does. What a test
+    /// printed that failed is shown indented, by nextest, and is counted by it.
     pub(crate) fn of_line(line: &str) -> Self {
         let line = without_colours(line);
-        let line = line.trim_start();
         let counts = if let Some(counts) = line.strip_prefix("test result:") {
             counts
-        } else if let Some((_, counts)) = line.strip_prefix("Summary [").and_then(|rest| rest.split_once("run:")) {
+        } else if let Some((_, counts)) =
+            line.trim_start().strip_prefix("Summary [").and_then(|rest| rest.split_once("run:"))
+        {
             counts
         } else {
             return Self::default();
@@ -28,6 +33,7 @@ impl Tally {
             passed: number_before(counts, " passed"),
             // Nextest tells apart how a test failed; a run that is good has none of these.
             failed: [" failed", " exec failed", " timed out"].iter().map(|how| number_before(counts, how)).sum(),
+            again: number_before(counts, " flaky"),
         }
     }
 }
@@ -54,7 +60,7 @@ mod tests {
     use super::*;
 
     fn tally(passed: u64, failed: u64) -> Tally {
-        Tally { passed, failed }
+        Tally { passed, failed, again: 0 }
     }
 
     #[test]
@@ -71,10 +77,17 @@ mod tests {
             ),
             ("     Summary [   0.1s] 3/9 tests run: 2 passed, 1 exec failed, 0 skipped", 2, 1),
             ("test tally::tests::of_9_passed ... ok", 0, 0),
+            ("    test result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured; 428 filtered out", 0, 0),
             ("", 0, 0),
         ];
         for (line, passed, failed) in table {
             assert_eq!(Tally::of_line(line), tally(passed, failed), "{line:?}");
         }
+    }
+
+    #[test]
+    fn a_test_that_passed_when_it_was_tried_again_is_told_of() {
+        let line = "     Summary [ 640.3s] 3259 tests run: 3259 passed (3 slow, 2 flaky), 0 skipped";
+        assert_eq!(Tally::of_line(line), Tally { passed: 3259, failed: 0, again: 2 });
     }
 }
