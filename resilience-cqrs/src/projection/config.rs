@@ -51,7 +51,7 @@ impl<S: EventStore, R: Reaction> ProjectionRunner<S, Reacting<R>> {
 
 impl<S: EventStore, R: Reaction> ProjectionRunnerBuilder<S, Reacting<R>> {
     /// How often an event is tried before its key is parked, with drawn waits of up to 100 ms and then twice as long each
-    /// time, up to 5 s. Default: 5.
+    /// time, up to 5 s. Default: 10, which is 10 s on average: what a service takes that is restarted.
     ///
     /// ```
     /// use std::num::NonZeroU32;

@@ -92,7 +92,7 @@
 //! | setting | default | why |
 //! |---|---|---|
 //! | batch | 1,024 events; 16 of a reaction | the commit's cost is spread, the writer is not held up for long; a crash repeats few effects |
-//! | attempts of a reaction | 5, up to 100 ms apart at first and twice that each time, drawn | others wait for them; what takes longer than a second or so is parked |
+//! | attempts of a reaction | 10, up to 100 ms apart at first and twice that each time up to 5 s, drawn: 10 s on average | a service that is restarted is back by then; others wait for them, so what takes longer is parked |
 //! | parked events | 10,000 | a projection that parks everything is broken as a whole, and stops instead |
 //! | pause after a failed commit | 100 ms to 10 s, drawn | |
 //! | [lease of a partition](PartitionedBuilder::ttl) | 10 s, renewed at a third | how long a partition may stand still after a kill |

@@ -146,7 +146,7 @@ impl<R> Clone for Reacting<R> {
 
 impl<R> Reacting<R> {
     pub(super) fn new(reaction: R) -> Self {
-        Self { reaction: Arc::new(reaction), pace: Arc::new(pace(5)) }
+        Self { reaction: Arc::new(reaction), pace: Arc::new(pace(ATTEMPTS)) }
     }
 
     pub(super) fn set_attempts(&mut self, attempts: NonZeroU32) {
@@ -159,7 +159,10 @@ impl<R> Reacting<R> {
     }
 }
 
-/// Between the attempts for one event: what a service that is restarted takes, and no longer, for others wait.
+/// Attempts for one event. With the waits between them, 10 s on average and 21 s at most: what a service that is restarted
+/// takes, and not much longer, for others wait.
+const ATTEMPTS: u32 = 10;
+
 fn pace(attempts: u32) -> Pace {
     let (base, cap) = (Duration::from_millis(100), Duration::from_secs(5));
     Pace { attempts, base, cap, timer: SharedTimer::default(), rng: SharedRng::from_entropy() }

@@ -50,7 +50,7 @@
 //!
 //! | option | default | why |
 //! |---|---|---|
-//! | [`TenantsBuilder::max_open`] | 32 | a store has threads, files and connections of its own: on SQLite up to five threads, on PostgreSQL three to five connections |
+//! | [`TenantsBuilder::max_open`] | 16 | a store has threads, files and connections of its own: on SQLite up to five threads; on PostgreSQL three to five connections, and a server lets 100 in unless told otherwise |
 //!
 //! # Errors
 //!

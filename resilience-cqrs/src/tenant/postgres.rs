@@ -16,7 +16,7 @@ const PREFIX: &str = "tenant_";
 ///
 /// An open tenant has two connections, one more once there was load, those for its reads, of which there is one unless
 /// it is [set](Self::with) otherwise, and one more once one is lent: three to five. A server has a hundred by default,
-/// which is twenty tenants that are all busy; give it more, or have [fewer open](super::TenantsBuilder::max_open).
+/// which is twenty tenants that are all busy (16 are open at once by default); give it more, or have [fewer open](super::TenantsBuilder::max_open).
 ///
 /// ```no_run
 /// use resilience_cqrs::tenant::{PostgresTenants, Tenants};

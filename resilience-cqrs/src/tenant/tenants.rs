@@ -61,7 +61,7 @@ pub struct TenantsBuilder<E> {
 }
 
 impl<E> TenantsBuilder<E> {
-    /// The most logs open at once. Default: 32.
+    /// The most logs open at once. Default: 16.
     ///
     /// ```
     /// use std::num::NonZeroUsize;
@@ -103,7 +103,7 @@ impl<E: TenantEngine> Tenants<E> {
 
     /// Sets up tenants.
     pub fn builder(engine: E) -> TenantsBuilder<E> {
-        TenantsBuilder { engine, max_open: NonZeroUsize::new(32).unwrap_or(NonZeroUsize::MIN) }
+        TenantsBuilder { engine, max_open: NonZeroUsize::MIN.saturating_add(15) }
     }
 
     /// The log of a tenant, opened if it is not open.
