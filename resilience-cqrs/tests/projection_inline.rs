@@ -240,6 +240,27 @@ async fn an_append_shows_its_effect_or_is_refused<S: InlineEngine>(
     running.stop().await.unwrap();
 }
 
+/// Its partitions have checkpoints of their own, which an append does not move: taken in by both, every event counts twice.
+#[test]
+fn a_model_that_is_run_in_partitions_is_taken_in_by_no_append() {
+    runtime().block_on(async {
+        let store = MemoryStore::new();
+        let moved = || Append::new().events("a", Expected::Any, [NewEvent::new("Moved", "1")]);
+        let first = store.append(moved()).await.unwrap().last;
+        let two = std::num::NonZeroU32::new(2).unwrap();
+        let leases = resilience_core::lease::MemoryLeases::default();
+        let member = ProjectionRunner::builder(store.clone(), Funds).partitions(two, leases, "node").start();
+        member.at_least(first, Duration::from_secs(100)).await.unwrap();
+        member.stop().await.unwrap();
+        let refused = InlineStore::new(store.clone()).with(Funds).append(moved()).await.unwrap_err();
+        assert!(
+            matches!(&refused, AppendError::Refused(error) if error.to_string().contains("partitions")),
+            "{refused:?}"
+        );
+        assert_eq!(store.head(), first);
+    });
+}
+
 #[test]
 fn in_memory() {
     runtime().block_on(async {

@@ -117,6 +117,44 @@ async fn a_claim_is_held_against_one_who_was_too_slow() {
     assert!(matches!(slow.await, Ok(Ran::Now(()))), "it has happened");
 }
 
+/// Two programs are given one message at once, and both find that nobody works on it before either has said that it does.
+#[tokio::test(start_paused = true)]
+async fn of_two_who_find_a_message_free_at_once_one_works_on_it() {
+    let (store, effects) = (FaultyStore::new(MemoryStore::new()), AtomicU32::new(0));
+    let message = Message::new("m", "s", "");
+    let mail = async || Ok::<_, BoxError>(effects.fetch_add(1, Ordering::Relaxed));
+    let held = store.hold_appends();
+    let inboxes = [Inbox::new(store.clone(), "mailer"), Inbox::new(store.clone(), "mailer")];
+    let both = join_all(inboxes.iter().map(|inbox| inbox.run(&message, mail)));
+    let let_go = async {
+        held.arrived(2).await; // both have looked
+        drop(held);
+    };
+    let (ran, ()) = futures::future::join(both, let_go).await;
+    assert_eq!(ran.iter().filter(|ran| matches!(ran, Ok(Ran::Now(0)))).count(), 1, "{ran:?}");
+    assert_eq!(ran.iter().filter(|ran| matches!(ran, Err(RunError::Busy { .. }))).count(), 1, "{ran:?}");
+    assert_eq!(effects.into_inner(), 1);
+}
+
+/// Whoever took over works on it. What the slow one gives back when it fails is not its own any more, and a third one would
+/// work on it at the same time.
+#[tokio::test(start_paused = true)]
+async fn one_who_was_too_slow_and_fails_does_not_free_what_another_works_on() {
+    let timer = ManualTimer::new();
+    let inbox = Inbox::new(MemoryStore::new(), "mailer").timer(timer.clone()).claim(Duration::from_secs(10));
+    let message = Message::new("m", "s", "");
+    let (fail, wait) = tokio::sync::oneshot::channel::<()>();
+    let mut slow = Box::pin(inbox.run(&message, async || wait.await));
+    assert!(futures::poll!(&mut slow).is_pending());
+    timer.advance(Duration::from_secs(11));
+    let mut other = Box::pin(inbox.run(&message, std::future::pending::<Result<(), BoxError>>));
+    assert!(futures::poll!(&mut other).is_pending());
+    drop(fail);
+    assert!(matches!(slow.await, Err(RunError::Effect(_))));
+    let third = inbox.run(&message, async || Ok::<_, BoxError>(())).await;
+    assert!(matches!(third, Err(RunError::Busy { .. })), "{third:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_store_that_fails_leaves_no_effect_unremembered_without_an_error() {
     let store = FaultyStore::new(MemoryStore::new()).on_append(|nth| (nth == 2).then_some(Fault::Refused));

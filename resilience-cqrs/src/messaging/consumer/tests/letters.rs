@@ -110,3 +110,33 @@ async fn of_two_letters_that_are_put_into_one_place_at_once_one_is_refused() {
     let ids: Vec<_> = letters.iter().map(|letter| letter.message.id.as_str()).collect();
     assert_eq!(ids, ["first", "second"]);
 }
+
+/// A message is to get behind the letters of its key, and before it is there the last of them is given up: it has nothing to
+/// wait for, and nobody would ever redrive a key without a letter that has failed.
+#[tokio::test(start_paused = true)]
+async fn what_is_to_wait_behind_a_letter_that_is_gone_by_then_is_handled() {
+    let (there, bus, effects) = (MemoryStore::new(), MemoryBus::new(), Effects::default());
+    let (dead, at) = (DeadLetters::new(there.clone(), "worker"), SharedTimer::default().wall());
+    let poison = Message::new("m0", "work", "poison").with_key("k");
+    dead.put("k", None, &poison, (1, "poison", at)).await.unwrap();
+    let (is_armed, reads) = (Arc::new(AtomicBool::new(false)), AtomicU32::new(0));
+    let armed = is_armed.clone();
+    let store = FaultyStore::new(there).on_read(move |_| {
+        // Once it has seen that there are letters, and before it looks where they end.
+        if armed.load(Ordering::Relaxed) && reads.fetch_add(1, Ordering::Relaxed) == 1 {
+            let given_up = async {
+                let letter = dead.of_key("k", None, 1).await.unwrap().pop().unwrap();
+                assert!(dead.discard(&letter).await.unwrap());
+            };
+            futures::FutureExt::now_or_never(given_up).expect("nothing waits in memory");
+        }
+        None
+    });
+    let running = consumer(&store, &bus, &effects).start().unwrap();
+    until(&running, |status| status.health == Health::Degraded).await;
+    is_armed.store(true, Ordering::Relaxed);
+    send(&bus, 1, "k", "2").await;
+    until(&running, |status| status.handled + status.dead == 2).await;
+    assert_eq!((effects.of_key("k"), running.dead_letters().counts().await.unwrap().len()), (vec!["2".into()], 0));
+    running.stop().await.unwrap();
+}

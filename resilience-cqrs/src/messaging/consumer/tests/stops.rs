@@ -61,6 +61,27 @@ async fn what_was_tried_counts_whoever_is_stopped_then() {
     assert_eq!((effects.calls(), letter.attempts), (3, 3));
 }
 
+/// It was tried for the last time, and then the store was down. That it waits to be laid aside is not that it waits to be
+/// tried: it is laid aside by the next one, and not handled once more.
+#[tokio::test(start_paused = true)]
+async fn what_waits_to_be_laid_aside_when_its_consumer_is_stopped_was_tried() {
+    let (bus, effects, is_down) = (MemoryBus::new(), Effects::default(), Arc::new(AtomicBool::new(true)));
+    let store = FaultyStore::new(MemoryStore::new()).on_append({
+        let is_down = is_down.clone();
+        move |_| is_down.load(Ordering::Relaxed).then_some(Fault::Refused)
+    });
+    send(&bus, 0, "k", "flaky").await;
+    let running = consumer(&store, &bus, &effects).max_attempts(NonZeroU32::MIN).start().unwrap();
+    until(&running, |status| matches!(status.health, Health::Retrying { .. })).await;
+    is_down.store(false, Ordering::Relaxed);
+    running.stop().await.unwrap();
+    let running = consumer(&store, &bus, &effects).max_attempts(NonZeroU32::MIN).start().unwrap();
+    until(&running, |status| status.dead == 1).await;
+    let letter = running.dead_letters().of_key("k", None, 1).await.unwrap().pop().unwrap();
+    assert_eq!((effects.calls(), letter.attempts), (1, 1));
+    running.stop().await.unwrap();
+}
+
 /// A note that cannot be taken costs an attempt, and no more time than a second.
 #[tokio::test(start_paused = true)]
 async fn a_stop_does_not_wait_for_a_store_that_does_not_take_its_notes() {
