@@ -373,6 +373,35 @@ fn of_appends_in_one_batch_the_later_are_judged_on_what_the_former_leave() {
     });
 }
 
+/// The same, where nothing else in the batch gives it away: a command that comes twice, and a row that two want to be first
+/// to write.
+#[test]
+fn what_comes_twice_in_one_batch_is_written_once() {
+    let store = open(shared_server(), &new_schema());
+    runtime().block_on(async {
+        let command = || to("a", Expected::Any, "command").command_id("command");
+        let put = RowChange::put("owner", "a", "a");
+        let row = || to("b", Expected::Any, "row").require(Condition::row_absent("owner", "a")).row(put.clone());
+        for twice in [[command(), command()], [row(), row()]] {
+            let mut waiting = Vec::new();
+            held_up(&store, async || {
+                for append in twice {
+                    let mut append = Box::pin(store.append(append));
+                    assert!(futures::poll!(&mut append).is_pending());
+                    waiting.push(append);
+                }
+            })
+            .await;
+            match &join_all(waiting).await[..] {
+                [Ok(first), Ok(again)] => assert!(again.already_committed && again.last == first.last),
+                [Ok(_), Err(refused)] => assert!(refused.as_conflict().is_some(), "{refused:?}"),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(everything(&store).await, ["before", "command", "before", "row"]);
+    });
+}
+
 /// A row that is not there cannot be locked: a transaction beside the log may put it in between the look and the write of
 /// a batch that keeps the log's lock. That is a conflict of whoever wanted it absent, and nothing is corrupt.
 #[test]
