@@ -5,7 +5,7 @@ mod postgres_common;
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -31,12 +31,13 @@ enum Role {
     Flushes,
 }
 
-/// Stands between a store and its server: counts round trips, and can hold the flush up.
+/// Stands between a store and its server: counts round trips, can hold the flush up, and can lose the writer's answers.
 #[derive(Default)]
 struct Proxy {
     writes: AtomicU64,
     flushes: AtomicU64,
     held: Mutex<bool>,
+    loses: AtomicBool,
     released: Condvar,
 }
 
@@ -54,13 +55,15 @@ impl Proxy {
             for client in listener.incoming().map_while(Result::ok) {
                 let Ok(server) = TcpStream::connect(server) else { continue };
                 let (serving, ends) = (serving.clone(), (client.try_clone().unwrap(), server.try_clone().unwrap()));
+                let (answering, executes) = (serving.clone(), Arc::new(AtomicBool::new(false)));
+                let written = executes.clone();
                 std::thread::spawn(move || {
-                    let _ = serving.questions(&client, &server);
+                    let _ = serving.questions(&client, &server, &executes);
                     let _ = (client.shutdown(Shutdown::Both), server.shutdown(Shutdown::Both));
                 });
                 std::thread::spawn(move || {
                     let (client, server) = ends;
-                    let _ = io::copy(&mut &server, &mut &client);
+                    let _ = answering.answers(&server, &client, &written);
                     let _ = (client.shutdown(Shutdown::Both), server.shutdown(Shutdown::Both));
                 });
             }
@@ -69,7 +72,7 @@ impl Proxy {
     }
 
     /// Passes on what the client says, message by message: a type and a length, but for the first.
-    fn questions(&self, mut client: &TcpStream, mut server: &TcpStream) -> io::Result<()> {
+    fn questions(&self, mut client: &TcpStream, mut server: &TcpStream, executes: &AtomicBool) -> io::Result<()> {
         let (mut role, mut is_first) = (Role::Other, true);
         loop {
             let mut head = vec![0; if is_first { 4 } else { 5 }];
@@ -86,6 +89,10 @@ impl Proxy {
                     b'S' | b'Q' => self.count(role),
                     _ => {}
                 }
+                // Execute; a statement that is new is prepared before that, with an answer of its own.
+                if matches!(head[0], b'P' | b'E') {
+                    executes.store(role == Role::Writes && head[0] == b'E', Ordering::SeqCst);
+                }
             }
             if role == Role::Flushes {
                 let held = self.held.lock().unwrap();
@@ -95,6 +102,18 @@ impl Proxy {
             server.write_all(&body)?;
             // A request for encryption is followed by another beginning.
             is_first = is_first && body.starts_with(&80_877_103_u32.to_be_bytes());
+        }
+    }
+
+    /// Passes on what the server says, or ends where it has answered the writer and the answer is to get lost.
+    fn answers(&self, mut server: &TcpStream, mut client: &TcpStream, has_written: &AtomicBool) -> io::Result<()> {
+        let mut buffer = vec![0; 16 << 10];
+        loop {
+            let read = server.read(&mut buffer)?;
+            if read == 0 || self.loses.load(Ordering::SeqCst) && has_written.load(Ordering::SeqCst) {
+                return Ok(());
+            }
+            client.write_all(&buffer[..read])?;
         }
     }
 
@@ -188,6 +207,33 @@ fn a_batch_is_one_round_trip_whatever_is_in_it() {
         // One more where the barrier's own statement was not prepared before.
         assert!(after.1 - before.1 <= after.0 - before.0 + 1, "and a barrier is shared, too");
     });
+}
+
+/// The server has committed, and its answer gets lost with the connection: by the function, as the first of a connection, and
+/// by the plain statement after that. Taken for "not written", the append would be sent again, and be there twice.
+#[test]
+fn an_append_whose_answer_is_lost_is_perhaps_written_and_is_not_sent_again() {
+    for is_first in [true, false] {
+        let schema = new_schema();
+        let (proxy, url) = Proxy::start(shared_server());
+        // Time stands still, or a connection that has idled would be asked whether it is there, and lose that answer.
+        let store = PostgresStore::builder().schema(schema.as_str()).timer(ManualTimer::new());
+        let store = runtime().block_on(store.open(&url)).unwrap();
+        if !is_first {
+            runtime().block_on(store.append(to("a", Expected::Any, "before"))).unwrap();
+        }
+        proxy.loses.store(true, Ordering::SeqCst);
+        match runtime().block_on(store.append(to("a", Expected::Any, "lost"))) {
+            Err(AppendError::Unavailable(unavailable)) => assert_eq!(unavailable.written, Written::Unknown),
+            other => panic!("{other:?}"),
+        }
+        proxy.loses.store(false, Ordering::SeqCst);
+        let written = || runtime().block_on(everything(&open(shared_server(), &schema)));
+        poll(PATIENCE, || Ok(written().contains(&"lost".to_owned()))).expect("the server had all of it");
+        runtime().block_on(store.append(to("a", Expected::Any, "next"))).expect("it connects again");
+        let expected: &[&str] = if is_first { &["lost", "next"] } else { &["before", "lost", "next"] };
+        assert_eq!(written(), expected);
+    }
 }
 
 /// A server that writes its log to the disk only when it is asked to, a store behind a proxy, and one that is not.
