@@ -15,7 +15,7 @@ const ERROR_BYTES: usize = 1024;
 /// A dead letter as it is stored, whether this program can read it or not.
 ///
 /// What cannot be read was written by a later release, or is damaged. It stays where it is, with those behind it, until a
-/// program that can read it [redrives](DeadLetters::redrive) its lane, or somebody gives it up.
+/// program that can read it [redrives](super::DeadLetters::redrive) its lane, or somebody gives it up.
 ///
 /// ```
 /// use resilience_cqrs::messaging::DeadLetters;
