@@ -26,12 +26,18 @@ type Failure = Box<dyn Error + Send + Sync>;
 const PAYLOAD: &[u8; 200] = &[b'x'; 200];
 const KEYS: usize = 512;
 const UNDER_WAY: usize = 1_024;
+
+/// A queue is filled before it is emptied.
+const MOST: usize = 16_384;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 #[tokio::main(worker_threads = 2)]
 async fn main() -> Result<(), Failure> {
     let mut args = std::env::args().skip(1);
     let messages = args.next().map_or(Ok(10_000), |messages| messages.parse())?;
+    if messages > MOST {
+        return Err(format!("{messages} messages: a queue in memory holds {MOST}, and then senders wait").into());
+    }
     let rounds = args.next().map_or(Ok(3), |rounds| rounds.parse())?;
     println!("{:>40} {:>10}", "messages/s", messages);
     for round in 0..rounds {
